@@ -1,0 +1,33 @@
+"""Distributed training that survives compute nodes which fail or lie.
+
+One training run of DETOX, against an attack, on real images:
+
+>>> from detox_sim import Trial, train
+>>> trial = Trial(workers=15, byzantine=2, copies=3, batch=60, steps=20,
+...               groups=5, inner="mean", outer="median", attack="reverse")
+>>> history = train(trial)
+>>> dict(history.sizes)["step"]
+20
+>>> bool(history.accuracy[-1] > history.accuracy[0])
+True
+
+`aggregators`, `attacks`, `assignments`, `placements` and `voting` are catalogues of
+plain functions; `theory` holds exact laws; see ``python -m studies.reproduce``.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detox_sim.training import Trial, train
+
+__all__ = ["Trial", "train"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Load `Trial` and `train` on first use, so that importing one catalogue stays light."""
+    if name in __all__:
+        from detox_sim import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module 'detox_sim' has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""The only module that names an array library."""
+
+import numpy as np
+from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+
+BACKENDS = ("numpy", "cupy")
+
+
+def namespace(*arrays):
+    """Return the array-API namespace that the arrays belong to."""
+    return array_namespace(*arrays)
+
+
+def to_host(array) -> np.ndarray:
+    """Return the array as NumPy, copied only if it lies elsewhere."""
+    if is_cupy_array(array):
+        return array.get()
+    return np.asarray(array)
+
+
+def to_backend(array: np.ndarray, backend: str):
+    """Return a NumPy array as an array of `backend`; a copy only if it changes memory."""
+    return array if backend == "numpy" else require(backend).asarray(array)
+
+
+def require(backend: str):
+    """Import an array library by the name a Trial gives it.
+
+    Raises
+    ------
+    ValueError
+        When the name is unknown, or CuPy or its GPU is missing; says what to install.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    if backend == "numpy":
+        return np
+    try:
+        import cupy  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ValueError(
+            "backend 'cupy' needs CuPy: pip install 'detox-sim[cuda12]' or 'detox-sim[cuda13]'; "
+            "or use backend 'numpy'"
+        ) from error
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ValueError(f"backend 'cupy' finds no usable GPU ({error}); use 'numpy'") from error
+    return cupy
+
+
+def bits(array):
+    """Return the bit patterns of a floating-point array as unsigned integers, without a copy.
+
+    Two values are the same bits if and only if the integers are equal: NaN equals the same
+    NaN, and 0.0 differs from -0.0.
+    """
+    if not (is_numpy_array(array) or is_cupy_array(array)):
+        array = to_host(array)
+    return array.view(f"u{array.dtype.itemsize}")

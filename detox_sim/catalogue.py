@@ -1,0 +1,69 @@
+"""Names to functions: a catalogue is a module, its entries are the module's ``__all__``."""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """Return the error for a name that does not exist, with the nearest spelling.
+
+    Examples
+    --------
+    >>> print(unknown("aggregator", "medain", ["mean", "median"]))
+    unknown aggregator 'medain'; did you mean 'median'? known: mean, median
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {kind} {name!r};{hint} known: {', '.join(known) or 'none'}")
+
+
+def resolve(catalogue: ModuleType, name: str) -> Callable:
+    """Return the function that `name` stands for in a catalogue.
+
+    Parameters
+    ----------
+    catalogue : module
+        Its ``__all__`` lists the known names.
+    name : str
+        One of them, or ``"package.module:function"`` for a function from outside.
+
+    Raises
+    ------
+    ValueError
+        When there is no such name, module or function.
+
+    Examples
+    --------
+    >>> from detox_sim import aggregators
+    >>> resolve(aggregators, "median") is aggregators.median
+    True
+    """
+    kind = catalogue.__name__.rpartition(".")[2].removesuffix("s")
+    if not isinstance(name, str):
+        raise ValueError(f"{kind} must be a name, got {name!r}")
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"cannot load {kind} {name!r}: {error}") from error
+    if name not in catalogue.__all__:
+        raise unknown(kind, name, catalogue.__all__)
+    return getattr(catalogue, name)
+
+
+def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:
+    """Return the function called `name` with its options fixed; unknown options are an error."""
+    function = resolve(catalogue, name)
+    parameters = inspect.signature(function).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        for option in options:
+            if option not in known:
+                raise unknown(f"option of {name}", option, known)
+    return functools.partial(function, **options) if options else function

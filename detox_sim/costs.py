@@ -1,0 +1,142 @@
+"""The model of time on a cluster: seconds of one synchronous round, by phase.
+
+The server's constants are of the DETOX research code (measured on a shared 2-core machine);
+the network and the nodes are of the paper's cluster as remembered. Nothing here is measured in
+the run at hand, and every number it makes is called "modelled".
+"""
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+PHASES = ("compute", "broadcast", "send", "vote", "aggregate")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a cluster can do; the defaults stand for 46 m5.2xlarge machines at 10 Gbit/s.
+
+    Attributes
+    ----------
+    node_flops : float
+        Floating-point operations a second of one node in training (assumed: 130 images of
+        ResNet-18 a second).
+    bandwidth : float
+        Bytes a second into and out of the server.
+    latency : float
+        Seconds a message.
+    pass_seconds, sort_seconds, pair_seconds : float
+        Server seconds per value read once, per value in a median or trimmed mean, and per
+        coordinate of a pair of rows in a distance.
+
+    Examples
+    --------
+    >>> Cluster().bandwidth
+    1250000000.0
+    """
+
+    node_flops: float = 4.3e11
+    bandwidth: float = 1.25e9
+    latency: float = 1e-4
+    pass_seconds: float = 2e-10
+    sort_seconds: float = 2e-8
+    pair_seconds: float = 9.3e-10
+
+
+# How often a rule reads every value, orders every value, and measures every pair of rows;
+# the geometric median's passes are those of about 20 iterations, two passes each.
+_WORK = {
+    "mean": (1, 0, 0),
+    "median": (0, 1, 0),
+    "trimmed_mean": (0, 1, 0),
+    "geometric_median": (40, 1, 0),
+    "krum": (0, 0, 1),
+    "multi_krum": (1, 0, 1),
+    "bulyan": (0, 1, 1),
+    "sign_majority": (2, 0, 0),
+}
+
+
+def rule_seconds(rule: str, rows: int, parameters: int, cluster: Cluster) -> float:
+    """Return the modelled server seconds of one rule on (rows, parameters) values.
+
+    A rule from outside counts as one pass.
+
+    Examples
+    --------
+    >>> pair = rule_seconds("krum", 45, 10**6, Cluster())
+    >>> round(pair, 2)
+    0.92
+    """
+    passes, sorts, pairs = _WORK.get(rule, (1, 0, 0))
+    values, couples = rows * parameters, rows * (rows - 1) / 2 * parameters
+    return (
+        (passes * cluster.pass_seconds + sorts * cluster.sort_seconds) * values
+        + pairs * couples * cluster.pair_seconds
+    )  # fmt: skip
+
+
+def round_seconds(
+    *,
+    workers: int,
+    files: int,
+    copies: int,
+    groups: int | None,
+    inner: str | None,
+    outer: str,
+    parameters: int,
+    batch: int,
+    sample_flops: float,
+    cluster: Cluster | None = None,
+) -> dict[str, float]:
+    """Return the modelled seconds of one round, by phase.
+
+    Parameters
+    ----------
+    workers, files, copies : int
+        Each worker computes files * copies / workers files, all workers at once.
+    groups, inner, outer
+        The hierarchy, as in `Trial`.
+    parameters : int
+        d; messages are float32.
+    batch : int
+        Distinct samples a round, in equal files.
+    sample_flops : float
+        Operations of one sample's gradient.
+    cluster : Cluster, optional
+
+    Returns
+    -------
+    dict of str to float
+        Seconds for each of `PHASES`.
+
+    Examples
+    --------
+    >>> shape = dict(parameters=11_173_962, batch=1440, sample_flops=3.3e9)
+    >>> slow = round_seconds(workers=45, files=45, copies=1, groups=None, inner=None,
+    ...                      outer="multi_krum", **shape)
+    >>> fast = round_seconds(workers=45, files=15, copies=3, groups=2, inner="multi_krum",
+    ...                      outer="mean", **shape)
+    >>> fast["compute"] > slow["compute"] and fast["aggregate"] < slow["aggregate"]
+    True
+
+    References
+    ----------
+    Rajput et al., DETOX, NeurIPS 2019, section 4.1. The server receives every copy.
+    """
+    cluster = cluster or Cluster()
+    message = 4 * parameters / cluster.bandwidth
+    load = files * copies / workers
+    outer_rows = files if groups is None else groups
+    aggregate = rule_seconds(outer, outer_rows, parameters, cluster)
+    if groups is not None and inner is not None:
+        sizes = [files // groups + (i < files % groups) for i in range(groups)]
+        aggregate += sum(rule_seconds(inner, size, parameters, cluster) for size in sizes)
+    received = files * copies
+    vote = received * parameters * cluster.pass_seconds if copies > 1 else 0.0
+    return {
+        "compute": load * batch / files * sample_flops / cluster.node_flops,
+        "broadcast": ceil(log2(workers + 1)) * (message + cluster.latency),
+        "send": received * (message + cluster.latency),
+        "vote": vote,
+        "aggregate": aggregate,
+    }
