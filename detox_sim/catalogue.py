@@ -22,6 +22,21 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r};{hint} known: {', '.join(known) or 'none'}")
 
 
+def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise for the first of `names` that is not among the `known`.
+
+    Examples
+    --------
+    >>> check_known("field", ["seeds"], ["seed", "steps"])
+    Traceback (most recent call last):
+    ValueError: unknown field 'seeds'; did you mean 'seed'? known: seed, steps
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+
+
 def resolve(catalogue: ModuleType, name: str) -> Callable:
     """Return the function that `name` stands for in a catalogue.
 
@@ -63,7 +78,5 @@ def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Cal
     parameters = inspect.signature(function).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        for option in options:
-            if option not in known:
-                raise unknown(f"option of {name}", option, known)
+        check_known(f"option of {name}", options, known)
     return functools.partial(function, **options) if options else function

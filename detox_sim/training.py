@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import xarray as xr
 
 from detox_sim import aggregators, assignments, attacks, costs, data, models, placements, voting
 from detox_sim.arrays import require, to_backend, to_host
-from detox_sim.catalogue import bind, unknown
+from detox_sim.catalogue import bind, check_known
 from detox_sim.data import Data
 from detox_sim.primitives import combine
 from detox_sim.streams import stream
@@ -251,7 +252,7 @@ def train(trial: Trial) -> xr.Dataset:
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `lost_votes`, `undecided_votes`, `modelled_seconds` (`costs.round_seconds`), and
         `seconds` (step, phase), measured here. Over `eval_step` (0, then every `evaluate_every`
-        steps, then the last): `accuracy` and `test_loss`. `attrs["trial"]` is the trial.
+        steps, then the last): `accuracy` and `test_loss`. `attrs["trial"]` is the trial, as JSON.
 
         All but `seconds` is the same bits on every run on a CPU. A run that diverges is a result:
         its values are Inf or NaN.
@@ -349,7 +350,7 @@ def _history(trial, parameters, steps, seconds, evaluations) -> xr.Dataset:
             "test_loss": ("eval_step", test_loss, {"long_name": "test loss"}),
         },
         coords={"step": step, "eval_step": eval_step, "phase": np.array(PHASES, dtype=object)},
-        attrs={"trial": dataclasses.asdict(trial), "semantics": SEMANTICS},
+        attrs={"trial": json.dumps(dataclasses.asdict(trial)), "semantics": SEMANTICS},
     )
 
 
@@ -362,8 +363,5 @@ def make_trial(fields: dict[str, object]) -> Trial:
     Traceback (most recent call last):
     ValueError: unknown field of Trial 'worker'; did you mean 'workers'? known: ...
     """
-    known = [f.name for f in dataclasses.fields(Trial)]
-    for name in fields:
-        if name not in known:
-            raise unknown("field of Trial", name, known)
+    check_known("field of Trial", fields, [f.name for f in dataclasses.fields(Trial)])
     return Trial(**fields)  # type: ignore[arg-type]

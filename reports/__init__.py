@@ -1,0 +1,64 @@
+"""Notebooks that open stored datasets and explain them; they never compute a result."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
+
+
+def _folder() -> Path:
+    return Path(os.environ.get(FOLDER, "results/laptop"))
+
+
+def open_study(name: str) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Return a study's stored dataset and its provenance, from the folder of results.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the study has not been run; says how to run it.
+    """
+    path = _folder() / f"{name}.nc"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run: python -m studies.reproduce {name}")
+    with xr.open_dataset(path, engine="h5netcdf") as stored:
+        dataset = stored.load()
+    return dataset, json.loads(dataset.attrs["provenance"])
+
+
+def show(name: str) -> None:
+    """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
+    from IPython.display import SVG, display
+
+    display(SVG(filename=str(_folder() / "figures" / f"{name}.svg")))
+
+
+def describe(about: dict[str, Any]) -> None:
+    """Display what a reader who distrusts numbers asks first: claim, definitions, provenance."""
+    from IPython.display import Markdown, display
+
+    environment = about["environments"][-1]
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    state = " with uncommitted changes" if environment["dirty"] else ""
+    lines = [
+        f"**What the paper says.** {about['claim']}",
+        f"**Scale.** {about['scale']}; profile `{about['profile']}`.",
+        "**Definitions taken.**\n\n" + "\n".join(f"* {item}" for item in about["definitions"]),
+        f"**Made** from {about['computed'][0]} to {about['computed'][1]} on "
+        f"{' and '.join(about['hardware'])}, {about['cell_seconds']:g} s of one core; commit "
+        f"`{environment['commit']}`{state}; {packages}.",
+    ]
+    if len(about["environments"]) > 1:
+        lines.append(
+            f"Cells come from {len(about['environments'])} environments; the last is named."
+        )
+    if about["failures"]:
+        lines.append(
+            "**Failed cells, left out.** "
+            + "; ".join(f"{cell}: {error}" for cell, error in about["failures"].items())
+        )
+    display(Markdown("\n\n".join(lines)))

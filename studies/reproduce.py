@@ -1,0 +1,315 @@
+"""Run studies, write their datasets and figures, and render the report.
+
+Exit codes: 0 done (or nothing to do), 1 some cells failed (their results are left out, and the
+next call tries them again), 2 bad usage (nothing was run), 130 interrupted (finished cells are
+kept; the command that resumes is printed).
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import studies
+from detox_sim.arrays import BACKENDS, require
+from detox_sim.catalogue import check_known, unknown
+from detox_sim.cluster import connect, cores, versions
+from studies.progress import Progress
+from studies.sweep import Cell, Store, assemble, execute, expand, provenance, write_netcdf
+
+PROFILES = ("smoke", "laptop")
+PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
+WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
+START_SECONDS, REPORT_SECONDS = 6, 15
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One study in one profile: its module and its cells."""
+
+    name: str
+    module: ModuleType
+    base: dict
+    axes: dict
+    cells: list[Cell]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        plans = _checked(options)
+        return _reproduce(options, plans)
+    except (UsageError, ConnectionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        resume = [argument for argument in arguments if argument != "--fresh"]
+        command = shlex.join(["python", "-m", "studies.reproduce", *resume])
+        print(f"\ninterrupted; finished cells are kept. Resume with:\n  {command}", file=sys.stderr)
+        return 130
+
+
+class UsageError(Exception):
+    """Bad usage, found before anything runs."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "study", nargs="*", metavar="STUDY", help=f"{', '.join(studies.__all__)}; default: all"
+    )
+    parser.add_argument("--profile", default="laptop", help=f"{' or '.join(PROFILES)}")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tcp://...)")
+    where.add_argument("--workers", type=int, metavar="N", help="processes; default one a core")
+    parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
+    parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
+    parser.add_argument("--plan", action="store_true", help="say what would run, and run nothing")
+    parser.add_argument("--fresh", action="store_true", help="forget the stored cells first")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="name=value",
+        help="change a field or an axis of the studies, e.g. steps=50, seed=0,1, pipeline=Median",
+    )
+    return parser
+
+
+def _checked(options: argparse.Namespace) -> list[Plan]:
+    """Return what the options ask for, or raise UsageError."""
+    try:
+        if options.profile not in PROFILES:
+            raise unknown("profile", options.profile, PROFILES)
+        if options.workers is not None and options.workers < 1:
+            raise ValueError(f"--workers must be 1 or more, got {options.workers}")
+        if options.backend:
+            require(options.backend)
+        chosen = list(dict.fromkeys(options.study)) or studies.__all__
+        check_known("study", chosen, studies.__all__)
+        return _plans(chosen, options.profile, options.backend, _settings(options.set))
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
+    """Run what is missing, then make what is out of date; return the exit code."""
+    folder = Path(options.output or f"results/{options.profile}")
+    store = Store(folder / "cells")
+    cells = [cell for plan in plans for cell in plan.cells]
+    todo = cells if options.fresh else [cell for cell in cells if store.read(cell) is None]
+    if options.plan:
+        _print_plan(plans, todo, options, folder)
+        return 0
+    _check_writable(folder)
+    if options.fresh:
+        for cell in cells:
+            store.path(cell).unlink(missing_ok=True)
+    if todo:
+        record = provenance(versions(PACKAGES))
+        gpu = options.backend == "cupy"
+        resources = {"GPU": 1.0} if gpu else None
+        with (
+            connect(
+                options.scheduler, workers=options.workers, packages=PACKAGES, gpu=gpu
+            ) as client,
+            Progress(todo) as progress,
+        ):
+            execute(client, todo, store, record, progress.done, resources)
+    made = _outputs(plans, store, folder, options.profile)
+    failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
+    for cell, error in failed:
+        print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
+    if not todo and not made:
+        print(f"cached: all {len(cells)} cells, figures and the report are there already")
+    print(f"report: {folder / 'report' / 'index.html'}")
+    return 1 if failed else 0
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, object]:
+    """Parse name=value pairs; a value is JSON, a comma-separated list, or else a string."""
+
+    def value(text: str) -> object:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return [value(part) for part in text.split(",")] if "," in text else text
+
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set needs name=value, got {pair!r}")
+        settings[name] = value(text)
+    return settings
+
+
+def _plans(names: Sequence[str], profile: str, backend: str | None, settings: dict) -> list[Plan]:
+    """Return the studies' cells, all fields checked, or raise ValueError."""
+    modules = {name: importlib.import_module(f"studies.{name}") for name in names}
+    tables = {name: module.PROFILES[profile] for name, module in modules.items()}
+    known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
+    check_known("name in --set", settings, known)
+    plans = []
+    for name, module in modules.items():
+        base, axes = dict(tables[name][0]), dict(tables[name][1])
+        if backend and "backend" in module.FIELDS:
+            base["backend"] = backend
+        for field, value in settings.items():
+            if field in axes:
+                axes[field] = _narrow(field, axes[field], value)
+            elif field in module.FIELDS:
+                base[field] = value
+        cells = []
+        for labels, fields in expand(base, axes):
+            try:
+                fields = module.prepare(fields)
+            except ValueError as error:
+                place = ", ".join(str(label) for label in labels)
+                raise ValueError(f"{name} ({place}): {error}") from error
+            cost = module.cost(fields)
+            cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
+        plans.append(Plan(name, module, base, axes, cells))
+    return plans
+
+
+def _narrow(name: str, axis, value: object):
+    """Return the axis with the given values, or with the given of its labels."""
+    values: list = value if isinstance(value, list) else [value]
+    if not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f"--set {name} needs distinct values, got {value!r}")
+    if not isinstance(axis, dict):
+        return values
+    check_known(f"{name} in --set", values, axis)
+    return {label: axis[label] for label in values}
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --output"
+        ) from error
+
+
+def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    workers = options.workers or cores()
+    table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a worker")
+    missing = set(todo)
+    for plan in plans:
+        run = [cell for cell in plan.cells if cell in missing]
+        memory = (WORKER_MEMORY + max((cell.memory for cell in run), default=0)) / 1e9
+        table.add_row(
+            plan.name,
+            str(len(plan.cells)),
+            str(len(run)),
+            str(len(plan.cells) - len(run)),
+            f"{sum(cell.seconds for cell in run) / workers:.0f}",
+            f"{memory:.1f}" if run else "-",
+        )
+    Console().print(table)
+    seconds = sum(cell.seconds for cell in todo) / workers + REPORT_SECONDS
+    peak = workers * (WORKER_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
+    if todo:
+        where = "workers of the scheduler" if options.scheduler else f"{workers} workers"
+        print(
+            f"expected: about {seconds + START_SECONDS:.0f} s in all with {workers} workers, "
+            f"at most {peak:.1f} GB on {where}; output in {folder}"
+        )
+    else:
+        print(f"cached: nothing to run; output in {folder}")
+
+
+def _outputs(plans: list[Plan], store: Store, folder: Path, profile: str) -> list[str]:
+    """Make the datasets, figures and the report that are missing or out of date; return which."""
+    ledger = folder / "made.json"
+    try:
+        made = json.loads(ledger.read_text())
+    except (OSError, ValueError):
+        made = {}
+    source, changed = _source(), []
+    for plan in plans:
+        key = _key(source, [cell.digest for cell in plan.cells], [
+            store.path(cell).exists() for cell in plan.cells
+        ])  # fmt: skip
+        outputs = [folder / f"{plan.name}.nc", *_figures(folder, plan.name)]
+        if made.get(plan.name) == key and all(path.exists() for path in outputs):
+            continue
+        if _make_study(plan, store, folder, profile):
+            made[plan.name] = key
+            changed.append(plan.name)
+    key = _key(source, made | {"report": None})
+    page = folder / "report" / "index.html"
+    if made.get("report") != key or not page.exists():
+        from reports.render import render
+
+        render(folder, studies.__all__)
+        made["report"] = key
+        changed.append("report")
+    if changed:
+        ledger.write_text(json.dumps(made, indent=1))
+    return changed
+
+
+def _figures(folder: Path, name: str) -> list[Path]:
+    from studies.style import FORMATS
+
+    return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
+
+
+def _make_study(plan: Plan, store: Store, folder: Path, profile: str) -> bool:
+    """Assemble one dataset and draw its figure; False when every cell failed."""
+    from studies.style import draw, save
+
+    about = {
+        "study": plan.name,
+        "title": plan.module.TITLE,
+        "claim": plan.module.CLAIM,
+        "definitions": plan.module.DEFINITIONS,
+        "scale": plan.module.SCALE,
+        "profile": profile,
+        "version": plan.module.VERSION,
+        "base": plan.base,
+    }
+    dataset = assemble(plan.cells, plan.axes, store, about)
+    if dataset is None:
+        return False
+    write_netcdf(dataset, folder / f"{plan.name}.nc")
+    save(draw(plan.module.figure, dataset), folder / "figures" / plan.name)
+    return True
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _source() -> str:
+    """Return a digest of the files that decide how results are drawn and told."""
+    root = Path(__file__).parent
+    kinds = {".py", ".css", ".mplstyle"}
+    paths = [*root.iterdir(), *(root.parent / "reports").iterdir()]
+    files = sorted(path for path in paths if path.suffix in kinds)
+    return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

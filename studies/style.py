@@ -1,0 +1,99 @@
+"""How every figure looks, what it states, and how it is saved."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+VANILLA, DETOX, THEORY = sns.color_palette("colorblind", 3)
+FORMATS = ("svg", "pdf", "png")
+PIXELS_PER_INCH = 160
+
+
+def student_t(values, level: float = 0.95) -> tuple[float, float]:
+    """Return the Student t interval of a mean over seeds; for seaborn's `errorbar`.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One a seed. NaN is left out; fewer than two leave no interval.
+    level : float
+
+    Examples
+    --------
+    >>> low, high = student_t([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if values.size < 2:
+        centre = float(values.mean()) if values.size else float("nan")
+        return centre, centre
+    half = student.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / values.size**0.5
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def interval(values) -> str:
+    """Return "mean ± half" with the Student t interval over seeds, or just the mean of one.
+
+    Examples
+    --------
+    >>> interval([0.91, 0.92, 0.93])
+    '0.920 ± 0.025'
+    """
+    low, high = student_t(values)
+    centre = f"{(low + high) / 2:.3f}"
+    return f"{centre} ± {(high - low) / 2:.3f}" if high > low else centre
+
+
+def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:
+    """Draw a study's figure in the house style, with a line on seeds, profile and hardware."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.style.use(Path(__file__).with_name("detox.mplstyle"))
+        result = figure(dataset)
+        result.text(0.005, -0.01, statement(dataset), fontsize=7, color="0.35", va="top")
+        return result
+
+
+def statement(dataset: xr.Dataset) -> str:
+    """Return what a figure must say of its dataset: scale, seeds, profile, hardware.
+
+    Examples
+    --------
+    >>> about = {"profile": "smoke", "scale": "toy", "hardware": ["x86_64, 2 cores"],
+    ...          "axes": {"seed": [0, 1]}, "failures": {}}
+    >>> statement(xr.Dataset(attrs={"provenance": json.dumps(about)}))
+    'toy; 2 seeds, bands are 95 % Student t intervals; profile smoke; x86_64, 2 cores'
+    """
+    about = json.loads(dataset.attrs["provenance"])
+    parts = [about["scale"]]
+    if "seed" in about["axes"]:
+        count = len(about["axes"]["seed"])
+        bands = ", bands are 95 % Student t intervals" if count > 1 else ""
+        parts.append(f"{count} seed{'s' if count > 1 else ''}{bands}")
+    parts += [f"profile {about['profile']}", " and ".join(about["hardware"])]
+    if about["failures"]:
+        parts.append(f"{len(about['failures'])} failed cells left out")
+    return "; ".join(parts)
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write the figure as SVG, PDF and PNG, the same bytes for the same figure."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+    paths = []
+    with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
+        for kind in FORMATS:
+            paths.append(stem.with_suffix(f".{kind}"))
+            figure.savefig(
+                paths[-1], metadata=metadata[kind], bbox_inches="tight", dpi=PIXELS_PER_INCH
+            )
+    return paths

@@ -1,0 +1,333 @@
+"""Run the cells of a sweep on Dask, keep each in a file, assemble them into one dataset.
+
+Knows nothing of what a cell computes. A finished cell is one small netCDF file whose name is a
+digest of every field and of a version, so a resume is "the file exists": a killed driver or
+worker loses only running cells, and changing any field never reuses an old result.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Fields = dict[str, Any]
+Axes = Mapping[str, Sequence | Mapping[str, Fields]]
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One point of a sweep.
+
+    Attributes
+    ----------
+    study : str
+    labels : tuple
+        Its place on each axis.
+    fields : dict
+        Plain values; all that `run` is given.
+    version : int
+        The study's.
+    run : callable
+        fields -> xarray.Dataset, importable on a worker.
+    seconds, memory : float
+        Expected cost on one core, and bytes.
+    """
+
+    study: str
+    labels: tuple
+    fields: Fields
+    version: int
+    run: Callable[[Fields], xr.Dataset]
+    seconds: float
+    memory: float
+
+    @property
+    def digest(self) -> str:
+        return _sha(_canonical([self.study, self.version, self.fields]))[:32]
+
+    def __str__(self) -> str:
+        return f"{self.study} {', '.join(str(label) for label in self.labels)}"
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def expand(base: Fields, axes: Axes) -> list[tuple[tuple, Fields]]:
+    """Return (labels, fields) of every cell, the last axis fastest.
+
+    Parameters
+    ----------
+    base : dict
+        Fields common to all cells.
+    axes : mapping
+        Name -> list of values of that field, or name -> {label: several fields at once}.
+
+    Examples
+    --------
+    >>> expand({"p": 9}, {"rule": {"A": {"r": 1}, "B": {"r": 3, "k": 2}}, "seed": [7]})
+    [(('A', 7), {'p': 9, 'r': 1, 'seed': 7}), (('B', 7), {'p': 9, 'r': 3, 'k': 2, 'seed': 7})]
+    """
+    points = []
+    for labels in itertools.product(*axes.values()):
+        fields = dict(base)
+        for (name, values), label in zip(axes.items(), labels, strict=True):
+            fields |= values[label] if isinstance(values, Mapping) else {name: label}
+        points.append((labels, fields))
+    return points
+
+
+class Store:
+    """The folder of finished cells."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, cell: Cell) -> Path:
+        return self.folder / cell.study / f"{cell.digest}.nc"
+
+    def failure(self, cell: Cell) -> str | None:
+        """Return the recorded traceback of a failed cell."""
+        path = self.path(cell).with_suffix(".failed.json")
+        return json.loads(path.read_text())["error"] if path.exists() else None
+
+    def read(self, cell: Cell) -> xr.Dataset | None:
+        """Return a finished cell, or None when it is missing or damaged."""
+        try:
+            with xr.open_dataset(self.path(cell), engine="h5netcdf") as stored:
+                dataset = stored.load()
+            record = json.loads(dataset.attrs["cell"])
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError):
+            return None
+        return dataset if record["content"] == content(dataset) else None
+
+    def write(self, cell: Cell, dataset: xr.Dataset, record: dict) -> None:
+        """Keep a finished cell; the file appears whole or not at all."""
+        record |= {"study": cell.study, "version": cell.version, "fields": cell.fields}
+        record["content"] = content(dataset)
+        write_netcdf(dataset.assign_attrs(cell=json.dumps(record)), self.path(cell))
+        self.path(cell).with_suffix(".failed.json").unlink(missing_ok=True)
+
+    def write_failure(self, cell: Cell, error: str) -> None:
+        path = self.path(cell).with_suffix(".failed.json")
+        text = json.dumps({"study": cell.study, "fields": cell.fields, "error": error})
+        _replace(path, lambda temporary: temporary.write_text(text))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write under a temporary name of this process, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset so that the file appears whole or not at all."""
+    _replace(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def content(dataset: xr.Dataset) -> str:
+    """Return a digest of names, dims, types and every bit of the values.
+
+    Examples
+    --------
+    >>> content(xr.Dataset({"a": ("x", [1.0])})) == content(xr.Dataset({"a": ("x", [1.0])}))
+    True
+    """
+    parts = []
+    for name in sorted(str(name) for name in dataset.variables):
+        variable = dataset[name]
+        values = np.ascontiguousarray(variable.values)
+        text = values.dtype.kind in "OUT"
+        raw = _canonical([str(v) for v in values.ravel()]) if text else values.tobytes()
+        kind = "text" if text else values.dtype.str
+        parts.append([name, list(map(str, variable.dims)), list(values.shape), kind, _sha(raw)])
+    return _sha(_canonical(parts))
+
+
+def _attempt(run: Callable[[Fields], xr.Dataset], fields: Fields) -> dict:
+    """Run one cell on a worker; an exception is an outcome, not a death."""
+    start = time.perf_counter()
+    try:
+        dataset = run(fields).load()
+    except Exception:
+        return {"error": traceback.format_exc()}
+    hardware = f"{platform.machine()}, {os.cpu_count()} cores"
+    return {"dataset": dataset, "seconds": time.perf_counter() - start, "hardware": hardware}
+
+
+def execute(
+    client: "Client",
+    cells: Sequence[Cell],
+    store: Store,
+    record: dict,
+    done: Callable[[Cell, str | None], None],
+    resources: dict[str, float] | None = None,
+) -> None:
+    """Run cells on a Dask cluster, longest first, and keep each as it comes.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    cells : sequence of Cell
+    store : Store
+    record : dict
+        Provenance kept with every cell.
+    done : callable
+        (cell, error or None), called after each.
+    resources : dict, optional
+        What a cell needs of a worker.
+
+    Notes
+    -----
+    Dask runs the cells of a dead worker again. A cell whose workers die again and again
+    takes innocent ones with it, so all that Dask gave up are run again one at a time; a
+    cell that kills its worker even then is recorded as failed.
+    """
+    ordered = sorted(cells, key=lambda cell: -cell.seconds)
+    suspects = _pass(client, ordered, store, record, done, resources, last=False)
+    for cell in suspects:
+        _pass(client, [cell], store, record, done, resources, last=True)
+
+
+def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cell]:
+    """Run cells once; return those that Dask gave up, or record them if this is the last try."""
+    from distributed import as_completed
+
+    futures = {
+        client.submit(
+            _attempt,
+            cell.run,
+            cell.fields,
+            key=f"{cell.study}-{cell.digest}-{time.monotonic_ns()}",
+            priority=-rank,
+            resources=resources,
+        ): cell
+        for rank, cell in enumerate(cells)
+    }
+    given_up = []
+    for future in as_completed(futures):
+        cell = futures.pop(future)
+        error = future.exception()
+        if error is not None and not last:
+            given_up.append(cell)
+            continue
+        outcome = {"error": f"the worker died: {error!r}"} if error else future.result()
+        if "error" in outcome:
+            store.write_failure(cell, outcome["error"])
+        else:
+            timing = {key: outcome[key] for key in ("seconds", "hardware")}
+            store.write(cell, outcome["dataset"], record | timing)
+        done(cell, outcome.get("error"))
+    return given_up
+
+
+def provenance(versions: dict[str, str | None]) -> dict:
+    """Return where and when results are made: package versions, commit, host and time.
+
+    Examples
+    --------
+    >>> sorted(provenance({"numpy": "2"}))
+    ['commit', 'dirty', 'host', 'packages', 'time']
+    """
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return {
+        "packages": versions,
+        "commit": commit.strip() if commit else None,
+        "dirty": bool(status) if status is not None else None,
+        "host": platform.node(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr.Dataset | None:
+    """Join the cells of one study into a dataset with the axes as leading dims, in their order.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        As `expand` orders them.
+    axes : mapping
+    store : Store
+    about : dict
+        Kept in the attribute ``provenance`` (JSON), beside what the cells recorded.
+
+    Returns
+    -------
+    xarray.Dataset or None
+        Failed cells are NaN and listed in the provenance. None when every cell failed.
+    """
+    found = [store.read(cell) for cell in cells]
+    example = next((dataset for dataset in found if dataset is not None), None)
+    if example is None:
+        return None
+    blank = xr.full_like(example.astype(float), np.nan)
+    records = [json.loads(dataset.attrs["cell"]) for dataset in found if dataset is not None]
+    nested: list = [blank if dataset is None else dataset for dataset in found]
+    for values in list(axes.values())[:0:-1]:
+        size = len(values)
+        nested = [nested[start : start + size] for start in range(0, len(nested), size)]
+    dataset = xr.combine_nested(
+        nested,
+        concat_dim=list(axes),
+        join="exact",
+        combine_attrs="drop",
+        data_vars="all",
+        coords="minimal",
+        compat="equals",
+    )
+    dataset = dataset.transpose(*axes, ...)
+    for name, variable in example.variables.items():
+        dataset[name].attrs = variable.attrs
+    coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
+    environments = [{k: r[k] for k in ("packages", "commit", "dirty", "host")} for r in records]
+    about = about | {
+        "axes": {name: list(values) for name, values in axes.items()},
+        "failures": {
+            str(cell): (store.failure(cell) or "not run").strip().splitlines()[-1]
+            for cell, stored in zip(cells, found, strict=True)
+            if stored is None
+        },
+        "environments": [e for i, e in enumerate(environments) if e not in environments[:i]],
+        "hardware": sorted({record["hardware"] for record in records}),
+        "computed": [min(r["time"] for r in records), max(r["time"] for r in records)],
+        "cell_seconds": round(sum(record["seconds"] for record in records), 1),
+    }
+    return dataset.assign_coords(coordinates).assign_attrs(provenance=json.dumps(about))
+
+
+def _labels(values: list) -> np.ndarray:
+    """Return numbers as numbers and all else as object strings, which netCDF can hold."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return np.array(values) if numbers else np.array([str(v) for v in values], dtype=object)

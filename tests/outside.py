@@ -1,0 +1,28 @@
+"""Functions that a Trial in the tests names as "outside:function"."""
+
+import numpy as np
+
+from detox_sim import voting
+
+
+def one_a_group(holders, byzantine, rng, step=0):
+    """Place at most one Byzantine worker in each group, always the same."""
+    assert byzantine <= len(holders)
+    bad = np.zeros(holders.max() + 1, dtype=bool)
+    bad[holders[:byzantine, 1]] = True
+    return bad
+
+
+def majority_of_real_copies(messages, /):
+    return voting.majority(messages.copied())
+
+
+def streaming_of_real_copies(messages, /):
+    return voting.streaming(messages.copied())
+
+
+def not_a_vector(rows, /, *, byzantine):
+    return rows
+
+
+seventeen = 17

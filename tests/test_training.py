@@ -1,0 +1,418 @@
+"""Laws 1 and 2 in whole runs, what robust rules withstand, and what a Trial refuses."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+
+from detox_sim import (
+    aggregators,
+    assignments,
+    attacks,
+    data,
+    models,
+    placements,
+    voting,
+)
+from detox_sim.training import Trial, make_trial, train
+
+SMALL = {"workers": 15, "model": "softmax", "batch": 30, "steps": 5, "evaluate_every": 2}
+VANILLA = {**SMALL, "copies": 1, "assignment": "none", "groups": None}
+ATTACK_OPTIONS = {"inner_product": {"factor": 10.0}}
+
+
+def run(**fields):
+    attack = fields.get("attack", "none")
+    return train(Trial(**{**SMALL, "attack_options": ATTACK_OPTIONS.get(attack, {}), **fields}))
+
+
+def bits(history):
+    """Everything a run computed but how long it took."""
+    return {name: history[name].values.tobytes() for name in history.drop_vars("seconds").variables}
+
+
+def distinct(histories):
+    return len({tuple(bits(history).items()) for history in histories})
+
+
+# --- Law 1: DETOX ----------------------------------------------------------------------------
+
+KEPT = {
+    "one liar": {"byzantine": 1, "groups": 5},
+    "one liar, worst case": {"byzantine": 1, "placement": "worst_case", "groups": 5},
+    "one a group": {"byzantine": 5, "placement": "outside:one_a_group", "groups": 5},
+    "one a group, real copies": {
+        "byzantine": 5,
+        "placement": "outside:one_a_group",
+        "groups": 5,
+        "vote": "outside:majority_of_real_copies",
+    },
+    "two of five": {"byzantine": 2, "copies": 5, "groups": 3},
+    "reshuffled": {"byzantine": 1, "groups": 5, "assignment_options": {"reshuffle": True}},
+    "streaming": {"byzantine": 1, "groups": 5, "vote": "streaming"},
+    "no hierarchy": {"byzantine": 1, "groups": None, "outer": "multi_krum"},
+}
+
+
+@pytest.fixture(scope="module")
+def unattacked():
+    """Runs without an attack, made once."""
+    made = {}
+
+    def get(kept):
+        if kept not in made:
+            made[kept] = run(**KEPT[kept])
+        return made[kept]
+
+    return get
+
+
+@pytest.mark.parametrize("attack", [name for name in attacks.__all__ if name != "none"])
+@pytest.mark.parametrize("kept", KEPT)
+def test_with_honest_majorities_an_attack_changes_no_bit(unattacked, kept, attack):
+    attacked = run(**KEPT[kept], attack=attack)
+    assert bits(attacked) == bits(unattacked(kept))
+    assert not attacked.lost_votes.any()
+    assert not attacked.undecided_votes.any()
+
+
+@pytest.mark.parametrize("attack", [name for name in attacks.__all__ if name != "none"])
+def test_the_law_needs_the_honest_majority(attack):
+    captured = {"byzantine": 2, "placement": "worst_case", "groups": 5}
+    honest, attacked = run(**captured), run(**captured, attack=attack)
+    assert (attacked.lost_votes == 1).all()
+    assert not honest.lost_votes.any()
+    assert bits(attacked)["gradient_error"] != bits(honest)["gradient_error"]
+
+
+# --- Law 2: replication, and repetition of bits ----------------------------------------------
+
+
+@pytest.mark.parametrize("vote", voting.__all__)
+@pytest.mark.parametrize("attack", attacks.__all__)
+def test_logical_copies_train_as_real_copies_do(vote, attack):
+    fields = {"byzantine": 5, "groups": 5, "attack": attack, "rate": 0.01}
+    logical = run(**fields, vote=vote)
+    real = run(**fields, vote=f"outside:{vote}_of_real_copies")
+    assert bits(logical) == bits(real)
+    assert bool(logical.lost_votes.any()) == (attack != "none")
+
+
+def test_a_file_of_different_copies_is_undecided_and_counted_as_zero():
+    alone = {"attack": "gaussian", "attack_options": {"colluding": False}}
+    history = run(byzantine=4, placement="worst_case", groups=5, **alone)
+    assert (history.undecided_votes == 2).all()
+    assert not history.lost_votes.any()
+
+
+@pytest.mark.parametrize("model", models.__all__)
+def test_the_same_seed_gives_the_same_bits(model):
+    fields = {"byzantine": 3, "groups": 5, "attack": "gaussian", "model": model}
+    once, again, other = run(**fields), run(**fields), run(**fields, seed=1)
+    assert bits(once) == bits(again)
+    assert distinct([once, other]) == 2
+
+
+@pytest.mark.parametrize("placement", placements.__all__)
+def test_compared_methods_share_data_and_placement(placement):
+    shared = {"byzantine": 3, "placement": placement, "attack": "reverse", "rate": 0.01}
+    methods = [
+        {"groups": 5, "inner": "mean", "outer": "median"},
+        {"groups": None, "outer": "geometric_median"},
+        {"groups": None, "outer": "multi_krum"},
+        {"groups": None, "outer": "trimmed_mean", "model": "mlp"},
+        {"groups": None, "outer": "median", "attack": "constant"},
+    ]
+    histories = [run(**{**shared, **method}) for method in methods]
+    first = histories[0]
+    for history in histories[1:]:
+        assert history.lost_votes.values.tolist() == first.lost_votes.values.tolist()
+    for history in (histories[1], histories[2], histories[4]):
+        assert history.loss[0] == first.loss[0]
+        assert history.gradient_norm[0] == first.gradient_norm[0]
+        assert history.accuracy[0] == first.accuracy[0]
+    assert distinct(histories) == len(methods)
+
+
+def test_vanilla_and_detox_see_the_same_batches():
+    vanilla, detox = run(**VANILLA, byzantine=2, outer="mean"), run(byzantine=2, outer="mean")
+    assert vanilla.loss[0] == pytest.approx(float(detox.loss[0]), rel=1e-6)
+    assert vanilla.gradient_norm[0] == pytest.approx(float(detox.gradient_norm[0]), rel=1e-5)
+
+
+# --- What is recorded ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "evaluated"),
+    [(5, 2, [0, 2, 4, 5]), (4, 2, [0, 2, 4]), (3, 10, [0, 3]), (1, 1, [0, 1])],
+)
+def test_a_history_is_labelled(steps, every, evaluated):
+    fields = {**SMALL, "byzantine": 1, "groups": 5, "steps": steps, "evaluate_every": every}
+    trial = Trial(**fields)
+    history = train(trial)
+    assert history.step.values.tolist() == list(range(1, steps + 1))
+    assert history.eval_step.values.tolist() == evaluated
+    assert history.attrs["trial"] == dataclasses.asdict(trial)
+    assert Trial(**history.attrs["trial"]) == trial
+    assert history.seconds.dims == ("step", "phase")
+    assert (history.seconds >= 0).all()
+    assert (history.modelled_seconds > 0).all()
+    assert all(np.isfinite(history[name]).all() for name in history.data_vars)
+    assert ((history.accuracy >= 0) & (history.accuracy <= 1)).all()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_steps_are_momentum_at_the_server(momentum):
+    """Replayed by hand from the mean of all files, for which the vote and rule are plain."""
+    trial = Trial(**VANILLA, byzantine=0, outer="mean", rate=0.2, momentum=momentum)
+    from detox_sim.models import Model, one_thread
+    from detox_sim.streams import stream
+
+    model = Model(models.softmax((1, 8, 8), 10))
+    digits = data.digits()
+    params = model.initial(stream(trial.seed, "parameters"))
+    velocity = np.zeros_like(params)
+    losses = []
+    with one_thread():
+        for step in range(1, trial.steps + 1):
+            chosen = stream(trial.seed, "batch", step).choice(1438, trial.batch, replace=False)
+            images, labels = digits.train_images[chosen], digits.train_labels[chosen]
+            loss, gradient = model.gradients(params, images[None], labels[None])
+            velocity = momentum * velocity + gradient[0]
+            params = params - 0.2 * velocity
+            losses.append(loss[0])
+        end = model.evaluate(params, digits.test_images, digits.test_labels)
+    history = train(trial)
+    assert history.loss.values == pytest.approx(losses, rel=1e-5)
+    assert history.test_loss.values[-1] == pytest.approx(end.loss, rel=1e-5)
+    assert history.accuracy.values[-1] == pytest.approx(end.accuracy, abs=1 / 359)
+    assert history.gradient_error.values == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_that_diverges_is_a_result():
+    wild = {"attack": "constant", "attack_options": {"value": 1e30}, "rate": 1e3}
+    history = run(**VANILLA, byzantine=2, outer="mean", **wild)
+    assert not np.isfinite(history.loss[-1])
+    assert np.isfinite(history.loss[0])
+
+
+# --- Learning under attack -------------------------------------------------------------------
+
+RATES = {"sign_majority": 0.01}  # its steps are signs, whatever the gradient
+
+
+@pytest.mark.parametrize("outer", [name for name in aggregators.__all__ if name != "mean"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_no_robust_rule_is_broken(outer, value, copies):
+    """Three of 15 nodes lie, which is all that bulyan bears; or one captured group of 5."""
+    shape = (
+        {**VANILLA, "byzantine": 3}
+        if copies == 1
+        else {"workers": 45, "byzantine": 3, "batch": 60, "groups": None, "placement": "worst_case"}
+    )
+    history = run(
+        **{**SMALL, **shape, "steps": 40, "evaluate_every": 40, "momentum": 0.5},
+        rate=RATES.get(outer, 0.3),
+        outer=outer,
+        attack="constant",
+        attack_options={"value": value},
+    )
+    assert all(np.isfinite(history[name]).all() for name in history.data_vars)
+    assert (history.lost_votes == (3 if copies == 1 else 1)).all()
+    assert history.accuracy[-1] > 0.5
+
+
+def test_the_mean_is_broken():
+    wild = {"attack": "constant", "attack_options": {"value": 1e30}}
+    history = run(**{**VANILLA, "steps": 20}, byzantine=3, outer="mean", **wild)
+    assert not history.accuracy[-1] > 0.2
+
+
+RULE = '''
+import numpy as np
+
+def midpoint(rows, /, *, byzantine, share=0.5):
+    """Half-way between the extremes that are left without `byzantine` values on each side."""
+    ordered = np.sort(rows, axis=0)
+    return share * ordered[byzantine] + (1 - share) * ordered[len(rows) - byzantine - 1]
+'''
+
+
+def test_a_rule_from_outside_trains(tmp_path, monkeypatch):
+    (tmp_path / "my_rules.py").write_text(RULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = {"byzantine": 4, "placement": "worst_case", "attack": "reverse", "steps": 40}
+    rule = {"outer": "my_rules:midpoint", "outer_options": {"share": 0.4}}
+    history = run(**fields, groups=5, **rule, rate=0.3)
+    assert (history.lost_votes == 2).all()
+    assert history.accuracy[-1] > 0.7
+    assert history.attrs["trial"]["outer"] == "my_rules:midpoint"
+    with pytest.raises(ValueError, match="unknown option of my_rules:midpoint 'shares'"):
+        Trial(**SMALL, outer="my_rules:midpoint", outer_options={"shares": 1})
+
+
+# --- What a Trial refuses --------------------------------------------------------------------
+
+FIELDS = {
+    "assignment": assignments,
+    "placement": placements,
+    "attack": attacks,
+    "vote": voting,
+    "inner": aggregators,
+    "outer": aggregators,
+    "model": models,
+    "data": data,
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_unknown_name_is_answered_with_the_nearest(field):
+    name = FIELDS[field].__all__[-1]
+    known = ", ".join(FIELDS[field].__all__)
+    with pytest.raises(ValueError, match=f"did you mean '{name}'.* known: {known}"):
+        Trial(**{field: name + "x"})
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_unknown_option_is_answered_with_the_known(field):
+    with pytest.raises(ValueError, match=r"unknown option of \w+ 'colour';? ?.*known: "):
+        Trial(**{f"{field}_options": {"colour": 1}})
+
+
+DEFAULT = {}  # 45 workers, 5 of them Byzantine, 3 copies, 15 votes in 5 groups, 1438 images
+PLAIN = {"copies": 1, "assignment": "none", "groups": None}
+TOO_FEW = r"outer: {} needs n >= {} \* byzantine \+ {} = {} rows, got {} with byzantine={}; use "
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"byzantine": 23}, "byzantine must be below workers / 2 = 22.5, got 23; use at most 22"),
+        ({"copies": 4}, "copies must be odd.*got 4, use 3 or 5"),
+        ({"copies": 2}, "copies must be odd.*got 2, use 1 or 3"),
+        ({"copies": 7}, "copies must divide workers: 45 / 7 leaves 3"),
+        ({"assignment": "none"}, "assignment 'none' makes 1 copy, got copies=3; use 'detox'"),
+        # too few rows for a rule, in both of its places
+        (
+            {**PLAIN, "outer": "krum", "byzantine": 22},
+            TOO_FEW.format("krum", 2, 3, 47, 45, 22) + "byzantine <= 21, or median",
+        ),
+        (
+            {**PLAIN, "outer": "multi_krum", "byzantine": 22},
+            TOO_FEW.format("multi_krum", 2, 3, 47, 45, 22) + "byzantine <= 21, or median",
+        ),
+        (
+            {**PLAIN, "outer": "bulyan", "byzantine": 11},
+            TOO_FEW.format("bulyan", 4, 3, 47, 45, 11) + "byzantine <= 10, or multi_krum",
+        ),
+        (
+            {"groups": None, "outer": "bulyan", "byzantine": 8},
+            TOO_FEW.format("bulyan", 4, 3, 19, 15, 4) + "byzantine <= 3, or multi_krum",
+        ),
+        (
+            {"groups": 3, "outer": "median"},
+            TOO_FEW.format("median", 2, 1, 5, 3, 2) + "byzantine <= 1",
+        ),
+        ({"groups": 3, "outer": "trimmed_mean"}, TOO_FEW.format("trimmed_mean", 2, 1, 5, 3, 2)),
+        (
+            {"groups": 3, "outer": "geometric_median"},
+            TOO_FEW.format("geometric_median", 2, 1, 5, 3, 2),
+        ),
+        ({"groups": 3, "outer": "sign_majority"}, TOO_FEW.format("sign_majority", 2, 1, 5, 3, 2)),
+        (
+            {"groups": 5, "inner": "multi_krum", "outer": "mean"},
+            r"inner: multi_krum needs n >= 2 \* byzantine \+ 3 = 7 rows, got 3 with byzantine=2",
+        ),
+        # options
+        ({"attack": "inner_product"}, "attack: .*factor"),
+        ({"attack": "alie", "attack_options": {"z": "max"}}, "attack: .*'baruch'"),
+        ({"outer_options": {"byzantine": -1}}, "outer: median needs an integer byzantine >= 0"),
+        ({"inner_options": {"byzantine": -1}}, "inner: mean needs an integer byzantine >= 0"),
+        ({"inner_options": {"byzantine": "two"}}, "inner: .*'two'"),
+        ({"outer_options": {"byzantine": None}}, "outer: .*None"),
+        ({"attack": "reverse", "attack_options": {"rng": 1}}, "unknown option of reverse 'rng'"),
+        ({"assignment_options": {"rng": 1}}, "unknown option of detox 'rng'"),
+        ({"model_options": {"hidden": "wide"}}, "model: .*hidden|model: .*'wide'|model: .*str"),
+        ({"outer": "outside:not_a_vector"}, "must return .*got shape"),
+        ({"outer": "outside:seventeen"}, "outer: .*17|outer: .*callable"),
+        ({"outer": "outside:missing"}, "cannot load aggregator 'outside:missing'"),
+        ({"outer": "nowhere:rule"}, "cannot load aggregator 'nowhere:rule'"),
+        # batches
+        ({"batch": 181}, "batch must split into 15 equal files, got 181; use 180 or 195"),
+        ({"batch": 7}, "batch must split into 15 equal files, got 7; use 15 or 30"),
+        ({"batch": 1440}, "batch must be at most 1425 of the 1438 images, got 1440"),
+        # vote groups
+        ({"groups": 4}, "groups must divide the 15 votes.*got 4, use one of .1, 3, 5, 15."),
+        ({"groups": 16, "inner": "median"}, "groups must be at most the 15 votes, got 16"),
+        ({"groups": 0}, "groups must be None or an integer >= 1, got 0"),
+        ({"groups": 2.0}, "groups must be None or an integer >= 1, got 2.0"),
+        ({"groups": True}, "groups must be None or an integer >= 1, got True"),
+        ({"inner": None}, "groups needs an inner rule; use inner='mean', or groups=None"),
+        ({"groups": None, "inner": "medain"}, "did you mean 'median'"),
+        # data and libraries
+        (
+            {"data": "fashion_mnist", "data_options": {"folder": "/nowhere"}},
+            "fashion_mnist finds no train-images-idx3-ubyte.gz in /nowhere: put .*apt-get",
+        ),
+        ({"data": "fashion_mnist", "data_options": {"folder": ["/nowhere"]}}, "data: "),
+        ({"backend": "cuda"}, "unknown backend 'cuda'; known: numpy, cupy"),
+        # types and ranges
+        ({"workers": 0}, "workers must be an integer of 1 or more, got 0"),
+        ({"workers": 45.0}, "workers must be an integer of 1 or more, got 45.0"),
+        ({"workers": "45"}, "workers must be an integer of 1 or more, got '45'"),
+        ({"byzantine": -1}, "byzantine must be an integer of 0 or more, got -1"),
+        ({"copies": True}, "copies must be an integer of 1 or more, got True"),
+        ({"steps": 0}, "steps must be an integer of 1 or more, got 0"),
+        ({"evaluate_every": 0}, "evaluate_every must be an integer of 1 or more, got 0"),
+        ({"seed": -1}, "seed must be an integer of 0 or more, got -1"),
+        ({"seed": None}, "seed must be an integer of 0 or more, got None"),
+        ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
+        ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
+        ({"rate": "fast"}, "rate must be a number of 0 or more, got 'fast'"),
+        ({"momentum": float("inf")}, "momentum must be a number of 0 or more, got inf"),
+        ({"outer": 3}, "aggregator must be a name, got 3"),
+        ({"attack": None}, "attack must be a name, got None"),
+        ({"attack_options": None}, "attack_options must be a dict, got None"),
+        ({"outer_options": [1]}, "outer_options must be a dict"),
+    ],
+)
+def test_an_impossible_trial_cannot_be_made(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Trial(**{**DEFAULT, **fields})
+
+
+def test_cupy_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ValueError, match=r"needs CuPy: pip install .*cuda12.*backend 'numpy'"):
+        Trial(backend="cupy")
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Trial)])
+def test_a_misspelt_field_is_answered_with_the_name(field):
+    with pytest.raises(ValueError, match=f"unknown field of Trial '{field}x'; did you mean"):
+        make_trial({field + "x": 1})
+
+
+def test_a_trial_is_frozen_and_its_defaults_are_possible():
+    trial = Trial()
+    assert make_trial(dataclasses.asdict(trial)) == trial
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trial.seed = 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"groups": 5, "inner": "mean", "outer": "median"},
+        {"groups": 2, "inner": "multi_krum", "outer": "mean"},
+        {"groups": None, "outer": "bulyan", "outer_options": {"selection": "one-shot"}},
+        {"groups": None, "outer": "bulyan", "byzantine": 7},
+        {**PLAIN, "outer": "bulyan", "byzantine": 10},
+        {"groups": 3, "outer": "median", "outer_options": {"byzantine": 1}},
+    ],
+)
+def test_published_pipelines_are_possible(fields):
+    assert Trial(**fields).byzantine == fields.get("byzantine", 5)
