@@ -37,9 +37,11 @@ __all__ = [
 
 def _require(rule: str, rows, byzantine: int, factor: int, plus: int, instead: str = "") -> int:
     """Return n, or say which inequality fails, with the numbers and what would work."""
-    if rows.ndim != 2 or rows.shape[0] == 0:
-        raise ValueError(f"{rule} needs rows of shape (n >= 1, d), got {tuple(rows.shape)}")
-    if isinstance(byzantine, bool) or int(byzantine) != byzantine or byzantine < 0:
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{rule} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
+    if not namespace(rows).isdtype(rows.dtype, "real floating"):
+        raise ValueError(f"{rule} needs floating-point rows, got {rows.dtype}")
+    if isinstance(byzantine, bool) or not isinstance(byzantine, int | np.integer) or byzantine < 0:
         raise ValueError(f"{rule} needs an integer byzantine >= 0, got {byzantine!r}")
     n, least = rows.shape[0], factor * byzantine + plus
     if n < least:
@@ -200,6 +202,11 @@ def weiszfeld(rows, tolerance: float = 1e-9, max_iterations: int = 1000):
     >>> bool(abs(point[0] - 1) < 1e-6 and residual < 1e-9)
     True
     """
+    if not tolerance > 0 or not max_iterations >= 1:
+        raise ValueError(
+            "the geometric median needs tolerance > 0 and max_iterations >= 1, "
+            f"got {tolerance!r} and {max_iterations!r}"
+        )
     xp = namespace(rows)
     n = rows.shape[0]
     rows = xp.astype(rows, xp.float64)
@@ -219,28 +226,36 @@ def weiszfeld(rows, tolerance: float = 1e-9, max_iterations: int = 1000):
 def _radii(rows, point):
     """Return the distance of every row (n, d) to one point (d,)."""
     xp = namespace(rows)
-    count = max(1, BLOCK // max(1, rows.shape[1]))
+    n, d = rows.shape
+    count = max(1, BLOCK // d)
     with np.errstate(over="ignore"):
         parts = [
-            xp.sqrt(xp.sum((rows[start : start + count, :] - point) ** 2, axis=1))
-            for start in range(0, rows.shape[0], count)
+            xp.sqrt(xp.sum((rows[start : min(start + count, n), :] - point) ** 2, axis=1))
+            for start in range(0, n, count)
         ]
     return xp.concat(parts)
 
 
-def _scores(square: np.ndarray, byzantine: int, neighbours: int | None) -> np.ndarray:
-    """Return Krum's scores (n,) from squared distances (n, n)."""
-    n = square.shape[0]
+def _ranked(rows, byzantine: int, neighbours: int | None = None) -> np.ndarray:
+    """Return the indices (n,) of the rows by Krum's score, the best first."""
+    n = rows.shape[0]
     count = n - byzantine - 2 if neighbours is None else neighbours
     if not 1 <= count <= n - 1:
         raise ValueError(f"Krum's score needs 1 <= neighbours <= n - 1 = {n - 1}, got {count}")
-    return _nearest_sum(square, count)
+    return _by_score(to_host(distances(rows)), count)
 
 
-def _nearest_sum(square: np.ndarray, count: int) -> np.ndarray:
-    """Sum each row's `count` smallest squared distances to the others."""
+def _by_score(square: np.ndarray, count: int) -> np.ndarray:
+    """Order rows by the sum of their `count` least squared distances to others, stably.
+
+    A row with fewer infinite distances among them comes first, whatever the rest.
+    """
     others = square[~np.eye(square.shape[0], dtype=bool)].reshape(square.shape[0], -1)
-    return np.sort(others, axis=1)[:, :count].sum(axis=1)
+    nearest = np.sort(others, axis=1)[:, :count]
+    far = np.isinf(nearest)
+    with np.errstate(over="ignore"):
+        scores = np.where(far, 0.0, nearest).sum(axis=1)
+    return np.lexsort((scores, far.sum(axis=1)))
 
 
 def krum(rows, /, *, byzantine: int, neighbours: int | None = None):
@@ -270,8 +285,7 @@ def krum(rows, /, *, byzantine: int, neighbours: int | None = None):
     Blanchard et al., Machine learning with adversaries, NeurIPS 2017. Squared distances.
     """
     _require("krum", rows, byzantine, 2, 3, ", or median (n >= 2 * byzantine + 1)")
-    scores = _scores(to_host(distances(rows)), byzantine, neighbours)
-    return take(rows, [scores.argmin()])[0, :]
+    return take(rows, _ranked(rows, byzantine, neighbours)[:1])[0, :]
 
 
 def multi_krum(rows, /, *, byzantine: int, keep: int | None = None, neighbours: int | None = None):
@@ -305,8 +319,7 @@ def multi_krum(rows, /, *, byzantine: int, keep: int | None = None, neighbours: 
     kept = n - byzantine - 2 if keep is None else keep
     if not 1 <= kept <= n - byzantine:
         raise ValueError(f"multi_krum needs 1 <= keep <= n - byzantine = {n - byzantine}: {kept}")
-    scores = _scores(to_host(distances(rows)), byzantine, neighbours)
-    return _average(rows, np.argsort(scores, kind="stable")[:kept])
+    return _average(rows, _ranked(rows, byzantine, neighbours)[:kept])
 
 
 def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
@@ -342,15 +355,15 @@ def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
     n = _require("bulyan", rows, byzantine, 4, 3, instead)
     if selection not in ("iterative", "one-shot"):
         raise ValueError(f"bulyan's selection is 'iterative' or 'one-shot', got {selection!r}")
-    square = to_host(distances(rows))
     if selection == "one-shot":
-        best = np.argsort(_scores(square, byzantine, None), kind="stable")[: n - byzantine - 2]
+        best = _ranked(rows, byzantine)[: n - byzantine - 2]
         return order_mean(take(rows, best), byzantine, best.size - byzantine - 1)
+    square = to_host(distances(rows))
     chosen: list[int] = []
     left = np.arange(n)
     for _ in range(n - 2 * byzantine):
         count = max(1, left.size - byzantine - 2)
-        winner = _nearest_sum(square[np.ix_(left, left)], count).argmin()
+        winner = _by_score(square[np.ix_(left, left)], count)[0]
         chosen.append(left[winner])
         left = np.delete(left, winner)
     return _mean_near_median(take(rows, chosen), len(chosen) - 2 * byzantine)

@@ -86,5 +86,7 @@ def detox(
     Rajput et al., DETOX, NeurIPS 2019, step 1; DRACO's repetition code uses the same groups.
     """
     check_groups(workers, copies)
+    if not isinstance(reshuffle, bool):
+        raise ValueError(f"reshuffle is True or False, got {reshuffle!r}")
     order = rng.permutation(workers) if reshuffle and rng is not None else np.arange(workers)
     return order.reshape(-1, copies)

@@ -133,6 +133,8 @@ def alie_z(nodes: int, byzantine: int, formula: str = "baruch") -> float:
     >>> round(alie_z(45, 5), 8), round(alie_z(50, 24, "baruch-n"), 8)
     (0.12566135, 1.75068607)
     """
+    if not 0 <= byzantine < nodes:
+        raise ValueError(f"alie_z needs 0 <= byzantine < nodes, got {byzantine} and {nodes}")
     supporters = nodes // 2 + 1 - byzantine
     if formula == "baruch":
         share = (nodes - byzantine - supporters) / (nodes - byzantine)
@@ -140,6 +142,11 @@ def alie_z(nodes: int, byzantine: int, formula: str = "baruch") -> float:
         share = (nodes - supporters) / nodes
     else:
         raise ValueError(f"alie's z is a number, 'baruch' or 'baruch-n', got {formula!r}")
+    if not 0 < share < 1:
+        raise ValueError(
+            f"alie's formula {formula!r} has no z for {byzantine} Byzantine of {nodes} nodes; "
+            "give z as a number"
+        )
     return float(norm.ppf(share))
 
 

@@ -73,10 +73,13 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
 
 
 def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:
-    """Return the function called `name` with its options fixed; unknown options are an error."""
+    """Return the function called `name` with its options fixed; unknown options are an error.
+
+    `rng` is never an option: randomness comes from the caller's streams.
+    """
     function = resolve(catalogue, name)
     parameters = inspect.signature(function).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "rng"]
         check_known(f"option of {name}", options, known)
     return functools.partial(function, **options) if options else function

@@ -103,11 +103,14 @@ def fashion_mnist(*, folder: str | None = None) -> Data:
 
 def _idx(path: Path) -> np.ndarray:
     """Read one IDX file of unsigned bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    if raw[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes")
-    shape = np.frombuffer(raw, ">u4", raw[3], 4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    try:
+        raw = gzip.decompress(path.read_bytes())
+        if raw[:3] != b"\x00\x00\x08":
+            raise ValueError("wrong magic number")
+        shape = np.frombuffer(raw, ">u4", raw[3], 4)
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is not a gzipped IDX file of unsigned bytes: {error}") from error
 
 
 def _frozen(images, labels, test_images, test_labels) -> Data:

@@ -12,6 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 __all__ = ["softmax", "mlp", "cnn"]
@@ -66,6 +68,21 @@ def cnn(shape: tuple[int, ...], classes: int, *, width: int = 8) -> "torch.nn.Mo
         nn.Flatten(),
         nn.Linear(features, classes),
     )
+
+
+def check(factory: "Callable[..., torch.nn.Module]", shape: tuple[int, ...], classes: int) -> None:
+    """Build the model without allocating it, so that a misfit shows at once.
+
+    Examples
+    --------
+    >>> check(mlp, (1, 8, 8), 10)
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = factory(shape, classes)
+    if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
+        raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
 
 
 class Evaluation(NamedTuple):

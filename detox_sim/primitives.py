@@ -12,8 +12,9 @@ BLOCK = 1 << 22  # elements worked on at a time, so that temporaries stay small
 
 
 def _column_blocks(rows):
-    width = max(1, BLOCK // max(1, rows.shape[0]))
-    return [slice(start, start + width) for start in range(0, rows.shape[1], width)]
+    n, d = rows.shape
+    width = max(1, BLOCK // n)
+    return [slice(start, min(start + width, d)) for start in range(0, d, width)]
 
 
 def _floats(xp, rows):
@@ -46,9 +47,9 @@ def order_mean(rows, lo: int, hi: int):
     infinity = xp.asarray(xp.inf, dtype=rows.dtype)
     parts = []
     for columns in _column_blocks(rows):
-        block = xp.permute_dims(rows[:, columns], (1, 0))
-        block = xp.sort(xp.where(xp.isnan(block), infinity, block), axis=1)
-        parts.append(xp.mean(_floats(xp, block[:, lo : hi + 1]), axis=1))
+        block = rows[:, columns]
+        block = xp.sort(xp.where(xp.isnan(block), infinity, block), axis=0)
+        parts.append(xp.mean(_floats(xp, block[lo : hi + 1, :]), axis=0))
     return xp.astype(xp.concat(parts), rows.dtype)
 
 

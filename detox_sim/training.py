@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -105,12 +104,13 @@ class Trial:
         require(self.backend)
         check_nodes(self.workers, self.byzantine, self.copies)
         with _named("data"):
-            images = len(self.dataset.train_images)
+            images, *_, classes = self.dataset
         with _named("assignment"):
             holders = self.assign()
-        _check_batch(self.batch, len(holders), images)
+        _check_batch(self.batch, len(holders), len(images))
         with _named("model"):
-            bind(models, self.model, self.model_options)
+            factory = bind(models, self.model, self.model_options)
+            models.check(factory, images.shape[1:], classes)
         _rehearse(self, holders)
 
     @property
@@ -132,9 +132,10 @@ class Trial:
         """Return `inner` and `outer` with the number of bad rows each must withstand."""
         lost = voting.lost_votes_assumed(self.byzantine, self.copies)
         inner = None
-        if self.groups is not None and self.inner is not None:
+        if self.inner is not None:
             withstood = 0 if self.inner == "mean" else lost
             inner, withstood = _rule("inner", self.inner, self.inner_options, withstood)
+        if self.groups is not None:
             lost = voting.lost_groups_assumed(lost, withstood)
         outer, _ = _rule("outer", self.outer, self.outer_options, lost)
         return inner, outer
@@ -205,7 +206,7 @@ def _named(stage: str) -> Iterator[None]:
     """Put the name of the stage before an error, and make it a ValueError."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{stage}: {error}") from error
 
 
@@ -214,12 +215,15 @@ def _rule(stage: str, name: str, options: Options, byzantine: int) -> tuple[Call
     options = {"byzantine": byzantine, **options}
     with _named(stage):
         rule = bind(aggregators, name, options)
+        told = options["byzantine"]
+        if isinstance(told, bool) or not isinstance(told, int) or told < 0:
+            raise ValueError(f"{name} needs an integer byzantine >= 0, got {told!r}")
 
     def staged(rows):
         with _named(stage):
             return rule(rows)
 
-    return staged, cast(int, options["byzantine"])
+    return staged, told
 
 
 PHASES = ("compute", "attack", "vote", "aggregate", "update")

@@ -72,6 +72,7 @@ def accuracy_panel(
         palette=colours,
         markers=dict(zip(pair, MARKERS, strict=True)),
         dashes=False,
+        markevery=max(1, dataset.eval_step.size // 10),
         errorbar=student_t,
         legend=False,
         ax=ax,
@@ -87,8 +88,6 @@ def accuracy_legend(figure) -> None:
     handles = [
         Line2D([], [], color=VANILLA, marker=MARKERS[0], label="rule alone"),
         Line2D([], [], color=DETOX, marker=MARKERS[1], label="with DETOX"),
-        Line2D(
-            [], [], color="0.3", marker="*", ls="", label="reported, paper's scale", **STAR
-        ),
+        Line2D([], [], color="0.3", marker="*", ls="", label="reported, paper's scale", **STAR),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)

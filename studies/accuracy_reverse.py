@@ -88,7 +88,7 @@ def _time_panel(ax, dataset: xr.Dataset, attack: str) -> None:
         ax.plot([], [], marker, color=colours[k], label=f"{threshold:.0%}")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.5, len(names) - 0.5)
-    ax.legend(title="accuracy", loc="best")
+    ax.legend(title="accuracy", loc="upper left", bbox_to_anchor=(1, 1))
     ax.set_xlim(left=0)
     if not dataset.modelled_seconds_to.notnull().all("seed").any():
         ax.text(0.5, 0.5, "none in every seed", transform=ax.transAxes, ha="center")

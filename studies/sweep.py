@@ -229,7 +229,7 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         for rank, cell in enumerate(cells)
     }
     given_up = []
-    for future in as_completed(futures):
+    for future in as_completed(futures, loop=client.loop):
         cell = futures.pop(future)
         error = future.exception()
         if error is not None and not last:

@@ -397,3 +397,27 @@ WAVES = np.array([[np.sin(i), np.cos(2 * i)] for i in range(15)])
 def test_known_answers(rows, name, options, expected):
     got = getattr(aggregators, name)(rows, **options)
     np.testing.assert_allclose(got, expected, atol=6e-9)
+
+
+@pytest.mark.parametrize(
+    ("n", "byzantine", "kept"),
+    [(45, 5, 38), (45, 10, 33), (15, 2, 11), (8, 2, 4), (7, 2, 3), (8, 1, 5), (7, 1, 4)],
+)
+def test_published_sizes_of_multi_krum(n, byzantine, kept):
+    rows = draw_rows("distinct", n, 3, np.float64, seed=n)
+    default, named, fewer = (
+        aggregators.multi_krum(rows, byzantine=byzantine, keep=keep)
+        for keep in (None, kept, kept - 1)
+    )
+    assert default.tolist() == named.tolist() != fewer.tolist()
+
+
+@pytest.mark.parametrize(
+    ("n", "byzantine", "kept", "first", "last"),
+    [(45, 5, 38, 5, 32), (45, 10, 33, 10, 22), (15, 2, 11, 2, 8), (15, 3, 10, 3, 6)],
+)
+def test_published_ranks_of_one_shot_bulyan(n, byzantine, kept, first, last):
+    rows = draw_rows("distinct", n, 3, np.float64, seed=n)
+    best = np.sort(rows[reference.best(rows, byzantine, kept)], axis=0)
+    got = aggregators.bulyan(rows, byzantine=byzantine, selection="one-shot")
+    np.testing.assert_allclose(got, best[first : last + 1].mean(axis=0), rtol=1e-12)

@@ -21,6 +21,7 @@ LAYERS = [
 ]
 LEVEL = {f"detox_sim.{name}": level for level, row in enumerate(LAYERS) for name in row}
 ABOVE = {"studies": len(LAYERS), "reports": len(LAYERS) + 1}
+COMMAND = "studies.reproduce"  # the command on top: it runs studies and renders reports
 PACKAGES = {"detox_sim", *ABOVE}
 
 # These know nothing of DETOX, so that they could leave the project as they are.
@@ -42,6 +43,8 @@ MODULES = {
 
 
 def level(module):
+    if module == COMMAND:
+        return len(LAYERS) + 2
     return LEVEL.get(module, ABOVE.get(module.partition(".")[0]))
 
 

@@ -186,7 +186,7 @@ def test_a_missing_file_is_named(clothes, missing):
 def test_what_is_not_idx_is_refused(clothes, content):
     folder, _ = clothes
     (folder / data.FASHION_FILES[0]).write_bytes(gzip.compress(content))
-    with pytest.raises(ValueError, match="is not an IDX file of unsigned bytes"):
+    with pytest.raises(ValueError, match="is not a gzipped IDX file of unsigned bytes"):
         data.fashion_mnist(folder=str(folder))
 
 

@@ -1,6 +1,7 @@
 """Laws 1 and 2 in whole runs, what robust rules withstand, and what a Trial refuses."""
 
 import dataclasses
+import json
 import sys
 
 import numpy as np
@@ -154,8 +155,7 @@ def test_a_history_is_labelled(steps, every, evaluated):
     history = train(trial)
     assert history.step.values.tolist() == list(range(1, steps + 1))
     assert history.eval_step.values.tolist() == evaluated
-    assert history.attrs["trial"] == dataclasses.asdict(trial)
-    assert Trial(**history.attrs["trial"]) == trial
+    assert make_trial(json.loads(history.attrs["trial"])) == trial
     assert history.seconds.dims == ("step", "phase")
     assert (history.seconds >= 0).all()
     assert (history.modelled_seconds > 0).all()
@@ -192,7 +192,7 @@ def test_the_steps_are_momentum_at_the_server(momentum):
 
 
 def test_a_run_that_diverges_is_a_result():
-    wild = {"attack": "constant", "attack_options": {"value": 1e30}, "rate": 1e3}
+    wild = {"attack": "constant", "attack_options": {"value": 1e38}, "rate": 1e5}
     history = run(**VANILLA, byzantine=2, outer="mean", **wild)
     assert not np.isfinite(history.loss[-1])
     assert np.isfinite(history.loss[0])
@@ -200,6 +200,7 @@ def test_a_run_that_diverges_is_a_result():
 
 # --- Learning under attack -------------------------------------------------------------------
 
+LONGER = {"batch": 150, "steps": 40, "evaluate_every": 40, "momentum": 0.5}
 RATES = {"sign_majority": 0.01}  # its steps are signs, whatever the gradient
 
 
@@ -211,10 +212,10 @@ def test_no_robust_rule_is_broken(outer, value, copies):
     shape = (
         {**VANILLA, "byzantine": 3}
         if copies == 1
-        else {"workers": 45, "byzantine": 3, "batch": 60, "groups": None, "placement": "worst_case"}
+        else {"workers": 45, "byzantine": 3, "groups": None, "placement": "worst_case"}
     )
     history = run(
-        **{**SMALL, **shape, "steps": 40, "evaluate_every": 40, "momentum": 0.5},
+        **{**SMALL, **shape, **LONGER},
         rate=RATES.get(outer, 0.3),
         outer=outer,
         attack="constant",
@@ -222,12 +223,12 @@ def test_no_robust_rule_is_broken(outer, value, copies):
     )
     assert all(np.isfinite(history[name]).all() for name in history.data_vars)
     assert (history.lost_votes == (3 if copies == 1 else 1)).all()
-    assert history.accuracy[-1] > 0.5
+    assert history.accuracy[-1] > 0.8
 
 
 def test_the_mean_is_broken():
     wild = {"attack": "constant", "attack_options": {"value": 1e30}}
-    history = run(**{**VANILLA, "steps": 20}, byzantine=3, outer="mean", **wild)
+    history = run(**{**VANILLA, **LONGER}, byzantine=3, outer="mean", **wild)
     assert not history.accuracy[-1] > 0.2
 
 
@@ -244,12 +245,12 @@ def midpoint(rows, /, *, byzantine, share=0.5):
 def test_a_rule_from_outside_trains(tmp_path, monkeypatch):
     (tmp_path / "my_rules.py").write_text(RULE)
     monkeypatch.syspath_prepend(tmp_path)
-    fields = {"byzantine": 4, "placement": "worst_case", "attack": "reverse", "steps": 40}
+    fields = {"byzantine": 4, "placement": "worst_case", "attack": "reverse", **LONGER}
     rule = {"outer": "my_rules:midpoint", "outer_options": {"share": 0.4}}
     history = run(**fields, groups=5, **rule, rate=0.3)
     assert (history.lost_votes == 2).all()
     assert history.accuracy[-1] > 0.7
-    assert history.attrs["trial"]["outer"] == "my_rules:midpoint"
+    assert "my_rules:midpoint" in history.attrs["trial"]
     with pytest.raises(ValueError, match="unknown option of my_rules:midpoint 'shares'"):
         Trial(**SMALL, outer="my_rules:midpoint", outer_options={"shares": 1})
 
@@ -282,7 +283,7 @@ def test_an_unknown_option_is_answered_with_the_known(field):
         Trial(**{f"{field}_options": {"colour": 1}})
 
 
-DEFAULT = {}  # 45 workers, 5 of them Byzantine, 3 copies, 15 votes in 5 groups, 1438 images
+# Without a field: 45 workers, 5 of them Byzantine, 3 copies, 15 votes in 5 groups, 1438 images
 PLAIN = {"copies": 1, "assignment": "none", "groups": None}
 TOO_FEW = r"outer: {} needs n >= {} \* byzantine \+ {} = {} rows, got {} with byzantine={}; use "
 
@@ -381,7 +382,7 @@ TOO_FEW = r"outer: {} needs n >= {} \* byzantine \+ {} = {} rows, got {} with by
 )
 def test_an_impossible_trial_cannot_be_made(fields, message):
     with pytest.raises(ValueError, match=message):
-        Trial(**{**DEFAULT, **fields})
+        Trial(**fields)
 
 
 def test_cupy_is_named_where_it_is_missing(monkeypatch):

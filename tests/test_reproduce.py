@@ -1,0 +1,235 @@
+"""The command line: bad usage, plans, kills, caching, and what a finished run leaves."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import xarray as xr
+
+import studies
+from studies.reproduce import main
+from studies.sweep import content
+
+COMMAND = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke"]
+
+
+def finish(output: Path, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, "--output", output, *more], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "byzantine=23"], "byzantine must be below workers / 2 = 22.5, got 23"),
+        (["--set", "workers=44"], "copies must divide workers"),
+        (["--set", "batch=100"], "batch must split into 45 equal files, got 100; use 90 or 135"),
+        (["--set", "byzantine=22"], "needs n >= 2 * byzantine + 3"),
+        (["--set", "step=5"], "unknown name in --set 'step'; did you mean 'steps'?"),
+        (["--set", "model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
+        (["--set", "attack=alei"], "unknown attack 'alei'; did you mean 'alie'?"),
+        (["--set", "pipeline=D-Medain"], "did you mean 'D-Median'?"),
+        (["--set", "data=fashion_mnist", "--set", 'data_options={"folder": "/no"}'], "/no: put"),
+        (["--set", "steps"], "--set needs name=value, got 'steps'"),
+        (["--set", "seed=0,0"], "needs distinct values"),
+        (["--set", "steps=1.5"], "steps must be an integer of 1 or more, got 1.5"),
+        (["--profile", "laptpo"], "unknown profile 'laptpo'; did you mean 'laptop'?"),
+        (["--workers", "0"], "--workers must be 1 or more"),
+        (["--output", __file__], "cannot write to"),
+    ],
+)
+def test_bad_usage_is_one_clear_error_before_anything_runs(tmp_path, capsys, arguments, message):
+    where = [] if "--output" in arguments else ["--output", str(tmp_path / "out")]
+    assert main(["accuracy_alie", *where, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_study_names_the_nearest(capsys):
+    assert main(["filterin"]) == 2
+    assert "did you mean 'filtering'?" in capsys.readouterr().err
+
+
+def test_cupy_that_is_missing_is_named(capsys):
+    try:
+        import cupy  # noqa: F401
+    except ImportError:
+        assert main(["accuracy_alie", "--backend", "cupy"]) == 2
+        assert "pip install 'detox-sim[cuda12]'" in capsys.readouterr().err
+
+
+def test_the_plan_runs_nothing(tmp_path, capsys):
+    assert main(["--profile", "smoke", "--plan", "--output", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "expected: about" in out
+    assert "GB" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_run_leaves_everything(smoke):
+    output, result = smoke
+    expected = [f"{name}.nc" for name in studies.__all__]
+    expected += [f"figures/{n}.{k}" for n in studies.__all__ for k in ("svg", "pdf", "png")]
+    expected += [f"report/{name}.html" for name in ("index", *studies.__all__)]
+    assert [name for name in expected if not (output / name).is_file()] == []
+    assert str(output / "report" / "index.html") in result.stdout
+    assert re.search(r"\d+ of \d+ cells, 0 failed", result.stdout)
+    assert result.stderr == ""
+
+
+def test_a_second_call_says_cached_and_touches_nothing(smoke):
+    output, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    result = finish(output)
+    assert result.returncode == 0
+    assert result.stdout.startswith("cached: all ")
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    plan = finish(output, "--plan")
+    assert "cached: nothing to run" in plan.stdout
+
+
+def test_datasets_are_labelled_and_say_where_they_come_from(smoke):
+    output, _ = smoke
+    for name in studies.__all__:
+        with xr.open_dataset(output / f"{name}.nc", engine="h5netcdf") as dataset:
+            about = json.loads(dataset.attrs["provenance"])
+            assert list(about["axes"]) == list(dataset.dims)[: len(about["axes"])]
+            for axis, labels in about["axes"].items():
+                assert dataset[axis].values.tolist() == labels
+        assert about["profile"] == "smoke"
+        assert about["environments"][0]["packages"]["numpy"]
+
+
+def facts(path: Path) -> tuple:
+    """Return a dataset's bits, and its provenance but for what tells of time."""
+    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        about = json.loads(dataset.attrs["provenance"])
+        return content(dataset.load()), {k: about[k] for k in about if k not in TIMES}
+
+
+TIMES = ("computed", "cell_seconds")
+
+
+def wait_for_cells(process, output: Path, count: int) -> None:
+    until = time.monotonic() + 120
+    while len(list(output.rglob("cells/*/*.nc"))) < count:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
+    """Law 3: other numbers of workers, other orders, a killed driver and a killed worker."""
+    undisturbed, _ = smoke
+    output = tmp_path / "out"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    driver = subprocess.Popen([*COMMAND, "--output", output, "--workers", "1"], **quiet)
+    wait_for_cells(driver, output, 4)
+    driver.kill()
+    driver.wait()
+    driver = subprocess.Popen([*COMMAND, "--output", output, "--workers", "3"], **quiet)
+    done = len(list(output.rglob("cells/*/*.nc")))
+    wait_for_cells(driver, output, done + 4)
+    workers = [
+        child
+        for child in psutil.Process(driver.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert driver.wait(300) == 0
+    for name in studies.__all__:
+        assert facts(output / f"{name}.nc") == facts(undisturbed / f"{name}.nc")
+        figure = f"figures/{name}.svg"
+        assert (output / figure).read_bytes() == (undisturbed / figure).read_bytes()
+
+
+def test_ctrl_c_prints_the_command_that_resumes(tmp_path):
+    output = tmp_path / "out"
+    arguments = ["mean_estimation", "--output", str(output)]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--fresh"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for_cells(process, output, 1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    resume = f"python -m studies.reproduce --profile smoke mean_estimation --output {output}"
+    assert error.strip().endswith(resume)
+    assert len(list(output.rglob("cells/*/*.nc"))) >= 1
+
+
+def test_failed_cells_are_told_and_tried_again(tmp_path, capsys):
+    """A cell that fails on the worker only: the module it names is gone by then."""
+    module = tmp_path / "vanishing.py"
+    module.write_text("from detox_sim.aggregators import median as rule\n")
+    sys.path.insert(0, str(tmp_path))
+    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Mean,D-Mean"]
+    settings += ["--set", "model=vanishing:model"]
+    module.write_text(
+        "import os\n"
+        "from detox_sim.models import softmax\n"
+        "def model(shape, classes):\n"
+        f"    if os.path.exists({str(tmp_path / 'broken')!r}):\n"
+        "        raise RuntimeError('the disk is full')\n"
+        "    return softmax(shape, classes)\n"
+    )
+    (tmp_path / "broken").touch()
+    arguments = ["accuracy_alie", "--profile", "smoke", "--output", str(tmp_path / "out")]
+    try:
+        assert main([*arguments, *settings]) == 1
+        assert "RuntimeError: the disk is full" in capsys.readouterr().err
+        (tmp_path / "broken").unlink()
+        assert main([*arguments, *settings]) == 0
+    finally:
+        sys.path.remove(str(tmp_path))
+    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="h5netcdf") as dataset:
+        assert dataset.accuracy.notnull().all()
+
+
+def test_a_damaged_cell_is_computed_again(smoke, tmp_path):
+    import shutil
+
+    output = tmp_path / "out"
+    shutil.copytree(smoke[0], output)
+    victim = next(output.rglob("cells/filtering/*.nc"))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    assert "running 1 cells" in finish(output, "filtering").stdout
+    assert facts(output / "filtering.nc") == facts(smoke[0] / "filtering.nc")
+
+
+def test_the_report_loads_nothing_from_anywhere(smoke):
+    pages = sorted((smoke[0] / "report").glob("*.html"))
+    assert len(pages) == len(studies.__all__) + 1
+    for page in pages:
+        text = page.read_text()
+        assert "<script" not in text
+        assert "<link" not in text
+        assert "@import" not in text
+        loaded = re.findall(r"""(?:src|xlink:href|href)\s*=\s*["']([^"']+)["']""", text)
+        loaded += re.findall(r"url\(([^)]+)\)", text)
+        outside = [ref for ref in loaded if not re.match(r"#|data:|\w+\.html$", ref)]
+        assert outside == [], page.name
+        targets = [ref for ref in loaded if ref.endswith(".html")]
+        assert all((page.parent / ref).exists() for ref in targets)
+    index = (smoke[0] / "report" / "index.html").read_text()
+    for name in studies.__all__:
+        assert f'href="{name}.html"' in index
+        body = (smoke[0] / "report" / f"{name}.html").read_text()
+        assert "<svg" in body
+        assert "Student t" in body or name == "filtering"

@@ -1,0 +1,149 @@
+"""The sweep: what a cell file is, what survives damage, failure and death."""
+
+import json
+import os
+import signal
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+from detox_sim.cluster import connect
+from studies.sweep import Cell, Store, assemble, content, execute, expand, provenance
+
+AXES = {"kind": {"double": {"factor": 2}, "treble": {"factor": 3}}, "x": [5, 1, 4]}
+RECORD = provenance({"numpy": np.__version__})
+
+
+def multiply(fields):
+    if fields.get("raises") == fields["x"]:
+        raise ArithmeticError(f"no {fields['x']} today")
+    if fields.get("dies") == fields["x"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    values = fields["factor"] * fields["x"] * np.arange(3)
+    label = np.array(["a", "b", "c"], dtype=object)
+    return xr.Dataset({"y": ("place", values, {"units": "s"})}, {"place": label})
+
+
+def cells(**more):
+    return [
+        Cell("test", labels, fields | more, 1, multiply, float(fields["x"]), 0.0)
+        for labels, fields in expand({}, AXES)
+    ]
+
+
+def run(todo, store, workers=2):
+    done = []
+    with connect(workers=workers) as client:
+        execute(client, todo, store, RECORD, lambda cell, error: done.append((cell, error)))
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("cells"))
+    run(cells(), store)
+    return store
+
+
+def test_dims_and_labels_keep_the_order_of_the_axes(finished):
+    dataset = assemble(cells(), AXES, finished, {})
+    assert dataset.y.dims == ("kind", "x", "place")
+    assert dataset.kind.values.tolist() == ["double", "treble"]
+    assert dataset.x.values.tolist() == [5, 1, 4]
+    assert dataset.y.sel(kind="treble", x=4).values.tolist() == [0, 12, 24]
+    assert dataset.y.attrs == {"units": "s"}
+    about = json.loads(dataset.attrs["provenance"])
+    assert about["failures"] == {}
+    assert about["environments"] == [{k: RECORD[k] for k in RECORD if k != "time"}]
+
+
+@pytest.mark.parametrize(
+    "change", [{"fields": {"factor": 2, "x": 6}}, {"version": 2}, {"study": "other"}]
+)
+def test_any_change_gives_another_file(change):
+    one = cells()[0]
+    other = Cell(**({name: getattr(one, name) for name in one.__dataclass_fields__} | change))
+    assert one.digest != other.digest
+    assert one.digest == cells()[0].digest
+
+
+def test_an_option_that_was_not_there_before_gives_another_file():
+    assert {c.digest for c in cells()}.isdisjoint(c.digest for c in cells(strength=1))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "other"])
+def test_a_damaged_cell_is_noticed(tmp_path, finished, damage):
+    store, cell = Store(tmp_path), cells()[0]
+    store.write(cell, finished.read(cell), dict(RECORD))
+    assert store.read(cell) is not None
+    path = store.path(cell)
+    raw = path.read_bytes()
+    if damage == "other":  # values that do not fit the recorded digest, in a sound file
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            changed = stored.load()
+        changed["y"] = changed.y + 1
+        changed.to_netcdf(path, engine="h5netcdf")
+    else:
+        value = np.array([0, 10, 20]).tobytes()
+        wrong = np.array([0, 10, 21]).tobytes()
+        assert value in raw
+        damaged = {
+            "cut": raw[: len(raw) // 2],
+            "flipped": raw.replace(value, wrong),
+            "empty": b"",
+            "text": b"hello",
+        }
+        path.write_bytes(damaged[damage])
+    assert store.read(cell) is None
+
+
+def test_a_failure_is_recorded_and_stops_nothing(tmp_path):
+    store, todo = Store(tmp_path), cells(raises=1)
+    done = run(todo, store)
+    assert sorted(cell.fields["x"] for cell, error in done if error) == [1, 1]
+    dataset = assemble(todo, AXES, store, {})
+    assert dataset.y.isnull().all("place").values.tolist() == [[False, True, False]] * 2
+    assert dataset.y.sel(kind="double", x=4).values.tolist() == [0, 8, 16]
+    failures = json.loads(dataset.attrs["provenance"])["failures"]
+    assert failures["test double, 1"] == "ArithmeticError: no 1 today"
+    assert list(tmp_path.rglob(".*")) == []
+
+
+def test_a_cell_that_kills_its_worker_takes_no_other_with_it(tmp_path):
+    store, todo = Store(tmp_path), cells(dies=4)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        done = run(todo, store)
+    assert len(done) == len(todo)
+    assert [cell.fields["x"] for cell, error in done if error] == [4, 4]
+    assert all("the worker died" in store.failure(c) for c in todo if c.fields["x"] == 4)
+    assert all(store.read(cell) is not None for cell in todo if cell.fields["x"] != 4)
+
+
+def test_a_later_success_clears_the_failure(tmp_path):
+    store, cell = Store(tmp_path), cells()[0]
+    store.write_failure(cell, "bad\n")
+    assert store.failure(cell) == "bad\n"
+    store.write(cell, multiply(cell.fields), RECORD | {"seconds": 0.0, "hardware": ""})
+    assert store.failure(cell) is None
+
+
+def test_all_cells_failed_leaves_no_dataset(tmp_path):
+    assert assemble(cells(), AXES, Store(tmp_path), {}) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.assign(y=np.nextafter(d.y, 1)),
+        lambda d: d.rename(y="z"),
+        lambda d: d.assign(y=d.y.astype("float32")),
+        lambda d: d.assign_coords(place=["a", "b", "d"]),
+        lambda d: d.assign(y=("place", -d.y.values)),
+    ],
+)
+def test_content_sees_every_bit(change):
+    dataset = xr.Dataset({"y": ("place", [0.0, 1.0, 2.0])}, {"place": ["a", "b", "c"]})
+    assert content(dataset) == content(dataset.copy(deep=True))
+    assert content(change(dataset)) != content(dataset)
