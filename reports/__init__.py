@@ -1,7 +1,9 @@
 """Notebooks that open stored datasets and explain them; they never compute a result."""
 
+import base64
 import json
 import os
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,12 @@ def open_study(name: str) -> tuple[xr.Dataset, dict[str, Any]]:
 
 def show(name: str) -> None:
     """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
-    from IPython.display import SVG, display
+    from IPython.display import HTML, display
 
-    display(SVG(filename=str(_folder() / "figures" / f"{name}.svg")))
+    image = base64.b64encode((_folder() / "figures" / f"{name}.svg").read_bytes()).decode()
+    _, about = open_study(name)
+    alt = escape(f"Figure of the study {name}: {about['title']}", quote=True)
+    display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
 
 
 def describe(about: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Execute the notebooks on stored datasets and write one self-contained HTML page each."""
 
+import asyncio
 import json
 import os
 import sys
@@ -66,7 +67,7 @@ def _page(name: str, pages: dict[str, str], results: Path, folder: Path) -> None
     with tempfile.TemporaryDirectory() as private:
         client.km = _kernel(results, Path(private))
         try:
-            client.execute()
+            asyncio.run(client.async_execute())
         except CellExecutionError as error:
             raise RuntimeError(f"reports/{name}.py failed: {error}") from error
     nbformat.write(notebook, folder / f"{name}.ipynb")

@@ -78,7 +78,9 @@ def accuracy_panel(
         ax=ax,
     )
     end = 1.06 * float(dataset.eval_step[-1])
-    for name in set(pair) & set(reported):
+    for name in pair:
+        if name not in reported:
+            continue
         ax.plot(end, reported[name] / 100, "*", mec=colours[name], clip_on=False, **STAR)
     ax.set(xlabel="step", ylabel="", ylim=(0, 1.02), title=pair[0])
 

@@ -59,16 +59,19 @@ def figure(dataset: xr.Dataset) -> Figure:
     pairs = pipelines.pairs_in(dataset)
     attacks = [str(name) for name in dataset.attack.values]
     result = Figure(figsize=(2.2 * len(pairs) + 0.4, 2.3 * len(attacks) + 3.2))
-    parts = result.subfigures(2, 1, height_ratios=[2.3 * len(attacks), 3.2], squeeze=False)
-    upper, lower = parts[:, 0]
-    axes = upper.subplots(len(attacks), len(pairs), sharey=True, sharex=True, squeeze=False)
-    for row, attack in zip(axes, attacks, strict=True):
-        for ax, pair in zip(row, pairs, strict=True):
+    rows = len(attacks)
+    halves = result.add_gridspec(2, 1, height_ratios=[2.3 * rows, 3.2])
+    upper, lower = halves[0].subgridspec(rows, len(pairs)), halves[1].subgridspec(1, rows)
+    for i, attack in enumerate(attacks):
+        for j, pair in enumerate(pairs):
+            ax = result.add_subplot(upper[i, j])
             accuracy_panel(ax, dataset.sel(attack=attack), pair, REPORTED.get(attack, {}))
-        row[0].set_ylabel(f"{attack}: test accuracy")
-    accuracy_legend(upper)
-    for ax, attack in zip(lower.subplots(1, len(attacks), squeeze=False)[0], attacks, strict=True):
+            ax.set_ylabel(f"{attack}: test accuracy" if j == 0 else "")
+            ax.tick_params(labelleft=j == 0, labelbottom=i == rows - 1)
+            ax.set_xlabel("step" if i == rows - 1 else "")
+        ax = result.add_subplot(lower[0, i])
         _time_panel(ax, dataset.sel(attack=attack), attack)
+    accuracy_legend(result)
     return result
 
 

@@ -60,7 +60,17 @@ def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:
         mpl.style.use(Path(__file__).with_name("detox.mplstyle"))
         result = figure(dataset)
         result.text(0.005, -0.01, statement(dataset), fontsize=7, color="0.35", va="top")
+        _settle(result)
         return result
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the layout, rounded: the solver's last bits differ from process to process."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = (round(v, 4) for v in ax.get_position().bounds)
+        ax.set_position((left, bottom, width, height))
 
 
 def statement(dataset: xr.Dataset) -> str:

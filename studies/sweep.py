@@ -5,6 +5,7 @@ digest of every field and of a version, so a resume is "the file exists": a kill
 worker loses only running cells, and changing any field never reuses an old result.
 """
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -231,11 +232,13 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
     given_up = []
     for future in as_completed(futures, loop=client.loop):
         cell = futures.pop(future)
-        error = future.exception()
-        if error is not None and not last:
-            given_up.append(cell)
-            continue
-        outcome = {"error": f"the worker died: {error!r}"} if error else future.result()
+        try:
+            outcome = future.result()
+        except (Exception, asyncio.CancelledError) as error:
+            if not last:
+                given_up.append(cell)
+                continue
+            outcome = {"error": f"the worker died: {error!r}"}
         if "error" in outcome:
             store.write_failure(cell, outcome["error"])
         else:

@@ -21,11 +21,13 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 def split(requirement: str) -> tuple[str, str]:
     name, version = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
-    return name.lower(), version
+    return name.lower().replace("_", "-"), version
 
 
 def test_conda_and_pip_ask_for_the_same_packages():
-    listed = re.findall(r"^  - ([\w-]+[^:\s]*)$", (ROOT / "environment.yml").read_text(), re.M)
+    listed = re.findall(
+        r"^  - (?!pip\b)([\w-]+[^:\s]*)$", (ROOT / "environment.yml").read_text(), re.M
+    )
     conda = dict(map(split, listed))
     assert conda.pop("conda-forge") == ""
     assert conda.pop("python") == PROJECT["requires-python"]

@@ -30,7 +30,7 @@ def finish(output: Path, *more: str) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (["--set", "byzantine=23"], "byzantine must be below workers / 2 = 22.5, got 23"),
-        (["--set", "workers=44"], "copies must divide workers"),
+        (["--set", "workers=44", "--set", "batch=88"], "copies must divide workers"),
         (["--set", "batch=100"], "batch must split into 45 equal files, got 100; use 90 or 135"),
         (["--set", "byzantine=22"], "needs n >= 2 * byzantine + 3"),
         (["--set", "step=5"], "unknown name in --set 'step'; did you mean 'steps'?"),
@@ -156,7 +156,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
 
 def test_ctrl_c_prints_the_command_that_resumes(tmp_path):
     output = tmp_path / "out"
-    arguments = ["mean_estimation", "--output", str(output)]
+    arguments = ["accuracy_reverse", "--output", str(output)]
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--fresh"],
         stdout=subprocess.PIPE,
@@ -168,25 +168,27 @@ def test_ctrl_c_prints_the_command_that_resumes(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    resume = f"python -m studies.reproduce --profile smoke mean_estimation --output {output}"
+    resume = f"python -m studies.reproduce --profile smoke accuracy_reverse --output {output}"
     assert error.strip().endswith(resume)
     assert len(list(output.rglob("cells/*/*.nc"))) >= 1
 
 
 def test_failed_cells_are_told_and_tried_again(tmp_path, capsys):
-    """A cell that fails on the worker only: the module it names is gone by then."""
-    module = tmp_path / "vanishing.py"
-    module.write_text("from detox_sim.aggregators import median as rule\n")
+    """Cells fail on the workers only, in a model from outside."""
+    module = tmp_path / "failing.py"
     sys.path.insert(0, str(tmp_path))
     settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Mean,D-Mean"]
-    settings += ["--set", "model=vanishing:model"]
+    settings += ["--set", "model=failing:model"]
     module.write_text(
         "import os\n"
         "from detox_sim.models import softmax\n"
         "def model(shape, classes):\n"
+        "    module = softmax(shape, classes)\n"
+        "    module.register_forward_pre_hook(check)\n"
+        "    return module\n"
+        "def check(*_):\n"
         f"    if os.path.exists({str(tmp_path / 'broken')!r}):\n"
         "        raise RuntimeError('the disk is full')\n"
-        "    return softmax(shape, classes)\n"
     )
     (tmp_path / "broken").touch()
     arguments = ["accuracy_alie", "--profile", "smoke", "--output", str(tmp_path / "out")]
@@ -231,5 +233,6 @@ def test_the_report_loads_nothing_from_anywhere(smoke):
     for name in studies.__all__:
         assert f'href="{name}.html"' in index
         body = (smoke[0] / "report" / f"{name}.html").read_text()
-        assert "<svg" in body
+        assert 'src="data:image/svg+xml;base64,' in body
+        assert body.count("<img alt=") == body.count("<img")
         assert "Student t" in body or name == "filtering"
