@@ -19,6 +19,10 @@ show("accuracy_alie")
 # little to be an outlier, enough to bias a rule that looks for the centre. A rule alone sees 5 such
 # rows among 45. After the vote, a captured group is needed to let one through, and votes are means of
 # three times as many images, so their spread, which the attack lives on, is smaller too.
+#
+# The plain mean is not hurt: five rows that are one deviation off move the mean of 45 by a ninth of a
+# deviation. ALIE is aimed at rules that leave rows out, and is a warning against judging a defence
+# by one attack: the page on the reverse gradient shows the same mean ruined.
 
 # %% [markdown]
 # ## Test accuracy after the last step
