@@ -27,7 +27,7 @@ def open_study(name: str) -> tuple[xr.Dataset, dict[str, Any]]:
     path = _folder() / f"{name}.nc"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; run: python -m studies.reproduce {name}")
-    with xr.open_dataset(path, engine="h5netcdf") as stored:
+    with xr.open_dataset(path, engine="netcdf4") as stored:
         dataset = stored.load()
     return dataset, json.loads(dataset.attrs["provenance"])
 
@@ -67,3 +67,10 @@ def describe(about: dict[str, Any]) -> None:
             + "; ".join(f"{cell}: {error}" for cell, error in about["failures"].items())
         )
     display(Markdown("\n\n".join(lines)))
+
+
+def table(frame) -> None:
+    """Display a DataFrame with the name of its index in the corner."""
+    from IPython.display import display
+
+    display(frame.rename_axis(index=None, columns=frame.index.name))

@@ -5,7 +5,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show
+from reports import describe, open_study, show, table
 from studies import accuracy_reverse, pipelines
 from studies.style import interval
 
@@ -41,7 +41,7 @@ show("accuracy_reverse")
 for attack in dataset.attack.values:
     display(Markdown(f"### {attack}"))
     reported = accuracy_reverse.REPORTED.get(str(attack), {})
-    display(pipelines.final_accuracies(dataset.sel(attack=attack), reported))
+    table(pipelines.final_accuracies(dataset.sel(attack=attack), reported))
 
 # %% [markdown]
 # ## Steps and modelled minutes to an accuracy
@@ -63,7 +63,7 @@ for attack in dataset.attack.values:
                 text = "-"
             row[f"{threshold:.0%}"] = f"{text} ({reached} of {cell.seed.size})"
         rows[str(name)] = row
-    display(pd.DataFrame(rows).T)
+    table(pd.DataFrame(rows).T)
 
 # %% [markdown]
 # ## Speed-up of DETOX in modelled time, paired by seed
@@ -83,4 +83,5 @@ for attack in dataset.attack.values:
                 else "-"
                 for t in dataset.threshold.values
             }
-    display(Markdown(f"### {attack}"), pd.DataFrame(rows).T)
+    display(Markdown(f"### {attack}"))
+    table(pd.DataFrame(rows).T)

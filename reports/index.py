@@ -12,7 +12,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import studies
-from reports import open_study
+from reports import open_study, table
 
 found = {}
 for name in studies.__all__:
@@ -44,7 +44,8 @@ rows = [
     }
     for dataset, about in found.values()
 ]
-display(pd.DataFrame(rows).set_index("study")) if rows else None
+if rows:
+    table(pd.DataFrame(rows).set_index("study"))
 
 # %% [markdown]
 # Training runs here use handwritten digits and small models: they show directions, not the

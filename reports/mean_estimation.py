@@ -2,9 +2,7 @@
 # # Robust mean of very many nodes
 
 # %%
-from IPython.display import display
-
-from reports import describe, open_study, show
+from reports import describe, open_study, show, table
 from studies.style import interval
 
 dataset, about = open_study("mean_estimation")
@@ -19,7 +17,7 @@ print(
 show("mean_estimation")
 
 # %% [markdown]
-# **How to read it.** Without a vote the Byzantine ninth of the nodes pulls both medians by an amount
+# **How to read it.** Without a vote the Byzantine eleventh of the nodes pulls both medians by an amount
 # that grows with the square root of the dimension, as theory says (dashed), and no number of honest
 # nodes removes it. After the vote a handful of bad votes is left, and the error falls to the noise of
 # the honest samples. When a vote holds one sample only, that noise is √r larger, since r nodes spend
@@ -30,11 +28,10 @@ show("mean_estimation")
 
 # %%
 frame = dataset.error.to_dataframe().reset_index()
-display(
-    frame.pivot_table(
-        index="estimator", columns="dimension", values="error", aggfunc=interval, sort=False
-    )
+pivot = frame.pivot_table(
+    index="estimator", columns="dimension", values="error", aggfunc=interval, sort=False
 )
+table(pivot)
 
 # %% [markdown]
 # ## Growth with the dimension
@@ -44,4 +41,4 @@ display(
 # %%
 mean = dataset.error.mean("seed")
 growth = (mean.isel(dimension=-1) / mean.isel(dimension=0)).to_series().rename("ratio").round(3)
-display(growth.to_frame())
+table(growth.to_frame())

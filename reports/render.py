@@ -49,7 +49,7 @@ def render(results: Path, studies: Sequence[str]) -> Path:
 def _title(path: Path) -> str:
     import xarray as xr
 
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+    with xr.open_dataset(path, engine="netcdf4") as dataset:
         return json.loads(dataset.attrs["provenance"])["title"]
 
 

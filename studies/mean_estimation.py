@@ -15,7 +15,7 @@ from detox_sim.streams import stream
 from detox_sim.theory import check_nodes
 from studies.style import student_t
 
-TITLE = "Robust mean of 220,000 nodes"
+TITLE = "Robust mean of very many nodes"
 CLAIM = (
     "The paper's synthetic figure: with p = 220,000, r = 11 and q = 19,958, DETOX lowers the error "
     "of the median and of the geometric median, and its growth with the dimension "
@@ -97,6 +97,7 @@ def run(fields: dict) -> xr.Dataset:
             "error": ("estimator", errors, {"long_name": "l2 error"}),
             "theory": ("estimator", expected(fields), {"long_name": "l2 error expected"}),
             "lost_votes": ((), lost),
+            **{name: ((), fields[name]) for name in ("workers", "byzantine", "copies")},
         },
         coords={"estimator": estimator},
     )
@@ -146,6 +147,10 @@ def figure(dataset: xr.Dataset) -> Figure:
         theory = dataset.theory.sel(estimator=name).mean("seed")
         ax.plot(dataset.dimension, theory, ls="--", lw=0.9, color=colours[name])
     ax.plot([], [], ls="--", lw=0.9, color="0.3", label="theory")
-    ax.set(yscale="log", xlabel="dimension d", ylabel="l2 error of the estimate")
+    workers, byzantine, copies = (
+        int(dataset[name].max()) for name in ("workers", "byzantine", "copies")
+    )
+    title = f"p = {workers:,} nodes, q = {byzantine:,} Byzantine, groups of r = {copies}"
+    ax.set(yscale="log", xlabel="dimension d", ylabel="l2 error of the estimate", title=title)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return result

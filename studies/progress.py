@@ -57,7 +57,7 @@ class Progress:
         due = now - self.said > LINE_SECONDS or self.finished == self.count
         if due and not self.terminal:
             self.said, taken = now, now - self.start
-            left = (self.total - self.spent) * taken / self.spent
+            left = max(0.0, self.total - self.spent) * taken / self.spent
             print(
                 f"{self.finished} of {self.count} cells, {self.failed} failed, {taken:.0f} s, "
                 f"about {left:.0f} s left",

@@ -50,7 +50,8 @@ def interval(values) -> str:
     """
     low, high = student_t(values)
     centre = f"{(low + high) / 2:.3f}"
-    return f"{centre} ± {(high - low) / 2:.3f}" if high > low else centre
+    seeds = np.count_nonzero(~np.isnan(np.asarray(values, dtype=float)))
+    return f"{centre} ± {(high - low) / 2:.3f}" if seeds > 1 else centre
 
 
 def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:

@@ -114,7 +114,7 @@ class Store:
     def read(self, cell: Cell) -> xr.Dataset | None:
         """Return a finished cell, or None when it is missing or damaged."""
         try:
-            with xr.open_dataset(self.path(cell), engine="h5netcdf") as stored:
+            with xr.open_dataset(self.path(cell), engine="netcdf4") as stored:
                 dataset = stored.load()
             record = json.loads(dataset.attrs["cell"])
         except (OSError, KeyError, ValueError, RuntimeError, TypeError):
@@ -147,7 +147,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """Write a dataset so that the file appears whole or not at all."""
-    _replace(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+    _replace(path, lambda temporary: dataset.to_netcdf(temporary, engine="netcdf4"))
 
 
 def content(dataset: xr.Dataset) -> str:
@@ -242,19 +242,19 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         if "error" in outcome:
             store.write_failure(cell, outcome["error"])
         else:
-            timing = {key: outcome[key] for key in ("seconds", "hardware")}
-            store.write(cell, outcome["dataset"], record | timing)
+            facts = {key: outcome[key] for key in ("seconds", "hardware")} | {"time": _now()}
+            store.write(cell, outcome["dataset"], record | facts)
         done(cell, outcome.get("error"))
     return given_up
 
 
 def provenance(versions: dict[str, str | None]) -> dict:
-    """Return where and when results are made: package versions, commit, host and time.
+    """Return where and when results are made: package versions, commit and host.
 
     Examples
     --------
     >>> sorted(provenance({"numpy": "2"}))
-    ['commit', 'dirty', 'host', 'packages', 'time']
+    ['commit', 'dirty', 'host', 'packages']
     """
 
     def git(*arguments: str) -> str | None:
@@ -270,8 +270,11 @@ def provenance(versions: dict[str, str | None]) -> dict:
         "commit": commit.strip() if commit else None,
         "dirty": bool(status) if status is not None else None,
         "host": platform.node(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr.Dataset | None:

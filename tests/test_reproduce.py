@@ -102,7 +102,7 @@ def test_a_second_call_says_cached_and_touches_nothing(smoke):
 def test_datasets_are_labelled_and_say_where_they_come_from(smoke):
     output, _ = smoke
     for name in studies.__all__:
-        with xr.open_dataset(output / f"{name}.nc", engine="h5netcdf") as dataset:
+        with xr.open_dataset(output / f"{name}.nc", engine="netcdf4") as dataset:
             about = json.loads(dataset.attrs["provenance"])
             assert list(about["axes"]) == list(dataset.dims)[: len(about["axes"])]
             for axis, labels in about["axes"].items():
@@ -113,7 +113,7 @@ def test_datasets_are_labelled_and_say_where_they_come_from(smoke):
 
 def facts(path: Path) -> tuple:
     """Return a dataset's bits, and its provenance but for what tells of time."""
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+    with xr.open_dataset(path, engine="netcdf4") as dataset:
         about = json.loads(dataset.attrs["provenance"])
         return content(dataset.load()), {k: about[k] for k in about if k not in TIMES}
 
@@ -199,7 +199,7 @@ def test_failed_cells_are_told_and_tried_again(tmp_path, capsys):
         assert main([*arguments, *settings]) == 0
     finally:
         sys.path.remove(str(tmp_path))
-    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="h5netcdf") as dataset:
+    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="netcdf4") as dataset:
         assert dataset.accuracy.notnull().all()
 
 

@@ -27,7 +27,7 @@ def study(request):
 @pytest.fixture
 def stored(study, smoke):
     path = smoke[0] / f"{study.__name__.rpartition('.')[2]}.nc"
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+    with xr.open_dataset(path, engine="netcdf4") as dataset:
         return dataset.load()
 
 
@@ -111,7 +111,7 @@ def test_theory_of_the_mean_estimation(dimension, estimator, value):
 
 
 def test_measured_errors_lie_at_theory(smoke):
-    with xr.open_dataset(smoke[0] / "mean_estimation.nc", engine="h5netcdf") as dataset:
+    with xr.open_dataset(smoke[0] / "mean_estimation.nc", engine="netcdf4") as dataset:
         ratio = (dataset.error / dataset.theory).mean("seed")
         assert (abs(ratio.sel(estimator=["mean", "median"]) - 1) < 0.1).all()
         assert (abs(ratio.sel(estimator="geometric median") - 1) < 0.15).all()
