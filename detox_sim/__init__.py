@@ -18,7 +18,8 @@ plain functions; `theory` holds exact laws; see ``python -m studies.reproduce``.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from detox_sim.training import Trial, train
+    from detox_sim.training import train
+    from detox_sim.trial import Trial
 
 __all__ = ["Trial", "train"]
 __version__ = "0.1.0"

@@ -1,230 +1,21 @@
-"""Trial and train: one run of distributed training, in the order of the paper."""
+"""Train: one run of distributed training, in the order of the paper."""
 
-import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
-from detox_sim import aggregators, assignments, attacks, costs, data, models, placements, voting
-from detox_sim.arrays import require, to_backend, to_host
-from detox_sim.catalogue import bind, check_known
-from detox_sim.data import Data
+from detox_sim import attacks, costs, models, voting
+from detox_sim.arrays import to_backend, to_host
+from detox_sim.catalogue import bind
 from detox_sim.primitives import combine
 from detox_sim.streams import stream
-from detox_sim.theory import check_nodes
+from detox_sim.trial import Trial
 
-SEMANTICS = (
-    1  # raise it whenever the same Trial may give other numbers: stored results depend on it
-)
-
-Options = dict[str, object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One run, as plain values. Checks itself: an impossible Trial cannot be made.
-
-    Attributes
-    ----------
-    workers, byzantine, copies : int
-        p compute nodes, q < p / 2 of them Byzantine, and r copies of every file, odd and a
-        divisor of p.
-    assignment, placement, attack, vote : str
-        Names from the catalogues of those names, or ``"module:function"``.
-    groups : int or None
-        Vote groups; None applies `outer` to all votes.
-    inner, outer : str
-        Names of aggregators, or ``"module:function"``. Each is told how many bad rows to
-        withstand: with s = floor(q / majority of r) lost votes at worst, `inner` withstands
-        t = s (0 for the plain mean) and `outer` floor(s / (t + 1)) lost groups, or s without
-        groups. ``inner_options={"byzantine": ...}`` overrides.
-    model, data : str
-        Names from `models` and `data`.
-    batch : int
-        Distinct images a step, split evenly over the files.
-    steps : int
-    rate, momentum : float
-        v <- momentum v + aggregate; parameters <- parameters - rate v. At the server.
-    seed : int
-        Same seed, same data order, initial parameters and placement, whatever the method.
-    backend : {"numpy", "cupy"}
-        Array library of votes and aggregation.
-    evaluate_every : int
-        Steps between evaluations on the test set.
-    assignment_options, ..., data_options : dict
-        Keyword arguments of the function of that name.
-
-    Raises
-    ------
-    ValueError
-        With the rule that is broken, the numbers, and the nearest thing that works.
-
-    Examples
-    --------
-    >>> Trial(copies=1, assignment="none", groups=None, outer="krum", byzantine=22)
-    Traceback (most recent call last):
-    ValueError: outer: krum needs n >= 2 * byzantine + 3 = 47 rows, got 45 with byzantine=22; ...
-    """
-
-    workers: int = 45
-    byzantine: int = 5
-    copies: int = 3
-    assignment: str = "detox"
-    placement: str = "random"
-    attack: str = "none"
-    vote: str = "majority"
-    groups: int | None = 5
-    inner: str | None = "mean"
-    outer: str = "median"
-    model: str = "mlp"
-    data: str = "digits"
-    batch: int = 180
-    steps: int = 200
-    rate: float = 0.1
-    momentum: float = 0.9
-    seed: int = 0
-    backend: str = "numpy"
-    evaluate_every: int = 10
-    assignment_options: Options = field(default_factory=dict)
-    placement_options: Options = field(default_factory=dict)
-    attack_options: Options = field(default_factory=dict)
-    vote_options: Options = field(default_factory=dict)
-    inner_options: Options = field(default_factory=dict)
-    outer_options: Options = field(default_factory=dict)
-    model_options: Options = field(default_factory=dict)
-    data_options: Options = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_values(self)
-        require(self.backend)
-        check_nodes(self.workers, self.byzantine, self.copies)
-        with _named("data"):
-            images, *_, classes = self.dataset
-        with _named("assignment"):
-            holders = self.assign()
-        _check_batch(self.batch, len(holders), len(images))
-        with _named("model"):
-            factory = bind(models, self.model, self.model_options)
-            models.check(factory, images.shape[1:], classes)
-        _rehearse(self, holders)
-
-    @property
-    def dataset(self) -> Data:
-        return bind(data, self.data, self.data_options)()
-
-    def assign(self, step: int | None = None) -> np.ndarray:
-        """Return the holders of one step, or those that an attacker can know."""
-        rng = None if step is None else stream(self.seed, "assignment", step)
-        function = bind(assignments, self.assignment, self.assignment_options)
-        return function(self.workers, self.copies, rng=rng)
-
-    def place(self, holders: np.ndarray, step: int) -> np.ndarray:
-        """Return which workers (workers,) are Byzantine at one step."""
-        function = bind(placements, self.placement, self.placement_options)
-        return function(holders, self.byzantine, stream(self.seed, "placement"), step=step)
-
-    def rules(self) -> tuple[Callable | None, Callable]:
-        """Return `inner` and `outer` with the number of bad rows each must withstand."""
-        lost = voting.lost_votes_assumed(self.byzantine, self.copies)
-        inner = None
-        if self.inner is not None:
-            withstood = 0 if self.inner == "mean" else lost
-            inner, withstood = _rule("inner", self.inner, self.inner_options, withstood)
-        if self.groups is not None:
-            lost = voting.lost_groups_assumed(lost, withstood)
-        outer, _ = _rule("outer", self.outer, self.outer_options, lost)
-        return inner, outer
-
-
-def _check_values(trial: Trial) -> None:
-    """Check types, ranges and the shape of the hierarchy."""
-    for name in ("workers", "byzantine", "copies", "batch", "steps", "seed", "evaluate_every"):
-        value = getattr(trial, name)
-        least = 0 if name in ("byzantine", "seed") else 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
-    for name in ("rate", "momentum"):
-        value = getattr(trial, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-            raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
-    if trial.groups is not None:
-        if isinstance(trial.groups, bool) or not isinstance(trial.groups, int) or trial.groups < 1:
-            raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")
-        if trial.inner is None:
-            raise ValueError("groups needs an inner rule; use inner='mean', or groups=None")
-    for option in (f.name for f in dataclasses.fields(trial) if f.name.endswith("_options")):
-        if not isinstance(getattr(trial, option), dict):
-            raise ValueError(f"{option} must be a dict, got {getattr(trial, option)!r}")
-
-
-def _check_batch(batch: int, files: int, images: int) -> None:
-    if batch % files:
-        near = max(files, batch // files * files)
-        raise ValueError(
-            f"batch must split into {files} equal files, got {batch}; use {near} or {near + files}"
-        )
-    if batch > images:
-        most = images // files * files
-        raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")
-
-
-def _rehearse(trial: Trial, holders: np.ndarray) -> None:
-    """Run one round on one coordinate of zeros, so that every misfit shows before training."""
-    files = len(holders)
-    if trial.groups is not None:
-        if trial.groups > files:
-            raise ValueError(f"groups must be at most the {files} votes, got {trial.groups}")
-        if trial.inner == "mean" and files % trial.groups:
-            works = [k for k in range(1, files + 1) if files % k == 0]
-            raise ValueError(
-                f"with inner='mean' groups must divide the {files} votes, so that each counts the "
-                f"same; got {trial.groups}, use one of {works}"
-            )
-    with _named("placement"):
-        bad = trial.place(holders, 1)
-    zeros, rng = np.zeros((files, 1), dtype=np.float32), stream(trial.seed, "rehearsal")
-    with _named("attack"):
-        attack = bind(attacks, trial.attack, trial.attack_options)
-        messages = attack(zeros, bad[holders], rng=rng)
-    with _named("vote"):
-        votes = bind(voting, trial.vote, trial.vote_options)(messages)
-    inner, outer = trial.rules()
-    shape = voting.hierarchy(
-        votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=rng
-    ).shape
-    if shape != (1,):
-        raise ValueError(f"outer must return (d,) = (1,) values, got shape {shape}")
-
-
-@contextlib.contextmanager
-def _named(stage: str) -> Iterator[None]:
-    """Put the name of the stage before an error, and make it a ValueError."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{stage}: {error}") from error
-
-
-def _rule(stage: str, name: str, options: Options, byzantine: int) -> tuple[Callable, int]:
-    """Return an aggregator that says its stage when it refuses, and its `byzantine`."""
-    options = {"byzantine": byzantine, **options}
-    with _named(stage):
-        rule = bind(aggregators, name, options)
-        told = options["byzantine"]
-        if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-            raise ValueError(f"{name} needs an integer byzantine >= 0, got {told!r}")
-
-    def staged(rows):
-        with _named(stage):
-            return rule(rows)
-
-    return staged, told
-
+# Raise it whenever the same Trial may give other numbers: stored results depend on it.
+SEMANTICS = 1
 
 PHASES = ("compute", "attack", "vote", "aggregate", "update")
 
@@ -356,16 +147,3 @@ def _history(trial, parameters, steps, seconds, evaluations) -> xr.Dataset:
         coords={"step": step, "eval_step": eval_step, "phase": np.array(PHASES, dtype=object)},
         attrs={"trial": json.dumps(dataclasses.asdict(trial)), "semantics": SEMANTICS},
     )
-
-
-def make_trial(fields: dict[str, object]) -> Trial:
-    """Return ``Trial(**fields)``; an unknown field is an error with the nearest spelling.
-
-    Examples
-    --------
-    >>> make_trial({"worker": 15})
-    Traceback (most recent call last):
-    ValueError: unknown field of Trial 'worker'; did you mean 'workers'? known: ...
-    """
-    check_known("field of Trial", fields, [f.name for f in dataclasses.fields(Trial)])
-    return Trial(**fields)  # type: ignore[arg-type]

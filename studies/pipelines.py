@@ -7,7 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from detox_sim import costs
-from detox_sim.training import SEMANTICS, Trial, make_trial, train
+from detox_sim.training import SEMANTICS, train
+from detox_sim.trial import Trial, make_trial
 from studies.style import interval
 
 _ALONE = {"assignment": "none", "copies": 1, "groups": None, "inner": None}

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from studies.sweep import Cell
+from studies.store import Cell
 
 LINE_SECONDS = 5.0
 

@@ -6,39 +6,26 @@ kept; the command that resumes is printed).
 """
 
 import argparse
-import hashlib
-import importlib
-import json
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import connect, cores, versions
+from studies.outputs import make_outputs
+from studies.plans import Plan, make_plans, parse_settings
 from studies.progress import Progress
-from studies.sweep import Cell, Store, assemble, execute, expand, provenance, write_netcdf
+from studies.store import Cell, Store
+from studies.sweep import execute, provenance
 
 PROFILES = ("smoke", "laptop")
 PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
 WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One study in one profile: its module and its cells."""
-
-    name: str
-    module: ModuleType
-    base: dict
-    axes: dict
-    cells: list[Cell]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +87,7 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
             require(options.backend)
         chosen = list(dict.fromkeys(options.study)) or studies.__all__
         check_known("study", chosen, studies.__all__)
-        return _plans(chosen, options.profile, options.backend, _settings(options.set))
+        return make_plans(chosen, options.profile, options.backend, parse_settings(options.set))
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -129,7 +116,7 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
             Progress(todo) as progress,
         ):
             execute(client, todo, store, record, progress.done, resources)
-    made = _outputs(plans, store, folder, options.profile)
+    made = make_outputs(plans, store, folder, options.profile)
     failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
     for cell, error in failed:
         print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
@@ -137,64 +124,6 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
         print(f"cached: all {len(cells)} cells, figures and the report are there already")
     print(f"report: {folder / 'report' / 'index.html'}")
     return 1 if failed else 0
-
-
-def _settings(pairs: Sequence[str]) -> dict[str, object]:
-    """Parse name=value pairs; a value is JSON, a comma-separated list, or else a string."""
-
-    def value(text: str) -> object:
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError:
-            return [value(part) for part in text.split(",")] if "," in text else text
-
-    settings = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--set needs name=value, got {pair!r}")
-        settings[name] = value(text)
-    return settings
-
-
-def _plans(names: Sequence[str], profile: str, backend: str | None, settings: dict) -> list[Plan]:
-    """Return the studies' cells, all fields checked, or raise ValueError."""
-    modules = {name: importlib.import_module(f"studies.{name}") for name in names}
-    tables = {name: module.PROFILES[profile] for name, module in modules.items()}
-    known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
-    check_known("name in --set", settings, known)
-    plans = []
-    for name, module in modules.items():
-        base, axes = dict(tables[name][0]), dict(tables[name][1])
-        if backend and "backend" in module.FIELDS:
-            base["backend"] = backend
-        for field, value in settings.items():
-            if field in axes:
-                axes[field] = _narrow(field, axes[field], value)
-            elif field in module.FIELDS:
-                base[field] = value
-        cells = []
-        for labels, fields in expand(base, axes):
-            try:
-                fields = module.prepare(fields)
-            except ValueError as error:
-                place = ", ".join(str(label) for label in labels)
-                raise ValueError(f"{name} ({place}): {error}") from error
-            cost = module.cost(fields)
-            cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
-        plans.append(Plan(name, module, base, axes, cells))
-    return plans
-
-
-def _narrow(name: str, axis, value: object):
-    """Return the axis with the given values, or with the given of its labels."""
-    values: list = value if isinstance(value, list) else [value]
-    if not values or len(set(map(str, values))) < len(values):
-        raise ValueError(f"--set {name} needs distinct values, got {value!r}")
-    if not isinstance(axis, dict):
-        return values
-    check_known(f"{name} in --set", values, axis)
-    return {label: axis[label] for label in values}
 
 
 def _check_writable(folder: Path) -> None:
@@ -237,78 +166,6 @@ def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> N
         )
     else:
         print(f"cached: nothing to run; output in {folder}")
-
-
-def _outputs(plans: list[Plan], store: Store, folder: Path, profile: str) -> list[str]:
-    """Make the datasets, figures and the report that are missing or out of date; return which."""
-    ledger = folder / "made.json"
-    try:
-        made = json.loads(ledger.read_text())
-    except (OSError, ValueError):
-        made = {}
-    source, changed = _source(), []
-    for plan in plans:
-        key = _key(source, [cell.digest for cell in plan.cells], [
-            store.path(cell).exists() for cell in plan.cells
-        ])  # fmt: skip
-        outputs = [folder / f"{plan.name}.nc", *_figures(folder, plan.name)]
-        if made.get(plan.name) == key and all(path.exists() for path in outputs):
-            continue
-        if _make_study(plan, store, folder, profile):
-            made[plan.name] = key
-            changed.append(plan.name)
-    key = _key(source, made | {"report": None})
-    page = folder / "report" / "index.html"
-    if made.get("report") != key or not page.exists():
-        from reports.render import render
-
-        render(folder, studies.__all__)
-        made["report"] = key
-        changed.append("report")
-    if changed:
-        ledger.write_text(json.dumps(made, indent=1))
-    return changed
-
-
-def _figures(folder: Path, name: str) -> list[Path]:
-    from studies.style import FORMATS
-
-    return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
-
-
-def _make_study(plan: Plan, store: Store, folder: Path, profile: str) -> bool:
-    """Assemble one dataset and draw its figure; False when every cell failed."""
-    from studies.style import draw, save
-
-    about = {
-        "study": plan.name,
-        "title": plan.module.TITLE,
-        "claim": plan.module.CLAIM,
-        "definitions": plan.module.DEFINITIONS,
-        "scale": plan.module.SCALE,
-        "profile": profile,
-        "version": plan.module.VERSION,
-        "base": plan.base,
-    }
-    dataset = assemble(plan.cells, plan.axes, store, about)
-    if dataset is None:
-        return False
-    write_netcdf(dataset, folder / f"{plan.name}.nc")
-    save(draw(plan.module.figure, dataset), folder / "figures" / plan.name)
-    return True
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _source() -> str:
-    """Return a digest of the files that decide how results are drawn and told."""
-    root = Path(__file__).parent
-    kinds = {".py", ".css", ".mplstyle"}
-    paths = [*root.iterdir(), *(root.parent / "reports").iterdir()]
-    files = sorted(path for path in paths if path.suffix in kinds)
-    return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
 
 
 if __name__ == "__main__":

@@ -16,16 +16,17 @@ LAYERS = [
     {"messages"},
     {"aggregators", "attacks", "voting", "assignments", "placements", "models", "data", "costs"},
     {"theory"},
+    {"trial"},
     {"training"},
     {"cluster"},
 ]
 LEVEL = {f"detox_sim.{name}": level for level, row in enumerate(LAYERS) for name in row}
 ABOVE = {"studies": len(LAYERS), "reports": len(LAYERS) + 1}
-COMMAND = "studies.reproduce"  # the command on top: it runs studies and renders reports
+COMMAND = {"studies.outputs", "studies.reproduce"}  # on top: they run studies, render reports
 PACKAGES = {"detox_sim", *ABOVE}
 
 # These know nothing of DETOX, so that they could leave the project as they are.
-STRANGERS = {"detox_sim.cluster", "studies.sweep"}
+STRANGERS = {"detox_sim.cluster", "studies.store", "studies.sweep"}
 
 HEAVY = {"torch", "cupy", "dask", "distributed"}
 
@@ -43,7 +44,7 @@ MODULES = {
 
 
 def level(module):
-    if module == COMMAND:
+    if module in COMMAND:
         return len(LAYERS) + 2
     return LEVEL.get(module, ABOVE.get(module.partition(".")[0]))
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 import studies
 from studies.reproduce import main
-from studies.sweep import content
+from studies.store import content
 
 COMMAND = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke"]
 

@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 from detox_sim.cluster import connect
-from studies.sweep import Cell, Store, assemble, content, execute, expand, provenance
+from studies.store import Cell, Store, content
+from studies.sweep import assemble, execute, expand, provenance
 
 AXES = {"kind": {"double": {"factor": 2}, "treble": {"factor": 3}}, "x": [5, 1, 4]}
 RECORD = provenance({"numpy": np.__version__})

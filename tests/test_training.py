@@ -16,7 +16,8 @@ from detox_sim import (
     placements,
     voting,
 )
-from detox_sim.training import Trial, make_trial, train
+from detox_sim.training import train
+from detox_sim.trial import Trial, make_trial
 
 SMALL = {"workers": 15, "model": "softmax", "batch": 30, "steps": 5, "evaluate_every": 2}
 VANILLA = {**SMALL, "copies": 1, "assignment": "none", "groups": None}

@@ -1,0 +1,80 @@
+"""Datasets, figures and the report from finished cells; only what is missing or out of date."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import studies
+from reports.render import render
+from studies.plans import Plan
+from studies.store import Store, write_netcdf
+from studies.style import FORMATS, draw, save
+from studies.sweep import assemble
+
+
+def make_outputs(plans: list[Plan], store: Store, folder: Path, profile: str) -> list[str]:
+    """Make the datasets, figures and the report that are missing or out of date; return which."""
+    ledger = folder / "made.json"
+    try:
+        made = json.loads(ledger.read_text())
+    except (OSError, ValueError):
+        made = {}
+    source, changed = _source(), []
+    for plan in plans:
+        key = _key(source, [cell.digest for cell in plan.cells], [
+            store.failure(cell) for cell in plan.cells
+        ])  # fmt: skip
+        outputs = [folder / f"{plan.name}.nc", *_figures(folder, plan.name)]
+        if made.get(plan.name) == key and all(path.exists() for path in outputs):
+            continue
+        if _make_study(plan, store, folder, profile):
+            made[plan.name] = key
+            changed.append(plan.name)
+    key = _key(source, made | {"report": None})
+    page = folder / "report" / "index.html"
+    if made.get("report") != key or not page.exists():
+        render(folder, studies.__all__)
+        made["report"] = key
+        changed.append("report")
+    if changed:
+        ledger.write_text(json.dumps(made, indent=1))
+    return changed
+
+
+def _figures(folder: Path, name: str) -> list[Path]:
+    return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
+
+
+def _make_study(plan: Plan, store: Store, folder: Path, profile: str) -> bool:
+    """Assemble one dataset and draw its figure; False when every cell failed."""
+    about = {
+        "study": plan.name,
+        "title": plan.module.TITLE,
+        "claim": plan.module.CLAIM,
+        "definitions": plan.module.DEFINITIONS,
+        "scale": plan.module.SCALE,
+        "profile": profile,
+        "version": plan.module.VERSION,
+        "base": plan.base,
+    }
+    dataset = assemble(plan.cells, plan.axes, store, about)
+    if dataset is None:
+        for path in (folder / f"{plan.name}.nc", *_figures(folder, plan.name)):
+            path.unlink(missing_ok=True)
+        return False
+    write_netcdf(dataset, folder / f"{plan.name}.nc")
+    save(draw(plan.module.figure, dataset), folder / "figures" / plan.name)
+    return True
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _source() -> str:
+    """Return a digest of the files that decide how results are drawn and told."""
+    root = Path(__file__).parent
+    kinds = {".py", ".css", ".mplstyle"}
+    paths = [*root.iterdir(), *(root.parent / "reports").iterdir()]
+    files = sorted(path for path in paths if path.suffix in kinds)
+    return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])

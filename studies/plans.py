@@ -1,0 +1,82 @@
+"""What a call asks for: studies in a profile, with changed fields, as checked cells."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from detox_sim.catalogue import check_known
+from studies.store import Cell
+from studies.sweep import expand
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One study in one profile: its module and its cells."""
+
+    name: str
+    module: ModuleType
+    base: dict
+    axes: dict
+    cells: list[Cell]
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """Parse name=value pairs; a value is JSON, a comma-separated list, or else a string."""
+
+    def value(text: str) -> object:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return [value(part) for part in text.split(",")] if "," in text else text
+
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set needs name=value, got {pair!r}")
+        settings[name] = value(text)
+    return settings
+
+
+def make_plans(
+    names: Sequence[str], profile: str, backend: str | None, settings: dict
+) -> list[Plan]:
+    """Return the studies' cells, all fields checked, or raise ValueError."""
+    modules = {name: importlib.import_module(f"studies.{name}") for name in names}
+    tables = {name: module.PROFILES[profile] for name, module in modules.items()}
+    known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
+    check_known("name in --set", settings, known)
+    plans = []
+    for name, module in modules.items():
+        base, axes = dict(tables[name][0]), dict(tables[name][1])
+        if backend and "backend" in module.FIELDS:
+            base["backend"] = backend
+        for field, value in settings.items():
+            if field in axes:
+                axes[field] = _narrow(field, axes[field], value)
+            elif field in module.FIELDS:
+                base[field] = value
+        cells = []
+        for labels, fields in expand(base, axes):
+            try:
+                fields = module.prepare(fields)
+            except ValueError as error:
+                place = ", ".join(str(label) for label in labels)
+                raise ValueError(f"{name} ({place}): {error}") from error
+            cost = module.cost(fields)
+            cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
+        plans.append(Plan(name, module, base, axes, cells))
+    return plans
+
+
+def _narrow(name: str, axis, value: object):
+    """Return the axis with the given values, or with the given of its labels."""
+    values: list = value if isinstance(value, list) else [value]
+    if not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f"--set {name} needs distinct values, got {value!r}")
+    if not isinstance(axis, dict):
+        return values
+    check_known(f"{name} in --set", values, axis)
+    return {label: axis[label] for label in values}
