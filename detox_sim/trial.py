@@ -186,11 +186,12 @@ def _rehearse(trial: Trial, holders: np.ndarray) -> None:
     with _named("vote"):
         votes = bind(voting, trial.vote, trial.vote_options)(messages)
     inner, outer = trial.rules()
-    shape = voting.hierarchy(
-        votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=rng
-    ).shape
-    if shape != (1,):
-        raise ValueError(f"outer must return (d,) = (1,) values, got shape {shape}")
+    result = voting.hierarchy(votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=rng)
+    if result.shape != (1,) or result.dtype != zeros.dtype:
+        raise ValueError(
+            f"outer must return (d,) = (1,) values of the rows' type {zeros.dtype}, "
+            f"got {result.dtype} of shape {result.shape}"
+        )
 
 
 @contextlib.contextmanager

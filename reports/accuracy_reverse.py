@@ -28,8 +28,8 @@ show("accuracy_reverse")
 #   time, since it measures 49 distances in place of 990.
 # * The median alone stalls. With two images a file, gradients are skewed, and the median of skewed values
 #   is far from their mean whoever lies. A vote holds six images here, and D-Median averages three votes first.
-# * signSGD alone is nearly as good as D-signSGD. The paper's gap (34.92 % against 78.75 %) is of a far
-#   harder task, where the honest signs are close to a coin toss and five of 45 decide.
+# * D-signSGD is a few points better than signSGD alone; the paper's gap (34.92 % against 78.75 %) is of a far
+#   harder task, where the honest signs are nearer to a coin toss and five of 45 decide more often.
 # * The plain mean fails, with and without DETOX: a lost vote every other step is enough to ruin it. It is here
 #   as the measure of what the robust rule after the vote is for.
 

@@ -338,7 +338,7 @@ TOO_FEW = r"outer: {} needs n >= {} \* byzantine \+ {} = {} rows, got {} with by
         ({"attack": "reverse", "attack_options": {"rng": 1}}, "unknown option of reverse 'rng'"),
         ({"assignment_options": {"rng": 1}}, "unknown option of detox 'rng'"),
         ({"model_options": {"hidden": "wide"}}, "model: .*hidden|model: .*'wide'|model: .*str"),
-        ({"outer": "outside:not_a_vector"}, "must return .*got shape"),
+        ({"outer": "outside:not_a_vector"}, "must return .* of shape"),
         ({"outer": "outside:seventeen"}, "outer: .*17|outer: .*callable"),
         ({"outer": "outside:missing"}, "cannot load aggregator 'outside:missing'"),
         ({"outer": "nowhere:rule"}, "cannot load aggregator 'nowhere:rule'"),
