@@ -101,7 +101,8 @@ def combine(weights, rows):
     Returns
     -------
     array (m, d)
-        Of the dtype of `rows`; accumulated in float64.
+        Of the dtype of `rows`; accumulated in float64, row after row: no BLAS, whose last bits
+        depend on the kind of processor.
 
     Examples
     --------
@@ -114,9 +115,12 @@ def combine(weights, rows):
     for line in weights:
         kept = np.flatnonzero(line)
         used = rows if kept.size == rows.shape[0] else take(rows, kept)
-        factors = xp.asarray(line[kept])
+        factors = xp.asarray(line[kept])[:, None]
         with np.errstate(over="ignore", invalid="ignore"):
-            parts = [factors @ _floats(xp, used[:, columns]) for columns in _column_blocks(rows)]
+            parts = [
+                xp.sum(factors * _floats(xp, used[:, columns]), axis=0)
+                for columns in _column_blocks(rows)
+            ]
             results.append(xp.astype(xp.concat(parts), rows.dtype))
     return xp.stack(results)
 

@@ -103,7 +103,7 @@ def train(trial: Trial) -> xr.Dataset:
             clock.lap()
 
             true = combine(np.full((1, files), 1 / files), gradients)[0].astype(np.float64)
-            error, norm = np.linalg.norm(aggregate - true), np.linalg.norm(true)
+            error, norm = np.sqrt(((aggregate - true) ** 2).sum()), np.sqrt((true**2).sum())
             lost, undecided = votes.lost.sum(), votes.undecided.sum()
             steps.append((losses.mean(), error, norm, lost, undecided))
             seconds.append(clock.seconds)

@@ -83,7 +83,8 @@ def _simulate(holders: np.ndarray, byzantine: int, draws: int, seed: int) -> np.
 def _deviation(law: np.ndarray) -> float:
     """Return the standard deviation of a law over 0, 1, 2, ..."""
     values = np.arange(law.size)
-    return float(np.sqrt(law @ (values - law @ values) ** 2))
+    mean = (law * values).sum()
+    return float(np.sqrt((law * (values - mean) ** 2).sum()))
 
 
 def figure(dataset: xr.Dataset) -> Figure:

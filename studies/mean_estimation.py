@@ -90,7 +90,7 @@ def run(fields: dict) -> xr.Dataset:
         aggregators.median(single, byzantine=lost),
         aggregators.geometric_median(single, byzantine=lost),
     ]
-    errors = [float(np.linalg.norm(to_host(row).astype(np.float64))) for row in estimates]
+    errors = [float(np.sqrt((to_host(row).astype(np.float64) ** 2).sum())) for row in estimates]
     estimator = np.array(ESTIMATORS, dtype=object)
     return xr.Dataset(
         {

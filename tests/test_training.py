@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import platform
+import subprocess
 import sys
 
 import numpy as np
@@ -418,3 +421,23 @@ def test_a_trial_is_frozen_and_its_defaults_are_possible():
 )
 def test_published_pipelines_are_possible(fields):
     assert Trial(**fields).byzantine == fields.get("byzantine", 5)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="OPENBLAS_CORETYPE names x86 processors")
+def test_no_blas_decides_a_bit():
+    code = (
+        "from detox_sim import Trial, train; import hashlib;"
+        "h = train(Trial(workers=15, byzantine=2, batch=60, steps=5, groups=5, attack='alie'));"
+        "print(hashlib.sha256(h.drop_vars('seconds').to_dataframe().to_csv().encode()).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OPENBLAS_CORETYPE": processor},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for processor in ("Haswell", "Prescott")
+    }
+    assert len(found) == 1
