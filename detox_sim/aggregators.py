@@ -20,7 +20,8 @@ sign_majority       n >= 2 byzantine + 1   majority of the signs of each coordin
 
 import numpy as np
 
-from detox_sim.arrays import namespace, to_host
+from detox_sim.arrays import is_array, namespace, to_host
+from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import BLOCK, combine, distances, finite, order_mean, take
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
 
 def _require(rule: str, rows, byzantine: int, factor: int, plus: int, instead: str = "") -> int:
     """Return n, or say which inequality fails, with the numbers and what would work."""
+    if not is_array(rows):
+        raise ValueError(f"{rule} needs an array of rows, got {type(rows).__name__}")
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{rule} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
     if not namespace(rows).isdtype(rows.dtype, "real floating"):
@@ -202,11 +205,10 @@ def weiszfeld(rows, tolerance: float = 1e-9, max_iterations: int = 1000):
     >>> bool(abs(point[0] - 1) < 1e-6 and residual < 1e-9)
     True
     """
-    if not tolerance > 0 or not max_iterations >= 1:
-        raise ValueError(
-            "the geometric median needs tolerance > 0 and max_iterations >= 1, "
-            f"got {tolerance!r} and {max_iterations!r}"
-        )
+    check_integer("max_iterations", max_iterations, 1)
+    check_number("tolerance", tolerance)
+    if not tolerance > 0:
+        raise ValueError(f"the geometric median needs tolerance > 0, got {tolerance!r}")
     xp = namespace(rows)
     n = rows.shape[0]
     rows = xp.astype(rows, xp.float64)
@@ -240,6 +242,7 @@ def _ranked(rows, byzantine: int, neighbours: int | None = None) -> np.ndarray:
     """Return the indices (n,) of the rows by Krum's score, the best first."""
     n = rows.shape[0]
     count = n - byzantine - 2 if neighbours is None else neighbours
+    check_integer("neighbours", count, 0)
     if not 1 <= count <= n - 1:
         raise ValueError(f"Krum's score needs 1 <= neighbours <= n - 1 = {n - 1}, got {count}")
     return _by_score(to_host(distances(rows)), count)
@@ -317,6 +320,7 @@ def multi_krum(rows, /, *, byzantine: int, keep: int | None = None, neighbours: 
     """
     n = _require("multi_krum", rows, byzantine, 2, 3, ", or median (n >= 2 * byzantine + 1)")
     kept = n - byzantine - 2 if keep is None else keep
+    check_integer("keep", kept, 0)
     if not 1 <= kept <= n - byzantine:
         raise ValueError(f"multi_krum needs 1 <= keep <= n - byzantine = {n - byzantine}: {kept}")
     return _average(rows, _ranked(rows, byzantine, neighbours)[:kept])

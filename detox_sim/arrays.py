@@ -1,7 +1,7 @@
 """The only module that names an array library."""
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_cupy_array, is_numpy_array
 
 BACKENDS = ("numpy", "cupy")
 
@@ -9,6 +9,11 @@ BACKENDS = ("numpy", "cupy")
 def namespace(*arrays):
     """Return the array-API namespace that the arrays belong to."""
     return array_namespace(*arrays)
+
+
+def is_array(value: object) -> bool:
+    """Say whether a value is an array of some array library."""
+    return is_array_api_obj(value)
 
 
 def to_host(array) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import norm
 
 from detox_sim.arrays import namespace
+from detox_sim.catalogue import check_number
 from detox_sim.messages import Messages
 from detox_sim.primitives import combine, take
 
@@ -98,12 +99,18 @@ def alie(
     ----------
     Baruch, Baruch, Goldberg, A little is enough, NeurIPS 2019.
     """
-    if over not in ("honest", "all") or spread not in ("population", "sample") or sign**2 != 1:
+    if (
+        over not in ("honest", "all")
+        or spread not in ("population", "sample")
+        or sign not in (1, -1)
+    ):
         raise ValueError(
             "alie needs over='honest' or 'all', spread='population' or 'sample', sign=1 or -1; "
             f"got {over!r}, {spread!r}, {sign!r}"
         )
-    if isinstance(z, str):
+    if not isinstance(z, str):
+        check_number("z", z)
+    else:
         z = alie_z(forged.size, int(forged.sum()), z)
     xp = namespace(rows)
     weights = _honest(forged) if over == "honest" else np.full(len(forged), 1 / len(forged))
@@ -164,6 +171,7 @@ def reverse(
     ----------
     The DETOX code, with scale 100.
     """
+    check_number("scale", scale)
     return _row_a_file(rows, forged, lambda true: -scale * true)
 
 
@@ -181,6 +189,7 @@ def constant(
     ----------
     The DETOX code, with value -100.
     """
+    check_number("value", value)
     xp = namespace(rows)
     return _one_row(rows, forged, xp.full(rows.shape[1], float(value), dtype=rows.dtype))
 
@@ -219,6 +228,9 @@ def gaussian(
     ----------
     Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     """
+    check_number("scale", scale)
+    if not isinstance(colluding, bool):
+        raise ValueError(f"colluding is True or False, got {colluding!r}")
     xp = namespace(rows)
     count = 1 if colluding else int(forged.sum())
     noise = xp.astype(xp.asarray(scale * rng.standard_normal((count, rows.shape[1]))), rows.dtype)
@@ -258,4 +270,5 @@ def inner_product(
     Xie, Koyejo, Gupta, Fall of empires, UAI 2019. The factor differs between authors (1, 2,
     10, 100), so it has no default.
     """
+    check_number("factor", factor)
     return _one_row(rows, forged, -factor * combine(_honest(forged)[None, :], rows)[0, :])

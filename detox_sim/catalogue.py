@@ -7,6 +7,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 
+import numpy as np
+
+KINDS = {"voting": "vote", "data": "data set"}  # where a catalogue's name is not a plural
+
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for a name that does not exist, with the nearest spelling.
@@ -37,6 +41,32 @@ def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise unknown(kind, name, known)
 
 
+def check_integer(name: str, value: object, least: int) -> None:
+    """Raise unless the value is an integer (of Python or NumPy) of at least `least`.
+
+    Examples
+    --------
+    >>> check_integer("steps", 1.5, 1)
+    Traceback (most recent call last):
+    ValueError: steps must be an integer of 1 or more, got 1.5
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise unless the value is a real number; NaN and Inf are numbers.
+
+    Examples
+    --------
+    >>> check_number("scale", "big")
+    Traceback (most recent call last):
+    ValueError: scale must be a number, got 'big'
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
 def resolve(catalogue: ModuleType, name: str) -> Callable:
     """Return the function that `name` stands for in a catalogue.
 
@@ -58,7 +88,8 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
     >>> resolve(aggregators, "median") is aggregators.median
     True
     """
-    kind = catalogue.__name__.rpartition(".")[2].removesuffix("s")
+    module_name = catalogue.__name__.rpartition(".")[2]
+    kind = KINDS.get(module_name, module_name.removesuffix("s"))
     if not isinstance(name, str):
         raise ValueError(f"{kind} must be a name, got {name!r}")
     if ":" in name:

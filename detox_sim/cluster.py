@@ -5,6 +5,9 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -77,16 +80,17 @@ def connect(
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             stack.enter_context(dask.config.set(ALLOCATOR))
-            cluster = LocalCluster(
-                n_workers=1 if gpu else workers or cores(),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                resources={"GPU": 1} if gpu else None,
-                silence_logs=logging.CRITICAL,
-            )
+            with _deaf_to_interrupts():
+                cluster = LocalCluster(
+                    n_workers=1 if gpu else workers or cores(),
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    worker_dashboard_address="127.0.0.1:0",
+                    resources={"GPU": 1} if gpu else None,
+                    silence_logs=logging.CRITICAL,
+                )
             stack.enter_context(cluster)
             yield stack.enter_context(Client(cluster, set_as_default=False))
             return
@@ -97,16 +101,33 @@ def connect(
         yield client
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes started inside ignore Ctrl-C, which is for the one who started them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _join(scheduler: str) -> "Client":
     """Return a client of the scheduler at an address, or say that it does not answer."""
     from distributed import Client
 
+    if not re.fullmatch(r"((tcp|tls)://)?[\w.\[\]:-]+:\d+", scheduler):
+        raise ConnectionError(
+            f"no address of a dask-scheduler: {scheduler!r}; it looks like tcp://10.0.0.1:8786"
+        )
     hushed = logging.getLogger("distributed")
     level = hushed.level
     hushed.setLevel(logging.CRITICAL)
     try:
         return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise ConnectionError(
             f"no dask-scheduler answers at {scheduler!r} within {ANSWER_SECONDS:g} s ({error}); "
             "start one with: dask scheduler, or leave the scheduler out for an embedded cluster"

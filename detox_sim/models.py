@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from detox_sim.catalogue import check_integer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,6 +44,7 @@ def mlp(shape: tuple[int, ...], classes: int, *, hidden: int = 64) -> "torch.nn.
     """
     from torch import nn
 
+    check_integer("hidden", hidden, 1)
     first, last = nn.Linear(math.prod(shape), hidden), nn.Linear(hidden, classes)
     return nn.Sequential(nn.Flatten(), first, nn.ReLU(), last)
 
@@ -56,6 +59,7 @@ def cnn(shape: tuple[int, ...], classes: int, *, width: int = 8) -> "torch.nn.Mo
     """
     from torch import nn
 
+    check_integer("width", width, 1)
     channels, height, side = shape
     features = 2 * width * (height // 4) * (side // 4)
     return nn.Sequential(

@@ -9,7 +9,7 @@ import numpy as np
 
 from detox_sim import aggregators, assignments, attacks, data, models, placements, voting
 from detox_sim.arrays import require
-from detox_sim.catalogue import bind, check_known
+from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.data import Data
 from detox_sim.streams import stream
 from detox_sim.theory import check_nodes
@@ -136,14 +136,14 @@ class Trial:
 def _check_values(trial: Trial) -> None:
     """Check types, ranges and the shape of the hierarchy."""
     for name in ("workers", "byzantine", "copies", "batch", "steps", "seed", "evaluate_every"):
-        value = getattr(trial, name)
-        least = 0 if name in ("byzantine", "seed") else 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
+        check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
+        object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
     for name in ("rate", "momentum"):
         value = getattr(trial, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        check_number(name, value)
+        if not 0 <= value < 1e6:
             raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+        object.__setattr__(trial, name, float(value))
     if trial.groups is not None:
         if isinstance(trial.groups, bool) or not isinstance(trial.groups, int) or trial.groups < 1:
             raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")
@@ -155,14 +155,14 @@ def _check_values(trial: Trial) -> None:
 
 
 def _check_batch(batch: int, files: int, images: int) -> None:
+    if batch > images:
+        most = images // files * files
+        raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")
     if batch % files:
         near = max(files, batch // files * files)
         raise ValueError(
             f"batch must split into {files} equal files, got {batch}; use {near} or {near + files}"
         )
-    if batch > images:
-        most = images // files * files
-        raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")
 
 
 def _rehearse(trial: Trial, holders: np.ndarray) -> None:
@@ -187,10 +187,11 @@ def _rehearse(trial: Trial, holders: np.ndarray) -> None:
         votes = bind(voting, trial.vote, trial.vote_options)(messages)
     inner, outer = trial.rules()
     result = voting.hierarchy(votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=rng)
-    if result.shape != (1,) or result.dtype != zeros.dtype:
+    shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", type(result).__name__)
+    if shape != (1,) or dtype != zeros.dtype:
         raise ValueError(
             f"outer must return (d,) = (1,) values of the rows' type {zeros.dtype}, "
-            f"got {result.dtype} of shape {result.shape}"
+            f"got {dtype} of shape {shape}"
         )
 
 

@@ -51,7 +51,8 @@ def describe(about: dict[str, Any]) -> None:
     state = " with uncommitted changes" if environment["dirty"] else ""
     lines = [
         f"**What the paper says.** {about['claim']}",
-        f"**Scale.** {about['scale']}; profile `{about['profile']}`.",
+        f"**Scale.** {about['scale']}; profile `{about['profile']}`"
+        + (f", changed by {about['settings']}." if about["settings"] else "."),
         "**Definitions taken.**\n\n" + "\n".join(f"* {item}" for item in about["definitions"]),
         f"**Made** from {about['computed'][0]} to {about['computed'][1]} on "
         f"{' and '.join(about['hardware'])}, {about['cell_seconds']:g} s of one core; commit "

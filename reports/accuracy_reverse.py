@@ -19,19 +19,24 @@ show("accuracy_reverse")
 # **How to read it.** The attacks are loud: -100 times the gradient, or -100 everywhere. One such row
 # ruins a mean. The lower panels multiply steps by the *modelled* time of a round at the paper's size;
 # no mark means that some seed never reached the accuracy.
-#
-# What we found in the profile `laptop` that the paper does not say, and why:
-#
-# * Multi-Krum alone ends slightly *above* D-Multi-Krum. These attacks are so loud that Krum's distances find
-#   every bad row, and then it averages 38 of 45 gradients; D-Multi-Krum guards against two captured groups
-#   in each half and averages 4 of 8 and 3 of 7 votes, 7 of 15. It still gets there sooner in modelled
-#   time, since it measures 49 distances in place of 990.
-# * The median alone stalls. With two images a file, gradients are skewed, and the median of skewed values
-#   is far from their mean whoever lies. A vote holds six images here, and D-Median averages three votes first.
-# * D-signSGD is a few points better than signSGD alone; the paper's gap (34.92 % against 78.75 %) is of a far
-#   harder task, where the honest signs are nearer to a coin toss and five of 45 decide more often.
-# * The plain mean fails, with and without DETOX: a lost vote every other step is enough to ruin it. It is here
-#   as the measure of what the robust rule after the vote is for.
+
+# %%
+FOUND = """
+What we found in the profile `laptop` that the paper does not say, and why:
+
+* Multi-Krum alone ends slightly *above* D-Multi-Krum. These attacks are so loud that Krum's distances find
+  every bad row, and then it averages 38 of 45 gradients; D-Multi-Krum guards against two captured groups
+  in each half and averages 4 of 8 and 3 of 7 votes, 7 of 15. It still gets there sooner in modelled
+  time, since it measures 49 distances in place of 990.
+* The median alone stalls. With two images a file, gradients are skewed, and the median of skewed values
+  is far from their mean whoever lies. A vote holds six images here, and D-Median averages three votes first.
+* D-signSGD is a few points better than signSGD alone; the paper's gap (34.92 % against 78.75 %) is of a far
+  harder task, where the honest signs are nearer to a coin toss and five of 45 decide more often.
+* The plain mean fails, with and without DETOX: a lost vote every other step is enough to ruin it. It is here
+  as the measure of what the robust rule after the vote is for.
+"""
+if about["profile"] == "laptop" and not about["settings"]:
+    display(Markdown(FOUND))
 
 # %% [markdown]
 # ## Test accuracy after the last step

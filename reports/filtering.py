@@ -19,7 +19,7 @@ show("filtering")
 # dash-dotted lines are upper bounds, and the dotted line is what attackers get who know the groups
 # and place themselves best. Three things decide: expected losses fall steeply with *r*, but only
 # while the Byzantine share is small; the bound with 40 says nothing above a share of 2.6 % while the
-# one with 4 follows the law up to one half; and against the worst placement more copies barely help.
+# one with 4 follows the law up to one half; and against the worst placement more copies help little until a majority of a group outnumbers the attackers.
 
 # %% [markdown]
 # ## Simulation against the exact law

@@ -95,6 +95,7 @@ def _time_panel(ax, dataset: xr.Dataset, attack: str) -> None:
     ax.set_xlim(left=0)
     if not dataset.modelled_seconds_to.notnull().all("seed").any():
         ax.text(0.5, 0.5, "none in every seed", transform=ax.transAxes, ha="center")
+        ax.set_xticks([])
     ax.invert_yaxis()
     ax.set(xlabel="modelled minutes to the accuracy, at the paper's size", title=attack)
     for tick in ax.get_yticklabels():

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from detox_sim import aggregators, assignments, attacks, placements, voting
 from detox_sim.arrays import require, to_backend, to_host
-from detox_sim.catalogue import check_known
+from detox_sim.catalogue import check_integer, check_known
 from detox_sim.streams import stream
 from detox_sim.theory import check_nodes
 from studies.style import student_t
@@ -51,6 +51,8 @@ PROFILES = {
 
 def prepare(fields: dict) -> dict:
     check_known("field of mean_estimation", fields, FIELDS)
+    for name, least in (("dimension", 1), ("seed", 0)):
+        check_integer(name, fields[name], least)
     check_nodes(fields["workers"], fields["byzantine"], fields["copies"])
     require(fields["backend"])
     return fields

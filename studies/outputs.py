@@ -12,7 +12,7 @@ from studies.style import FORMATS, draw, save
 from studies.sweep import assemble
 
 
-def make_outputs(plans: list[Plan], store: Store, folder: Path, profile: str) -> list[str]:
+def make_outputs(plans: list[Plan], store: Store, folder: Path) -> list[str]:
     """Make the datasets, figures and the report that are missing or out of date; return which."""
     ledger = folder / "made.json"
     try:
@@ -21,13 +21,13 @@ def make_outputs(plans: list[Plan], store: Store, folder: Path, profile: str) ->
         made = {}
     source, changed = _source(), []
     for plan in plans:
-        key = _key(source, [cell.digest for cell in plan.cells], [
+        key = _key(source, plan.settings, [cell.digest for cell in plan.cells], [
             store.failure(cell) for cell in plan.cells
         ])  # fmt: skip
         outputs = [folder / f"{plan.name}.nc", *_figures(folder, plan.name)]
         if made.get(plan.name) == key and all(path.exists() for path in outputs):
             continue
-        if _make_study(plan, store, folder, profile):
+        if _make_study(plan, store, folder):
             made[plan.name] = key
             changed.append(plan.name)
     key = _key(source, made | {"report": None})
@@ -45,7 +45,7 @@ def _figures(folder: Path, name: str) -> list[Path]:
     return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
 
 
-def _make_study(plan: Plan, store: Store, folder: Path, profile: str) -> bool:
+def _make_study(plan: Plan, store: Store, folder: Path) -> bool:
     """Assemble one dataset and draw its figure; False when every cell failed."""
     about = {
         "study": plan.name,
@@ -53,7 +53,8 @@ def _make_study(plan: Plan, store: Store, folder: Path, profile: str) -> bool:
         "claim": plan.module.CLAIM,
         "definitions": plan.module.DEFINITIONS,
         "scale": plan.module.SCALE,
-        "profile": profile,
+        "profile": plan.profile,
+        "settings": plan.settings,
         "version": plan.module.VERSION,
         "base": plan.base,
     }

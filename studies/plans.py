@@ -13,12 +13,14 @@ from studies.sweep import expand
 
 @dataclass(frozen=True)
 class Plan:
-    """One study in one profile: its module and its cells."""
+    """One study in one profile: its module, what the call changed, and its cells."""
 
     name: str
     module: ModuleType
+    profile: str
     base: dict
     axes: dict
+    settings: dict
     cells: list[Cell]
 
 
@@ -40,34 +42,32 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
     return settings
 
 
-def make_plans(
-    names: Sequence[str], profile: str, backend: str | None, settings: dict
-) -> list[Plan]:
-    """Return the studies' cells, all fields checked, or raise ValueError."""
+def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]:
+    """Return the studies' cells, all fields checked, or raise ValueError.
+
+    A setting narrows an axis of that name, or replaces that field in every cell, also where a
+    label of an axis sets it.
+    """
     modules = {name: importlib.import_module(f"studies.{name}") for name in names}
     tables = {name: module.PROFILES[profile] for name, module in modules.items()}
     known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
     check_known("name in --set", settings, known)
     plans = []
     for name, module in modules.items():
-        base, axes = dict(tables[name][0]), dict(tables[name][1])
-        if backend and "backend" in module.FIELDS:
-            base["backend"] = backend
-        for field, value in settings.items():
-            if field in axes:
-                axes[field] = _narrow(field, axes[field], value)
-            elif field in module.FIELDS:
-                base[field] = value
+        base, axes = tables[name][0], dict(tables[name][1])
+        own = {f: v for f, v in settings.items() if f in axes or f in module.FIELDS}
+        axes |= {f: _narrow(f, axes[f], v) for f, v in own.items() if f in axes}
+        changed = {f: v for f, v in own.items() if f not in axes}
         cells = []
         for labels, fields in expand(base, axes):
             try:
-                fields = module.prepare(fields)
-            except ValueError as error:
+                fields = module.prepare(fields | changed)
+            except (ValueError, TypeError) as error:
                 place = ", ".join(str(label) for label in labels)
                 raise ValueError(f"{name} ({place}): {error}") from error
             cost = module.cost(fields)
             cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
-        plans.append(Plan(name, module, base, axes, cells))
+        plans.append(Plan(name, module, profile, base, axes, own, cells))
     return plans
 
 

@@ -1,12 +1,13 @@
 """Run studies, write their datasets and figures, and render the report.
 
-Exit codes: 0 done (or nothing to do), 1 some cells failed (their results are left out, and the
-next call tries them again), 2 bad usage (nothing was run), 130 interrupted (finished cells are
-kept; the command that resumes is printed).
+Exit codes: 0 done (or nothing to do), 1 some cells failed or the scheduler was lost (what is
+missing is left out, and the next call tries it again), 2 bad usage (nothing was run), 130
+interrupted (finished cells are kept; the command that resumes is printed).
 """
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from studies.outputs import make_outputs
 from studies.plans import Plan, make_plans, parse_settings
 from studies.progress import Progress
 from studies.store import Cell, Store
-from studies.sweep import execute, provenance
+from studies.sweep import SchedulerLostError, execute, provenance
 
 PROFILES = ("smoke", "laptop")
 PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
@@ -32,17 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments)
+    resume = [argument for argument in arguments if argument != "--fresh"]
+    command = shlex.join(["python", "-m", "studies.reproduce", *resume])
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        plans = _checked(options)
-        return _reproduce(options, plans)
+        return _reproduce(options, _checked(options))
     except (UsageError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except SchedulerLostError as error:
+        print(
+            f"error: {error}; finished cells are kept. Resume with:\n  {command}", file=sys.stderr
+        )
+        return 1
     except KeyboardInterrupt:
-        resume = [argument for argument in arguments if argument != "--fresh"]
-        command = shlex.join(["python", "-m", "studies.reproduce", *resume])
         print(f"\ninterrupted; finished cells are kept. Resume with:\n  {command}", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(*_) -> None:
+    """Interrupt once; a second Ctrl-C must not cut the closing short."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 class UsageError(Exception):
@@ -83,40 +97,42 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
             raise unknown("profile", options.profile, PROFILES)
         if options.workers is not None and options.workers < 1:
             raise ValueError(f"--workers must be 1 or more, got {options.workers}")
+        settings = parse_settings(options.set)
         if options.backend:
             require(options.backend)
+            settings["backend"] = options.backend
         chosen = list(dict.fromkeys(options.study)) or studies.__all__
         check_known("study", chosen, studies.__all__)
-        return make_plans(chosen, options.profile, options.backend, parse_settings(options.set))
+        return make_plans(chosen, options.profile, settings)
     except ValueError as error:
         raise UsageError(error) from error
 
 
 def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
     """Run what is missing, then make what is out of date; return the exit code."""
-    folder = Path(options.output or f"results/{options.profile}")
+    folder = Path(f"results/{options.profile}" if options.output is None else options.output)
     store = Store(folder / "cells")
     cells = [cell for plan in plans for cell in plan.cells]
     todo = cells if options.fresh else [cell for cell in cells if store.read(cell) is None]
     if options.plan:
         _print_plan(plans, todo, options, folder)
         return 0
-    _check_writable(folder)
-    if options.fresh:
-        for cell in cells:
-            store.path(cell).unlink(missing_ok=True)
     if todo:
         record = provenance(versions(PACKAGES))
-        gpu = options.backend == "cupy"
-        resources = {"GPU": 1.0} if gpu else None
-        with (
-            connect(
-                options.scheduler, workers=options.workers, packages=PACKAGES, gpu=gpu
-            ) as client,
-            Progress(todo) as progress,
-        ):
-            execute(client, todo, store, record, progress.done, resources)
-    made = make_outputs(plans, store, folder, options.profile)
+        resources = {"GPU": 1.0} if options.backend == "cupy" else None
+        with connect(
+            options.scheduler,
+            workers=options.workers,
+            packages=PACKAGES,
+            gpu=resources is not None,
+        ) as client:
+            _check_writable(folder)
+            for cell in cells if options.fresh else ():
+                store.path(cell).unlink(missing_ok=True)
+            with Progress(todo) as progress:
+                execute(client, todo, store, record, progress.done, resources)
+    _check_writable(folder)
+    made = make_outputs(plans, store, folder)
     failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
     for cell, error in failed:
         print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
@@ -127,13 +143,15 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
 
 
 def _check_writable(folder: Path) -> None:
+    """Make the folders of the output, or raise UsageError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        for place in (folder, *(folder / name for name in ("cells", "figures", "report"))):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
     except OSError as error:
         raise UsageError(
-            f"cannot write to {folder}: {error.strerror}; name another folder with --output"
+            f"cannot write to {place}: {error.strerror}; name another folder with --output"
         ) from error
 
 

@@ -80,7 +80,7 @@ def statement(dataset: xr.Dataset) -> str:
     Examples
     --------
     >>> about = {"profile": "smoke", "scale": "toy", "hardware": ["x86_64, 2 cores"],
-    ...          "axes": {"seed": [0, 1]}, "failures": {}}
+    ...          "axes": {"seed": [0, 1]}, "failures": {}, "settings": {}}
     >>> statement(xr.Dataset(attrs={"provenance": json.dumps(about)}))
     'toy; 2 seeds, bands are 95 % Student t intervals; profile smoke; x86_64, 2 cores'
     """
@@ -90,7 +90,9 @@ def statement(dataset: xr.Dataset) -> str:
         count = len(about["axes"]["seed"])
         bands = ", bands are 95 % Student t intervals" if count > 1 else ""
         parts.append(f"{count} seed{'s' if count > 1 else ''}{bands}")
-    parts += [f"profile {about['profile']}", " and ".join(about["hardware"])]
+    changed = ", ".join(f"{name}={value}" for name, value in about["settings"].items())
+    parts.append(f"profile {about['profile']}" + (f", changed: {changed}" if changed else ""))
+    parts.append(" and ".join(about["hardware"]))
     if about["failures"]:
         parts.append(f"{len(about['failures'])} failed cells left out")
     return "; ".join(parts)

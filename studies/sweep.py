@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Axes = Mapping[str, Sequence | Mapping[str, Fields]]
 
 
+class SchedulerLostError(Exception):
+    """The connection to the scheduler ended while cells were running."""
+
+
 def expand(base: Fields, axes: Axes) -> list[tuple[tuple, Fields]]:
     """Return (labels, fields) of every cell, the last axis fastest.
 
@@ -117,6 +121,8 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         try:
             outcome = future.result()
         except (Exception, asyncio.CancelledError) as error:
+            if client.status != "running":
+                raise SchedulerLostError("the scheduler was lost in mid-sweep") from error
             if not last:
                 given_up.append(cell)
                 continue

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from detox_sim.cluster import connect, versions
@@ -47,9 +48,41 @@ def test_a_silent_scheduler_is_an_error_within_seconds(tmp_path, capsys):
     assert "no dask-scheduler answers at 'tcp://127.0.0.1:9'" in capsys.readouterr().err
 
 
-def test_an_address_that_is_none_is_an_error():
-    with pytest.raises(ConnectionError, match="no dask-scheduler answers"), connect("nonsense"):
+@pytest.mark.parametrize("address", ["nonsense", "", "http://127.0.0.1:80", "tcp://127.0.0.1"])
+def test_what_is_no_address_is_an_error(address):
+    with pytest.raises(ConnectionError, match="no address of a dask-scheduler"), connect(address):
         pass
+
+
+def test_a_dead_scheduler_leaves_stored_cells_and_no_folder(tmp_path):
+    (tmp_path / "cells" / "filtering").mkdir(parents=True)
+    cell = tmp_path / "cells" / "filtering" / "kept.nc"
+    cell.touch()
+    address = ["--scheduler", "tcp://127.0.0.1:9", "--profile", "smoke", "--fresh"]
+    assert main(["filtering", "--output", str(tmp_path), *address]) == 2
+    assert cell.exists()
+    assert main(["filtering", "--output", str(tmp_path / "new"), *address]) == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_scheduler_that_dies_in_mid_sweep_is_told(tmp_path):
+    with scheduler(tmp_path, workers=1) as address:
+        command = [sys.executable, "-m", "studies.reproduce", "accuracy_reverse", "--profile"]
+        command += ["smoke", "--output", str(tmp_path / "out"), "--scheduler", address]
+        driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while not list(tmp_path.rglob("cells/*/*.nc")):
+            assert driver.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        for process in psutil.process_iter(["cmdline"]):
+            if str(tmp_path / "scheduler.json") in (process.info["cmdline"] or []):
+                process.kill()
+        _, error = driver.communicate(timeout=90)
+    assert driver.returncode == 1
+    assert "error: the scheduler was lost in mid-sweep" in error
+    assert "python -m studies.reproduce accuracy_reverse" in error
+    assert not list(tmp_path.rglob("*.failed.json"))
 
 
 def test_a_scheduler_without_workers_is_an_error(tmp_path):

@@ -38,6 +38,9 @@ def finish(output: Path, *more: str) -> subprocess.CompletedProcess:
         (["--set", "attack=alei"], "unknown attack 'alei'; did you mean 'alie'?"),
         (["--set", "pipeline=D-Medain"], "did you mean 'D-Median'?"),
         (["--set", "data=fashion_mnist", "--set", 'data_options={"folder": "/no"}'], "/no: put"),
+        (["--set", "copies=4"], "copies must be odd"),
+        (["--set", "groups=0"], "groups must be None or an integer >= 1, got 0"),
+        (["--set", "outer=nosuch:rule"], "cannot load aggregator 'nosuch:rule'"),
         (["--set", "steps"], "--set needs name=value, got 'steps'"),
         (["--set", "seed=0,0"], "needs distinct values"),
         (["--set", "steps=1.5"], "steps must be an integer of 1 or more, got 1.5"),
@@ -54,6 +57,26 @@ def test_bad_usage_is_one_clear_error_before_anything_runs(tmp_path, capsys, arg
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "setting", "message"),
+    [
+        ("filtering", "draws=x", "draws must be an integer of 2 or more, got 'x'"),
+        ("filtering", "byzantine_of_45=5", "must be a list of distinct integers, got 5"),
+        ("filtering", "byzantine_of_45=[]", "must be a list of distinct integers, got []"),
+        ("filtering", "byzantine_of_45=2,x", "byzantine_of_45 must be an integer of 0 or more"),
+        ("filtering", "copies=null", "copies must be an integer of 1 or more, got None"),
+        ("mean_estimation", "dimension=0", "dimension must be an integer of 1 or more, got 0"),
+        ("mean_estimation", "seed=1.5", "seed must be an integer of 0 or more, got 1.5"),
+        ("mean_estimation", "byzantine=110000", "byzantine must be below workers / 2"),
+    ],
+)
+def test_bad_values_of_the_other_studies(tmp_path, capsys, study, setting, message):
+    output = tmp_path / "out"
+    assert main([study, "--profile", "smoke", "--output", str(output), "--set", setting]) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_an_unknown_study_names_the_nearest(capsys):
@@ -155,6 +178,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
 
 
 def test_ctrl_c_prints_the_command_that_resumes(tmp_path):
+    """As on a terminal: the signal goes to the driver and to all its workers."""
     output = tmp_path / "out"
     arguments = ["accuracy_reverse", "--output", str(output)]
     process = subprocess.Popen(
@@ -162,15 +186,27 @@ def test_ctrl_c_prints_the_command_that_resumes(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True,
     )
     wait_for_cells(process, output, 1)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     resume = f"python -m studies.reproduce --profile smoke accuracy_reverse --output {output}"
-    assert error.strip().endswith(resume)
+    assert error == f"\ninterrupted; finished cells are kept. Resume with:\n  {resume}\n"
     assert len(list(output.rglob("cells/*/*.nc"))) >= 1
+
+
+def test_a_setting_reaches_every_cell_and_is_told(tmp_path):
+    output = tmp_path / "out"
+    settings = ["steps=2", "seed=0", "pipeline=D-Median", "copies=5", "groups=3", "batch=90"]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    assert main(["accuracy_alie", "--profile", "smoke", "--output", str(output), *arguments]) == 0
+    with xr.open_dataset(output / "accuracy_alie.nc", engine="netcdf4") as dataset:
+        assert json.loads(dataset.attrs["provenance"])["settings"]["copies"] == 5
+    cell = next(output.rglob("cells/*/*.nc"))
+    with xr.open_dataset(cell, engine="netcdf4") as dataset:
+        assert json.loads(dataset.attrs["cell"])["fields"]["copies"] == 5
 
 
 def test_failed_cells_are_told_and_tried_again(tmp_path, capsys):

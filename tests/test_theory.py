@@ -215,7 +215,7 @@ TRIPLE = ["lost_votes", "expected_lost_votes", "worst_case_lost_votes", "expecte
     [
         ((45, 23, 3), "below workers / 2 = 22.5, got 23; use at most 22"),
         ((44, 22, 11), "below workers / 2 = 22, got 22; use at most 21"),
-        ((45, -1, 3), "got -1; use 0 or more"),
+        ((45, -1, 3), "byzantine must be an integer of 0 or more, got -1"),
         ((45, 5, 4), "copies must be odd.*got 4, use 3 or 5"),
         ((45, 5, 7), "45 / 7 leaves 3"),
     ],

@@ -376,7 +376,7 @@ TOO_FEW = r"outer: {} needs n >= {} \* byzantine \+ {} = {} rows, got {} with by
         ({"seed": None}, "seed must be an integer of 0 or more, got None"),
         ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
         ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
-        ({"rate": "fast"}, "rate must be a number of 0 or more, got 'fast'"),
+        ({"rate": "fast"}, "rate must be a number, got 'fast'"),
         ({"momentum": float("inf")}, "momentum must be a number of 0 or more, got inf"),
         ({"outer": 3}, "aggregator must be a name, got 3"),
         ({"attack": None}, "attack must be a name, got None"),
