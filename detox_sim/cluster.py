@@ -116,18 +116,24 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _join(scheduler: str) -> "Client":
     """Return a client of the scheduler at an address, or say that it does not answer."""
-    from distributed import Client
+    from distributed import Client, Security
 
     if not re.fullmatch(r"((tcp|tls)://)?[\w.\[\]:-]+:\d+", scheduler):
         raise ConnectionError(
             f"no address of a dask-scheduler: {scheduler!r}; it looks like tcp://10.0.0.1:8786"
         )
+    security = Security()  # from Dask's configuration
+    secret = security.get_connection_args("client").get("ssl_context")
+    if scheduler.startswith("tls://") and secret is None:
+        raise ConnectionError(
+            f"{scheduler} needs certificates: set distributed.comm.tls in Dask's configuration"
+        )
     hushed = logging.getLogger("distributed")
     level = hushed.level
     hushed.setLevel(logging.CRITICAL)
     try:
-        return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        return Client(scheduler, timeout=ANSWER_SECONDS, security=security, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
             f"no dask-scheduler answers at {scheduler!r} within {ANSWER_SECONDS:g} s ({error}); "
             "start one with: dask scheduler, or leave the scheduler out for an embedded cluster"

@@ -54,6 +54,12 @@ def test_what_is_no_address_is_an_error(address):
         pass
 
 
+def test_tls_without_certificates_is_an_error():
+    message = "needs certificates: set distributed.comm.tls"
+    with pytest.raises(ConnectionError, match=message), connect("tls://127.0.0.1:8786"):
+        pass
+
+
 def test_a_dead_scheduler_leaves_stored_cells_and_no_folder(tmp_path):
     (tmp_path / "cells" / "filtering").mkdir(parents=True)
     cell = tmp_path / "cells" / "filtering" / "kept.nc"
