@@ -35,9 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     resume = [argument for argument in arguments if argument != "--fresh"]
     command = shlex.join(["python", "-m", "studies.reproduce", *resume])
-    before = signal.signal(signal.SIGINT, _interrupt)
+    pressed: list[bool] = []
+
+    def interrupt(*_) -> None:
+        # Once: a second Ctrl-C must not cut the closing short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return _reproduce(options, _checked(options))
+        return _reproduce(options, _checked(options), pressed)
     except (UsageError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,12 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _interrupt(*_) -> None:
-    """Interrupt once; a second Ctrl-C must not cut the closing short."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 class UsageError(Exception):
@@ -108,8 +110,12 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
         raise UsageError(error) from error
 
 
-def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
-    """Run what is missing, then make what is out of date; return the exit code."""
+def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[bool]) -> int:
+    """Run what is missing, then make what is out of date; return the exit code.
+
+    `pressed` is filled by Ctrl-C: Python drops an interrupt that falls into a destructor or a
+    library's callback, so it is looked at after each cell too.
+    """
     folder = Path(f"results/{options.profile}" if options.output is None else options.output)
     store = Store(folder / "cells")
     cells = [cell for plan in plans for cell in plan.cells]
@@ -130,7 +136,13 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan]) -> int:
             for cell in cells if options.fresh else ():
                 store.path(cell).unlink(missing_ok=True)
             with Progress(todo) as progress:
-                execute(client, todo, store, record, progress.done, resources)
+
+                def done(cell: Cell, error: str | None) -> None:
+                    progress.done(cell, error)
+                    if pressed:
+                        raise KeyboardInterrupt
+
+                execute(client, todo, store, record, done, resources)
     _check_writable(folder)
     made = make_outputs(plans, store, folder)
     failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
