@@ -22,7 +22,8 @@ show("accuracy_reverse")
 
 # %%
 FOUND = """
-What we found in the profile `laptop` that the paper does not say, and why:
+What we found in the profile `laptop` that the paper does not say. The reasons are ours and were not
+tested by a run of their own:
 
 * Multi-Krum alone ends slightly *above* D-Multi-Krum. These attacks are so loud that Krum's distances find
   every bad row, and then it averages 38 of 45 gradients; D-Multi-Krum guards against two captured groups
@@ -32,7 +33,8 @@ What we found in the profile `laptop` that the paper does not say, and why:
   is far from their mean whoever lies. A vote holds six images here, and D-Median averages three votes first.
 * D-signSGD is a few points better than signSGD alone; the paper's gap (34.92 % against 78.75 %) is of a far
   harder task, where the honest signs are nearer to a coin toss and five of 45 decide more often.
-* The plain mean fails, with and without DETOX: a lost vote every other step is enough to ruin it. It is here
+* The plain mean never gets past chance under reverse and only slowly under constant, with and without
+  DETOX: a lost vote every other step is enough. It is here
   as the measure of what the robust rule after the vote is for.
 """
 if about["profile"] == "laptop" and not about["settings"]:
