@@ -1,7 +1,13 @@
 """The only module that names an array library."""
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_cupy_array, is_numpy_array
+from array_api_compat import (
+    array_namespace,
+    is_array_api_obj,
+    is_cupy_array,
+    is_dask_array,
+    is_numpy_array,
+)
 
 BACKENDS = ("numpy", "cupy")
 
@@ -16,11 +22,27 @@ def is_array(value: object) -> bool:
     return is_array_api_obj(value)
 
 
+def kind(array) -> str:
+    """Return what serves the array: "numpy" or "cupy" (float32 and float64), "dask", or "other".
+
+    Examples
+    --------
+    >>> kind(np.zeros(3)), kind(np.zeros(3, np.float16))
+    ('numpy', 'other')
+    """
+    if is_dask_array(array):
+        return "dask"
+    served = is_numpy_array(array) or is_cupy_array(array)
+    if not served or array.dtype not in (np.float32, np.float64):
+        return "other"
+    return "numpy" if is_numpy_array(array) else "cupy"
+
+
 def to_host(array) -> np.ndarray:
     """Return the array as NumPy, copied only if it lies elsewhere."""
     if is_cupy_array(array):
         return array.get()
-    return np.asarray(array)
+    return np.asarray(array)  # a Dask array is computed
 
 
 def to_backend(array: np.ndarray, backend: str):

@@ -5,8 +5,11 @@ the network and the nodes are of the paper's cluster as remembered. Nothing here
 the run at hand, and every number it makes is called "modelled".
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
+
+from detox_sim.aggregators.facts import FACTS
 
 PHASES = ("compute", "broadcast", "send", "vote", "aggregate")
 
@@ -42,24 +45,19 @@ class Cluster:
     pair_seconds: float = 9.3e-10
 
 
-# How often a rule reads every value, orders every value, and measures every pair of rows;
-# the geometric median's passes are those of about 20 iterations, two passes each.
-_WORK = {
-    "mean": (1, 0, 0),
-    "median": (0, 1, 0),
-    "trimmed_mean": (0, 1, 0),
-    "geometric_median": (40, 1, 0),
-    "krum": (0, 0, 1),
-    "multi_krum": (1, 0, 1),
-    "bulyan": (0, 1, 1),
-    "sign_majority": (2, 0, 0),
-}
+# Passes, orderings and pairs of what is not an aggregator; unknown functions count as one pass.
+_MIXER_WORK = {"nnm": (1, 0, 1), "bucketing": (1, 0, 0), "clipping": (2, 0, 0), "arc": (2, 0, 0)}
+
+
+def _work(name: str) -> tuple[int, int, int]:
+    facts = FACTS.get(name)
+    return facts.work if facts else _MIXER_WORK.get(name, (1, 0, 0))
 
 
 def rule_seconds(rule: str, rows: int, parameters: int, cluster: Cluster) -> float:
-    """Return the modelled server seconds of one rule on (rows, parameters) values.
+    """Return the modelled server seconds of one rule or mixer on (rows, parameters) values.
 
-    A rule from outside counts as one pass.
+    A function from outside counts as one pass.
 
     Examples
     --------
@@ -67,7 +65,7 @@ def rule_seconds(rule: str, rows: int, parameters: int, cluster: Cluster) -> flo
     >>> round(pair, 2)
     0.92
     """
-    passes, sorts, pairs = _WORK.get(rule, (1, 0, 0))
+    passes, sorts, pairs = _work(rule)
     values, couples = rows * parameters, rows * (rows - 1) / 2 * parameters
     return (
         (passes * cluster.pass_seconds + sorts * cluster.sort_seconds) * values
@@ -86,6 +84,7 @@ def round_seconds(
     parameters: int,
     batch: int,
     sample_flops: float,
+    mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
     cluster: Cluster | None = None,
 ) -> dict[str, float]:
     """Return the modelled seconds of one round, by phase.
@@ -94,8 +93,8 @@ def round_seconds(
     ----------
     workers, files, copies : int
         Each worker computes files * copies / workers files, all workers at once.
-    groups, inner, outer
-        The hierarchy, as in `Trial`.
+    groups, inner, outer, mixers
+        The hierarchy, as in `Trial`. A mixer counts as if it kept the number of rows.
     parameters : int
         d; messages are float32.
     batch : int
@@ -127,10 +126,13 @@ def round_seconds(
     message = 4 * parameters / cluster.bandwidth
     load = files * copies / workers
     outer_rows = files if groups is None else groups
-    aggregate = rule_seconds(outer, outer_rows, parameters, cluster)
+    stages = mixers if isinstance(mixers, Mapping) else {"votes": mixers}
+    work = [(name, files) for name in stages.get("votes", ())]
+    work += [(name, outer_rows) for name in (*stages.get("outer", ()), outer)]
     if groups is not None and inner is not None:
         sizes = [files // groups + (i < files % groups) for i in range(groups)]
-        aggregate += sum(rule_seconds(inner, size, parameters, cluster) for size in sizes)
+        work += [(name, size) for size in sizes for name in (*stages.get("inner", ()), inner)]
+    aggregate = sum(rule_seconds(name, rows, parameters, cluster) for name, rows in work)
     received = files * copies
     vote = received * parameters * cluster.pass_seconds if copies > 1 else 0.0
     return {

@@ -15,7 +15,7 @@ from detox_sim.streams import stream
 from detox_sim.trial import Trial
 
 # Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 1
+SEMANTICS = 2
 
 PHASES = ("compute", "attack", "vote", "aggregate", "update")
 
@@ -62,7 +62,7 @@ def train(trial: Trial) -> xr.Dataset:
     model = models.Model(bind(models, trial.model, trial.model_options)(images.shape[1:], classes))
     attack = bind(attacks, trial.attack, trial.attack_options)
     vote = bind(voting, trial.vote, trial.vote_options)
-    inner, outer = trial.rules()
+    aggregation = trial.aggregation()
     known = trial.assign()
     files = len(known)
     params = model.initial(stream(trial.seed, "parameters"))
@@ -91,11 +91,7 @@ def train(trial: Trial) -> xr.Dataset:
             clock.lap()
 
             groups_rng = stream(trial.seed, "groups", step)
-            aggregate = to_host(
-                voting.hierarchy(
-                    votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=groups_rng
-                )
-            )
+            aggregate = to_host(aggregation(votes.rows, groups_rng))
             clock.lap()
 
             velocity = np.float32(trial.momentum) * velocity + aggregate
@@ -123,6 +119,7 @@ def _history(trial, parameters, steps, seconds, evaluations) -> xr.Dataset:
         groups=trial.groups,
         inner=trial.inner,
         outer=trial.outer,
+        mixers=trial.mixers,
         parameters=parameters,
         batch=trial.batch,
         sample_flops=6.0 * parameters,

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from detox_sim import aggregators, assignments, attacks, data, models, placements, voting
+from detox_sim import aggregators, assignments, attacks, data, mixers, models, placements, voting
 from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.data import Data
@@ -35,6 +36,12 @@ class Trial:
         withstand: with s = floor(q / majority of r) lost votes at worst, `inner` withstands
         t = s (0 for the plain mean) and `outer` floor(s / (t + 1)) lost groups, or s without
         groups. ``inner_options={"byzantine": ...}`` overrides.
+    mixers : list of str, or dict
+        Names of mixers, or ``"module:function"``, applied to the votes one after the other;
+        or ``{"votes": [...], "inner": [...], "outer": [...]}`` to mix what a stage is given.
+        Each is told as many bad rows as the stage.
+    mixers_options : dict
+        Mixer's name -> its options.
     model, data : str
         Names from `models` and `data`.
     batch : int
@@ -73,6 +80,7 @@ class Trial:
     groups: int | None = 5
     inner: str | None = "mean"
     outer: str = "median"
+    mixers: list[str] | dict[str, list[str]] = field(default_factory=list)
     model: str = "mlp"
     data: str = "digits"
     batch: int = 180
@@ -88,6 +96,7 @@ class Trial:
     vote_options: Options = field(default_factory=dict)
     inner_options: Options = field(default_factory=dict)
     outer_options: Options = field(default_factory=dict)
+    mixers_options: dict[str, Options] = field(default_factory=dict)
     model_options: Options = field(default_factory=dict)
     data_options: Options = field(default_factory=dict)
 
@@ -120,17 +129,31 @@ class Trial:
         function = bind(placements, self.placement, self.placement_options)
         return function(holders, self.byzantine, stream(self.seed, "placement"), step=step)
 
-    def rules(self) -> tuple[Callable | None, Callable]:
-        """Return `inner` and `outer` with the number of bad rows each must withstand."""
+    def aggregation(self) -> Callable:
+        """Return ``aggregate(votes (files, d), rng) -> (d,)``: mixers, `inner` and `outer`.
+
+        Each stage is told the number of bad rows it must withstand.
+        """
         lost = voting.lost_votes_assumed(self.byzantine, self.copies)
+        mix = _mixers(self, "votes", lost)
         inner = None
         if self.inner is not None:
             withstood = 0 if self.inner == "mean" else lost
-            inner, withstood = _rule("inner", self.inner, self.inner_options, withstood)
+            inner, withstood = _stage(self, "inner", self.inner, self.inner_options, withstood)
         if self.groups is not None:
             lost = voting.lost_groups_assumed(lost, withstood)
-        outer, _ = _rule("outer", self.outer, self.outer_options, lost)
-        return inner, outer
+        outer, _ = _stage(self, "outer", self.outer, self.outer_options, lost)
+
+        def aggregate(votes, rng: np.random.Generator):
+            return voting.hierarchy(
+                mix(votes, rng),
+                groups=self.groups,
+                inner=None if inner is None else functools.partial(inner, rng=rng),
+                outer=functools.partial(outer, rng=rng),
+                rng=rng,
+            )
+
+        return aggregate
 
 
 def _check_values(trial: Trial) -> None:
@@ -149,6 +172,7 @@ def _check_values(trial: Trial) -> None:
             raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")
         if trial.inner is None:
             raise ValueError("groups needs an inner rule; use inner='mean', or groups=None")
+    _check_mixers(trial)
     for option in (f.name for f in dataclasses.fields(trial) if f.name.endswith("_options")):
         if not isinstance(getattr(trial, option), dict):
             raise ValueError(f"{option} must be a dict, got {getattr(trial, option)!r}")
@@ -185,8 +209,7 @@ def _rehearse(trial: Trial, holders: np.ndarray) -> None:
         messages = attack(zeros, bad[holders], rng=rng)
     with _named("vote"):
         votes = bind(voting, trial.vote, trial.vote_options)(messages)
-    inner, outer = trial.rules()
-    result = voting.hierarchy(votes.rows, groups=trial.groups, inner=inner, outer=outer, rng=rng)
+    result = trial.aggregation()(votes.rows, rng)
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", type(result).__name__)
     if shape != (1,) or dtype != zeros.dtype:
         raise ValueError(
@@ -204,16 +227,57 @@ def _named(stage: str) -> Iterator[None]:
         raise ValueError(f"{stage}: {error}") from error
 
 
-def _rule(stage: str, name: str, options: Options, byzantine: int) -> tuple[Callable, int]:
-    """Return an aggregator that says its stage when it refuses, and its `byzantine`."""
+STAGES = ("votes", "inner", "outer")
+
+
+def _check_mixers(trial: Trial) -> None:
+    """Check that mixers are lists of names by stage, and that options belong to one of them."""
+    by_stage = _mixers_by_stage(trial)
+    check_known("stage of mixers", by_stage, STAGES)
+    for names in by_stage.values():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"mixers must be names in a list, got {trial.mixers!r}")
+    if trial.inner is None and by_stage.get("inner"):
+        raise ValueError("mixers for the inner stage need an inner rule")
+    used = [name for names in by_stage.values() for name in names]
+    check_known("mixer in mixers_options", trial.mixers_options, used)
+
+
+def _mixers_by_stage(trial: Trial) -> dict[str, list[str]]:
+    return trial.mixers if isinstance(trial.mixers, dict) else {"votes": trial.mixers}
+
+
+def _mixers(trial: Trial, stage: str, byzantine: int) -> Callable:
+    """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
+    with _named("mixers"):
+        chain = [
+            bind(mixers, name, {"byzantine": byzantine, **trial.mixers_options.get(name, {})})
+            for name in _mixers_by_stage(trial).get(stage, [])
+        ]
+
+    def mix(rows, rng):
+        with _named("mixers"):
+            for mixer in chain:
+                rows = mixer(rows, rng=rng)
+        return rows
+
+    return mix
+
+
+def _stage(
+    trial: Trial, stage: str, name: str, options: Options, byzantine: int
+) -> tuple[Callable, int]:
+    """Return mixers and rule of one stage, which it says when it refuses, and its `byzantine`."""
     options = {"byzantine": byzantine, **options}
     with _named(stage):
         rule = bind(aggregators, name, options)
         told = options["byzantine"]
         if isinstance(told, bool) or not isinstance(told, int) or told < 0:
             raise ValueError(f"{name} needs an integer byzantine >= 0, got {told!r}")
+    mix = _mixers(trial, stage, told)
 
-    def staged(rows):
+    def staged(rows, rng):
+        rows = mix(rows, rng)
         with _named(stage):
             return rule(rows)
 

@@ -3,8 +3,10 @@
 A vote is ``vote(messages) -> Votes``; the hierarchy is A0 and A1 of the DETOX paper.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,22 +17,30 @@ from detox_sim.primitives import equal_rows, take
 __all__ = ["majority", "streaming"]
 
 
-class Votes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Votes:
     """The outcome of a vote.
 
     Attributes
     ----------
     rows : array (files, d)
         One vote a file; zero where there was no winner.
-    lost : numpy.ndarray of bool (files,)
-        The winner is not the true gradient. Only a simulation can know.
     undecided : numpy.ndarray of bool (files,)
         No winner.
+    lost : numpy.ndarray of bool (files,)
+        The winner is not the true gradient. Only a simulation can know, so it is looked up
+        when it is asked for.
     """
 
     rows: Any
-    lost: np.ndarray
     undecided: np.ndarray
+    messages: Messages = field(repr=False)
+    elected: np.ndarray = field(repr=False)
+
+    @functools.cached_property
+    def lost(self) -> np.ndarray:
+        pairs = np.stack([np.arange(len(self.elected)), self.elected], axis=1)
+        return (equal_rows(self.messages.rows, pairs)[:, 1] != 0) & ~self.undecided
 
 
 def majority(messages: Messages, /) -> Votes:
@@ -97,15 +107,13 @@ def streaming(messages: Messages, /) -> Votes:
 
 
 def _outcome(messages: Messages, winner: np.ndarray, undecided: np.ndarray) -> Votes:
-    """Gather the winning copy (files,) of each file and compare it with the true row."""
-    files = np.arange(len(winner))
-    elected = messages.row_of[files, winner]
+    """Gather the winning copy (files,) of each file."""
+    elected = messages.row_of[np.arange(len(winner)), winner]
     rows = take(messages.rows, elected)
     if undecided.any():
         xp = namespace(rows)
         rows = xp.where(xp.asarray(undecided)[:, None], xp.zeros_like(rows), rows)
-    true = equal_rows(messages.rows, np.stack([files, elected], axis=1))[:, 1] == 0
-    return Votes(rows, ~true & ~undecided, undecided)
+    return Votes(rows, undecided, messages, elected)
 
 
 def hierarchy(

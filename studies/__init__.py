@@ -11,6 +11,24 @@ A study is a module with
 * ``cost(fields) -> (seconds, bytes)``: what one cell takes on one core, roughly;
 * ``run(fields) -> xarray.Dataset``: one cell, a pure function of its fields;
 * ``figure(dataset) -> matplotlib.figure.Figure``, from the stored dataset alone.
+
+A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others.
+``python -m studies.<study>`` is ``python -m studies.reproduce <study>``.
 """
 
-__all__ = ["filtering", "mean_estimation", "accuracy_alie", "accuracy_reverse"]
+import importlib
+import sys
+
+__all__ = [
+    "filtering",
+    "mean_estimation",
+    "accuracy_alie",
+    "accuracy_reverse",
+    "kernels",
+]
+
+
+def run_alone(study: str) -> int:
+    """Run one study with the options of the command line; return the exit code."""
+    command = importlib.import_module("studies.reproduce")  # above the studies, so not imported
+    return command.main([study, *sys.argv[1:]])

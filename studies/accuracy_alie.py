@@ -1,11 +1,13 @@
 """Test accuracy by step under "a little is enough"."""
 
+import sys
+
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from studies import pipelines
+from studies import pipelines, run_alone
 from studies.pipelines import cost, prepare, run
 from studies.style import DETOX, VANILLA, student_t
 
@@ -93,3 +95,7 @@ def accuracy_legend(figure) -> None:
         Line2D([], [], color="0.3", marker="*", ls="", label="reported, paper's scale", **STAR),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone("accuracy_alie"))

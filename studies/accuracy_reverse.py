@@ -1,11 +1,13 @@
 """Accuracy, and time to accuracy, under the reverse-gradient and the constant attack."""
 
+import sys
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import pipelines
+from studies import pipelines, run_alone
 from studies.accuracy_alie import accuracy_legend, accuracy_panel
 from studies.pipelines import cost, prepare
 from studies.style import DETOX, VANILLA, student_t
@@ -100,3 +102,7 @@ def _time_panel(ax, dataset: xr.Dataset, attack: str) -> None:
     ax.set(xlabel="modelled minutes to the accuracy, at the paper's size", title=attack)
     for tick in ax.get_yticklabels():
         tick.set_color(DETOX if tick.get_text().startswith("D-") else VANILLA)
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone("accuracy_reverse"))

@@ -1,5 +1,7 @@
 """How many votes the attackers own after the vote, against how many nodes they own."""
 
+import sys
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -9,6 +11,7 @@ from matplotlib.lines import Line2D
 from detox_sim import assignments, placements, theory
 from detox_sim.catalogue import check_integer, check_known
 from detox_sim.streams import stream
+from studies import run_alone
 from studies.style import DETOX, THEORY, VANILLA
 
 TITLE = "Lost votes after filtering"
@@ -135,3 +138,7 @@ def _panel(ax, data: xr.Dataset, workers: int, copies: int) -> None:
     votes = workers // copies
     title = f"p = {workers}, r = {copies}"
     ax.set(yscale="log", ylim=(1e-4, 3 * votes), ylabel="", title=title)
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone("filtering"))

@@ -1,6 +1,7 @@
 """The paper's synthetic experiment: the error of a robust mean against the dimension."""
 
 import math
+import sys
 
 import numpy as np
 import seaborn as sns
@@ -13,6 +14,7 @@ from detox_sim.arrays import require, to_backend, to_host
 from detox_sim.catalogue import check_integer, check_known
 from detox_sim.streams import stream
 from detox_sim.theory import check_nodes
+from studies import run_alone
 from studies.style import student_t
 
 TITLE = "Robust mean of very many nodes"
@@ -156,3 +158,7 @@ def figure(dataset: xr.Dataset) -> Figure:
     ax.set(yscale="log", xlabel="dimension d", ylabel="l2 error of the estimate", title=title)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return result
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone("mean_estimation"))

@@ -23,6 +23,10 @@ class Plan:
     settings: dict
     cells: list[Cell]
 
+    @property
+    def exclusive(self) -> bool:
+        return getattr(self.module, "EXCLUSIVE", False)
+
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
     """Parse name=value pairs; a value is JSON, a comma-separated list, or else a string."""

@@ -72,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "study", nargs="*", metavar="STUDY", help=f"{', '.join(studies.__all__)}; default: all"
+        "study",
+        nargs="*",
+        metavar="STUDY",
+        help=f"{', '.join(studies.__all__)}; default: all, but kernels only in smoke",
     )
     parser.add_argument("--profile", default="laptop", help=f"{' or '.join(PROFILES)}")
     where = parser.add_mutually_exclusive_group()
@@ -103,9 +106,13 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
         if options.backend:
             require(options.backend)
             settings["backend"] = options.backend
-        chosen = list(dict.fromkeys(options.study)) or studies.__all__
-        check_known("study", chosen, studies.__all__)
-        return make_plans(chosen, options.profile, settings)
+        check_known("study", options.study, studies.__all__)
+        plans = make_plans(
+            list(dict.fromkeys(options.study)) or studies.__all__, options.profile, settings
+        )
+        if options.study or options.profile == "smoke":
+            return plans
+        return [plan for plan in plans if not plan.exclusive]  # timed ones want to be named
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -142,7 +149,12 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
                     if pressed:
                         raise KeyboardInterrupt
 
-                execute(client, todo, store, record, done, resources)
+                timed = {cell for plan in plans if plan.exclusive for cell in plan.cells}
+                shared = [cell for cell in todo if cell not in timed]
+                execute(client, shared, store, record, done, resources)
+                for cell in todo:
+                    if cell in timed:
+                        execute(client, [cell], store, record, done, resources)
     _check_writable(folder)
     made = make_outputs(plans, store, folder)
     failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
@@ -167,6 +179,10 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
+def _seconds(cells: list[Cell], workers: int, plan: Plan) -> float:
+    return sum(cell.seconds for cell in cells) / (1 if plan.exclusive else workers)
+
+
 def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -182,11 +198,13 @@ def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> N
             str(len(plan.cells)),
             str(len(run)),
             str(len(plan.cells) - len(run)),
-            f"{sum(cell.seconds for cell in run) / workers:.0f}",
+            f"{_seconds(run, workers, plan):.0f}",
             f"{memory:.1f}" if run else "-",
         )
     Console().print(table)
-    seconds = sum(cell.seconds for cell in todo) / workers + REPORT_SECONDS
+    seconds = REPORT_SECONDS + sum(
+        _seconds([cell for cell in plan.cells if cell in missing], workers, plan) for plan in plans
+    )
     peak = workers * (WORKER_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
     if todo:
         where = "workers of the scheduler" if options.scheduler else f"{workers} workers"

@@ -1,35 +1,122 @@
-"""The four passes against loops, and the inputs on which faster formulas go wrong."""
+"""The four passes against loops on every backend, and inputs on which faster formulas go wrong."""
 
+import itertools
 import math
+import subprocess
+import sys
 
+import array_api_strict
+import dask.array
 import numpy as np
 import pytest
 import reference
 
-from detox_sim import primitives
-from detox_sim.primitives import combine, distances, equal_rows, finite, order_mean, take
+from detox_sim import aggregators, mixers, primitives
+from detox_sim.primitives import (
+    combine,
+    cpu,
+    distances,
+    equal_rows,
+    finite,
+    map_columns,
+    network,
+    order_mean,
+    take,
+    threads,
+    use_threads,
+)
 
 
 def normal(shape, dtype=np.float64, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+def cupy_array(rows):
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no GPU: {error}")
+    return cupy.asarray(rows)
+
+
+def in_chunks(rows):
+    """A Dask array whose chunks cut both axes unevenly."""
+    n, d = np.shape(rows)
+    return dask.array.from_array(rows, chunks=(max(1, n // 2), max(1, d // 3)))
+
+
+def read_only(rows):
+    rows = np.array(rows)
+    rows.flags.writeable = False
+    return rows
+
+
+@pytest.fixture(
+    params=["reference", "numba", "dask", pytest.param("cupy", marks=pytest.mark.gpu)],
+)
+def library(request):
+    """Make an array of one backend."""
+    makers = {
+        "reference": array_api_strict.asarray,
+        "numba": read_only,
+        "dask": in_chunks,
+        "cupy": cupy_array,
+    }
+    return makers[request.param]
+
+
 @pytest.fixture(params=["one block", "many blocks"])
 def blocks(request, monkeypatch):
     """Answers must not depend on how the columns are cut."""
     if request.param == "many blocks":
-        monkeypatch.setattr(primitives, "BLOCK", 16)
+        monkeypatch.setattr(primitives.reference, "BLOCK", 16)
+        monkeypatch.setattr(cpu, "CHUNK", 16)
+        monkeypatch.setattr(cpu, "SORT_BLOCK", 16)
+
+
+def host(array):
+    return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n", "lo", "hi"), [(1, 0, 0), (6, 0, 5), (6, 2, 3), (7, 3, 3), (7, 4, 6)])
-def test_order_mean_is_the_mean_of_sorted_values(dtype, n, lo, hi):
+@pytest.mark.parametrize(
+    ("n", "lo", "hi"),
+    [(1, 0, 0), (6, 0, 5), (6, 2, 3), (7, 3, 3), (7, 4, 6), (131, 65, 65), (150, 10, 139)],
+)
+def test_order_mean_is_the_mean_of_sorted_values(library, dtype, n, lo, hi):
     rows = normal((n, 11), dtype)
     wanted = [math.fsum(sorted(map(float, c))[lo : hi + 1]) / (hi + 1 - lo) for c in rows.T]
-    got = order_mean(rows, lo, hi)
+    got = host(order_mean(library(rows), lo, hi))
     assert got.dtype == dtype
-    np.testing.assert_allclose(got, wanted, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got, wanted, rtol=4 * np.finfo(dtype).eps, atol=1e-15)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "nearest"), [(1, 1), (6, 1), (6, 4), (9, 9), (45, 30), (150, 99)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_order_mean_takes_the_nearest_values(library, dtype, n, nearest, ties):
+    rows = normal((n, 11), dtype, seed=n)
+    rows = np.round(rows) if ties else rows
+    lo, hi = n // 4, n - n // 4 - 1
+    wanted = []
+    for column in rows.T:
+        ordered = sorted(map(float, column))
+        centre = math.fsum(ordered[lo : hi + 1]) / (hi - lo + 1)
+        close = sorted(ordered, key=lambda value: (abs(value - centre), value))[:nearest]
+        wanted.append(math.fsum(close) / nearest)
+    got = host(order_mean(library(rows), lo, hi, nearest=nearest))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("chosen", [[0], [4, 1, 3], [6, 5, 4, 3, 2, 1, 0]])
+def test_order_mean_of_chosen_rows_is_that_of_a_copy(library, chosen):
+    rows = normal((7, 40), np.float32)
+    middle = len(chosen) // 2
+    got = host(order_mean(library(rows), middle, middle, chosen=chosen))
+    np.testing.assert_array_equal(got, host(order_mean(rows[chosen], middle, middle)))
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(-1, 0), (2, 1), (0, 3)])
@@ -38,9 +125,40 @@ def test_order_mean_refuses_impossible_ranks(lo, hi):
         order_mean(np.ones((3, 1)), lo, hi)
 
 
-def test_order_mean_sorts_nan_last():
+@pytest.mark.parametrize("nearest", [0, 4])
+def test_order_mean_refuses_impossible_counts(nearest):
+    with pytest.raises(ValueError, match=f"1 <= nearest <= n = 3, got {nearest}"):
+        order_mean(np.ones((3, 1)), 1, 1, nearest=nearest)
+
+
+@pytest.mark.parametrize("n", [5, 200])
+def test_order_mean_sorts_nan_last(library, n):
     rows = np.array([[np.nan], [1.0], [-np.inf], [2.0], [np.inf]])
-    assert [order_mean(rows, k, k)[0] for k in range(5)] == [-np.inf, 1, 2, np.inf, np.inf]
+    rows = np.concatenate([rows, np.full((n - 5, 1), np.nan)])
+    got = [host(order_mean(library(rows), k, k))[0] for k in range(5)]
+    assert got == [-np.inf, 1, 2, np.inf, np.inf]
+
+
+@pytest.mark.parametrize("size", range(1, 10))
+def test_a_network_sorts_whatever_zeros_and_ones_it_gets(size):
+    for bits in itertools.product([0, 1], repeat=size):  # enough, by the zero-one principle
+        values = list(bits)
+        for low, high in network.sorting_network(size):
+            assert low < high < size
+            values[low], values[high] = sorted((values[low], values[high]))
+        assert values == sorted(bits)
+
+
+@pytest.mark.parametrize(("size", "lo", "hi"), [(9, 4, 4), (45, 22, 22), (64, 31, 32), (96, 9, 86)])
+def test_a_pruned_network_finds_its_ranks_with_less_work(size, lo, hi):
+    comparators = network.order_network(size, lo, hi)
+    assert 0 < len(comparators) < len(network.sorting_network(size))
+    for seed in range(20):
+        values = normal(size, seed=seed)
+        wanted = np.sort(values)[lo : hi + 1]
+        for low, high in comparators:
+            values[low], values[high] = sorted((values[low], values[high]))
+        assert values[lo : hi + 1].tolist() == wanted.tolist()
 
 
 def exact_distances(rows):
@@ -65,13 +183,25 @@ TRAPS = {
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("trap", TRAPS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_distances_are_exact_to_rounding(trap, dtype):
+def test_distances_are_exact_to_rounding(library, trap, dtype):
     rows = TRAPS[trap](normal((7, 200))).astype(dtype)
-    got = distances(rows)
+    got = distances(library(rows))
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, exact_distances(rows), rtol=1e-13)
     np.testing.assert_array_equal(got, got.T)
     assert (np.diag(got) == 0).all()
+    across = distances(library(rows), library(rows[2:4]))
+    np.testing.assert_allclose(across, exact_distances(rows)[:, 2:4], rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 6, 11, 1003])
+def test_distances_of_any_number_of_rows(n):
+    rows, points = normal((n, 300), np.float32), normal((7, 300), seed=1)
+    wanted = ((rows[:, None, :].astype(float) - points[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(distances(rows, points), wanted, rtol=1e-12)
+    rows = rows[:50]
+    wanted = ((rows[:, None, :].astype(float) - rows[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(distances(rows), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("trap", [trap for trap in TRAPS if trap not in ("plain", "equal rows")])
@@ -86,14 +216,15 @@ def test_the_traps_do_catch_a_gram_identity_in_float32(trap):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_broken_rows_are_infinitely_far(bad):
+def test_broken_rows_are_infinitely_far(library, bad):
     rows = normal((5, 4))
     rows[1, 2] = rows[4, 0] = bad
     wanted = exact_distances(np.nan_to_num(rows, nan=0, posinf=0, neginf=0))
     wanted[[1, 4], :] = wanted[:, [1, 4]] = np.inf
-    np.fill_diagonal(wanted, 0)
-    np.testing.assert_allclose(distances(rows), wanted, rtol=1e-13)
-    assert finite(rows).tolist() == [True, False, True, True, False]
+    np.testing.assert_allclose(distances(library(rows)), wanted, rtol=1e-13)
+    across = distances(library(rows), library(rows[:2]))
+    np.testing.assert_allclose(across, wanted[:, :2], rtol=1e-13)
+    assert finite(library(rows)).tolist() == [True, False, True, True, False]
 
 
 def test_score_of_the_published_waves():
@@ -106,14 +237,14 @@ def test_score_of_the_published_waves():
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("trap", TRAPS)
-def test_combine_is_a_weighted_sum(dtype, trap):
+def test_combine_is_a_weighted_sum(library, dtype, trap):
     rows = TRAPS[trap](normal((7, 30))).astype(dtype)
     weights = normal((3, 7), seed=1)
     wanted = [
         [math.fsum(w * float(v) for w, v in zip(line, column, strict=True)) for column in rows.T]
         for line in weights
     ]
-    got = combine(weights, rows)
+    got = host(combine(weights, library(rows)))
     assert got.dtype == dtype
     size = np.abs(rows).max() * np.abs(weights).sum()
     np.testing.assert_allclose(got, wanted, rtol=0, atol=np.finfo(dtype).eps * size)
@@ -121,10 +252,10 @@ def test_combine_is_a_weighted_sum(dtype, trap):
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, np.finfo(np.float64).max])
-def test_a_zero_weight_removes_a_row_whatever_it_holds(bad):
+def test_a_zero_weight_removes_a_row_whatever_it_holds(library, bad):
     rows = np.array([[1.0, 2.0], [bad, bad], [3.0, 5.0]])
     weights = np.array([[0.5, 0.0, 0.5], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
-    assert combine(weights, rows).tolist() == [[2.0, 3.5], [6.0, 10.0], [0.0, 0.0]]
+    assert host(combine(weights, library(rows))).tolist() == [[2.0, 3.5], [6.0, 10.0], [0.0, 0.0]]
 
 
 def first_equal(rows, group):
@@ -136,12 +267,12 @@ def first_equal(rows, group):
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("copies", [1, 2, 3, 5])
-def test_equal_rows_compares_bytes(dtype, copies):
+def test_equal_rows_compares_bytes(library, dtype, copies):
     rng = np.random.default_rng(copies)
     rows = normal((4, 6), dtype)[rng.integers(4, size=12)]
     rows[7, 5] = np.nextafter(rows[7, 5], dtype(9))
     groups = rng.integers(12, size=(40, copies))
-    got = equal_rows(rows, groups)
+    got = equal_rows(library(rows), groups)
     assert got.tolist() == [first_equal(rows, group) for group in groups]
 
 
@@ -152,9 +283,9 @@ def other_nan(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equal_rows_is_about_bits_not_values(dtype):
+def test_equal_rows_is_about_bits_not_values(library, dtype):
     rows = np.array([[np.nan], [np.nan], [other_nan(dtype)], [0.0], [-0.0], [np.inf]], dtype)
-    assert equal_rows(rows, np.array([[0, 1], [0, 2], [3, 4], [5, 5]])).tolist() == [
+    assert equal_rows(library(rows), np.array([[0, 1], [0, 2], [3, 4], [5, 5]])).tolist() == [
         [0, 0],
         [0, 1],
         [0, 1],
@@ -163,6 +294,102 @@ def test_equal_rows_is_about_bits_not_values(dtype):
 
 
 @pytest.mark.parametrize("indices", [[], [2], [0, 0, 2]])
-def test_take_gathers_rows(indices):
+def test_take_gathers_rows(library, indices):
     rows = normal((3, 2))
-    assert take(rows, indices).tolist() == [rows[i].tolist() for i in indices]
+    assert host(take(library(rows), indices)).tolist() == [rows[i].tolist() for i in indices]
+
+
+def every_primitive(rows, copies):
+    """The bytes of everything the primitives make of some rows."""
+    n = rows.shape[0]
+    results = [
+        order_mean(rows, n // 3, n - n // 3 - 1),
+        order_mean(rows, n // 2, n // 2, nearest=n // 2),
+        combine(normal((3, n), seed=1), rows),
+        distances(rows),
+        distances(rows, rows[:2]),
+        equal_rows(rows, copies),
+        take(rows, [1, 0]),
+        map_columns(lambda block: block.max(axis=0), rows),
+    ]
+    return b"".join(np.ascontiguousarray(host(result)).tobytes() for result in results)
+
+
+@pytest.mark.parametrize(("n", "d"), [(15, 200_001), (45, 50_000), (150, 9_000)])
+def test_bits_do_not_depend_on_the_number_of_threads(n, d):
+    rows = normal((n, d), np.float32)
+    rows[1] = rows[0]
+    copies = np.array([[0, 1, 2], [3, 4, 5]])
+    results = set()
+    for count in (1, 2, 3, 8):
+        with use_threads(count):
+            assert threads() == count
+            results.add(every_primitive(rows, copies))
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("order", ["F", "strided", "reversed"])
+def test_rows_in_any_memory_order_give_the_same_bits(order):
+    rows = normal((9, 3000), np.float32)
+    wide = np.zeros((18, 6000), np.float32)
+    wide[::2, ::2] = rows
+    views = {"F": np.asfortranarray(rows), "strided": wide[::2, ::2], "reversed": rows[::-1][::-1]}
+    copies = np.array([[0, 1, 2]])
+    assert every_primitive(views[order], copies) == every_primitive(rows, copies)
+
+
+@pytest.mark.parametrize("chunks", [(9, 3000), (9, 100), (4, 777)])
+def test_chunks_give_the_same_answer_as_memory(chunks):
+    rows = normal((9, 3000), np.float32)
+    lazy = dask.array.from_array(rows, chunks=chunks)
+    weights = normal((2, 9), seed=1)
+    for pass_over in (
+        lambda x: order_mean(x, 3, 5),
+        lambda x: order_mean(x, 3, 5, nearest=4, chosen=[1, 2, 3, 4, 5, 6]),
+        lambda x: combine(weights, x),
+        lambda x: map_columns(lambda block: block.max(axis=0), x),
+    ):
+        result = pass_over(lazy)
+        assert isinstance(result, dask.array.Array)
+        np.testing.assert_array_equal(result.compute(), pass_over(rows))
+    np.testing.assert_allclose(distances(lazy), distances(rows), rtol=1e-14)
+
+
+def test_a_dask_worker_gets_one_thread():
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(1, processes=False, dashboard_address=None, threads_per_worker=1) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        assert client.submit(threads, pure=False).result() == 1
+    assert threads() >= 1
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from detox_sim import aggregators, mixers
+n, d, name = 30, 2_000_000, sys.argv[1]
+rows = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+small = rows[:, :1000].copy()
+rule = getattr(aggregators, name, None) or getattr(mixers, name)
+options = {"byzantine": 3} | ({"radius": 40.0} if name in ("centered_clipping", "clipping") else {})
+options |= {"rng": np.random.default_rng(0)} if hasattr(mixers, name) else {}
+rule(small, **options)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = rule(rows, **options)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 - result.nbytes)
+"""
+
+
+@pytest.mark.parametrize("name", [*aggregators.__all__, *mixers.__all__])
+def test_extra_memory_is_at_most_64_megabytes(name):
+    """Beside the input (240 MB) and the output; the peak of a fresh process."""
+    if sys.platform != "linux":
+        pytest.skip("ru_maxrss is in other units")
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 64e6

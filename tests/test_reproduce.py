@@ -142,6 +142,7 @@ def facts(path: Path) -> tuple:
 
 
 TIMES = ("computed", "cell_seconds")
+TIMED = {"kernels"}  # its results are times, which are never the same bits
 
 
 def wait_for_cells(process, output: Path, count: int) -> None:
@@ -157,11 +158,12 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     undisturbed, _ = smoke
     output = tmp_path / "out"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    driver = subprocess.Popen([*COMMAND, "--output", output, "--workers", "1"], **quiet)
+    names = [name for name in studies.__all__ if name not in TIMED]
+    driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--workers", "1"], **quiet)
     wait_for_cells(driver, output, 4)
     driver.kill()
     driver.wait()
-    driver = subprocess.Popen([*COMMAND, "--output", output, "--workers", "3"], **quiet)
+    driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--workers", "3"], **quiet)
     done = len(list(output.rglob("cells/*/*.nc")))
     wait_for_cells(driver, output, done + 4)
     workers = [
@@ -171,7 +173,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     ]
     os.kill(workers[0].pid, signal.SIGKILL)
     assert driver.wait(300) == 0
-    for name in studies.__all__:
+    for name in names:
         assert facts(output / f"{name}.nc") == facts(undisturbed / f"{name}.nc")
         figure = f"figures/{name}.svg"
         assert (output / figure).read_bytes() == (undisturbed / figure).read_bytes()
@@ -271,4 +273,4 @@ def test_the_report_loads_nothing_from_anywhere(smoke):
         body = (smoke[0] / "report" / f"{name}.html").read_text()
         assert 'src="data:image/svg+xml;base64,' in body
         assert body.count("<img alt=") == body.count("<img")
-        assert "Student t" in body or name == "filtering"
+        assert "Student t" in body or name in ("filtering", *TIMED)

@@ -15,6 +15,7 @@ from detox_sim import (
     assignments,
     attacks,
     data,
+    mixers,
     models,
     placements,
     voting,
@@ -206,9 +207,15 @@ def test_a_run_that_diverges_is_a_result():
 
 LONGER = {"batch": 150, "steps": 40, "evaluate_every": 40, "momentum": 0.5}
 RATES = {"sign_majority": 0.01}  # its steps are signs, whatever the gradient
+OPTIONS = {"centered_clipping": {"radius": 1.0}, "clipping": {"radius": 1.0}}
+BREAKABLE = {
+    "mean": "believes every finite row",
+    "monna": "believes its trusted row, which is as often Byzantine as any here",
+    "fltrust": "the same",
+}
 
 
-@pytest.mark.parametrize("outer", [name for name in aggregators.__all__ if name != "mean"])
+@pytest.mark.parametrize("outer", [name for name in aggregators.__all__ if name not in BREAKABLE])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("copies", [1, 3])
 def test_no_robust_rule_is_broken(outer, value, copies):
@@ -222,12 +229,85 @@ def test_no_robust_rule_is_broken(outer, value, copies):
         **{**SMALL, **shape, **LONGER},
         rate=RATES.get(outer, 0.3),
         outer=outer,
+        outer_options=OPTIONS.get(outer, {}),
         attack="constant",
         attack_options={"value": value},
     )
     assert all(np.isfinite(history[name]).all() for name in history.data_vars)
     assert (history.lost_votes == (3 if copies == 1 else 1)).all()
     assert history.accuracy[-1] > 0.8
+
+
+@pytest.mark.parametrize("mixer", mixers.__all__)
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+@pytest.mark.parametrize(
+    "stages",
+    [
+        lambda mixer: {"mixers": [mixer], "groups": None},
+        lambda mixer: {"mixers": {"outer": [mixer]}, "groups": None},
+        lambda mixer: {"mixers": {"inner": [mixer]}, "groups": 2, "inner": "median"},
+        lambda mixer: {"mixers": [mixer, "nnm"], "groups": 2, "inner": "median"},
+    ],
+)
+def test_mixers_keep_a_robust_rule_robust(mixer, value, stages):
+    """At every stage; one of 15 nodes lies, and buckets of 2 leave rows enough."""
+    shape = {"assignment": "none", "copies": 1, "byzantine": 1, "workers": 15} | stages(mixer)
+    history = run(
+        **{**SMALL, **LONGER, **shape},
+        rate=0.3,
+        mixers_options={mixer: OPTIONS[mixer]} if mixer in OPTIONS else {},
+        attack="constant",
+        attack_options={"value": value},
+    )
+    assert all(np.isfinite(history[name]).all() for name in history.data_vars)
+    assert history.accuracy[-1] > 0.8
+
+
+def test_mixers_change_what_a_rule_sees():
+    plain = run(**VANILLA, outer="median")
+    mixed = run(**VANILLA, outer="median", mixers=["nnm"])
+    staged = run(**VANILLA, outer="median", mixers={"outer": ["nnm"]})
+    assert mixed.loss.values.tolist() == staged.loss.values.tolist()
+    assert mixed.loss.values.tolist() != plain.loss.values.tolist()
+
+
+def test_bucketing_is_drawn_anew_at_each_step_and_repeats_with_the_seed():
+    shape = {**VANILLA, "byzantine": 3, "outer": "median", "mixers": ["bucketing"]}
+    runs = [run(**shape, seed=seed) for seed in (0, 0, 1)]
+    losses = [history.loss.values.tolist() for history in runs]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixers": ["nmm"]}, "mixers: unknown mixer 'nmm'; did you mean 'nnm'?"),
+        ({"mixers": "nnm"}, "mixers must be names in a list, got 'nnm'"),
+        ({"mixers": {"inside": ["nnm"]}}, "unknown stage of mixers 'inside'; did you mean"),
+        ({"mixers": ["clipping"]}, "mixers: .*radius"),
+        ({"mixers": ["nnm"], "mixers_options": {"arc": {}}}, "unknown mixer in mixers_options"),
+        (
+            {"mixers": ["bucketing"], "mixers_options": {"bucketing": {"size": 0}}},
+            "mixers: size must be an integer of 1 or more, got 0",
+        ),
+        (
+            {"mixers": ["bucketing"], "mixers_options": {"bucketing": {"sizes": 2}}},
+            "mixers: unknown option of bucketing 'sizes'; did you mean 'size'?",
+        ),
+        (
+            {"groups": None, "inner": None, "mixers": {"inner": ["nnm"]}},
+            "mixers for the inner stage need an inner rule",
+        ),
+        (
+            {"copies": 1, "assignment": "none", "groups": None, "outer": "krum", "byzantine": 5,
+             "workers": 15, "batch": 150, "mixers": ["bucketing"]},
+            "outer: krum needs n >= 2 .* byzantine . 3 = 13 rows, got 8",
+        ),
+    ],
+)  # fmt: skip
+def test_refuses_mixers_that_cannot_work(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Trial(**fields)
 
 
 def test_the_mean_is_broken():

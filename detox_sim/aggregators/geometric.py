@@ -1,0 +1,194 @@
+"""The geometric median: on the n weights of rows where their distances tell all."""
+
+import numpy as np
+
+from detox_sim.aggregators.coordinates import median
+from detox_sim.aggregators.facts import require
+from detox_sim.aggregators.weights import norms, shares, unbroken, weighted
+from detox_sim.arrays import namespace
+from detox_sim.catalogue import check_integer, check_number
+from detox_sim.primitives import combine, distances
+
+MOST_ROWS = 1000  # above, distances to the centre are cheaper than those between all rows
+CONDITION = 1e8  # of squared distances; beyond it, weights say too little about radii
+AT_A_ROW = 1e-7  # relative to the typical distance, for radii found from weights
+
+
+def geometric_median(
+    rows,
+    /,
+    *,
+    byzantine: int,
+    tolerance: float = 1e-9,
+    max_iterations: int = 1000,
+    start: str = "inside",
+    smoothing: float | None = None,
+):
+    """Find the point with the least sum of Euclidean distances to the rows.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    byzantine : int
+        n >= 2 byzantine + 1.
+    tolerance, max_iterations, start, smoothing
+        As in `geometric.weiszfeld`, which also reports iterations and residual. ByzFL's rule is
+        ``start="zero", max_iterations=3, smoothing=0.1``.
+
+    Returns
+    -------
+    array (d,)
+
+    Examples
+    --------
+    >>> rows = np.array([[0.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 2.0], [1.0, 1.0]])
+    >>> geometric_median(rows, byzantine=1).round(6)
+    array([1., 1.])
+
+    References
+    ----------
+    Weiszfeld 1937; Chen, Su, Xu, Distributed statistical machine learning in adversarial
+    settings, 2017. On the whole vector, where the DETOX code works layer by layer.
+    """
+    require("geometric_median", rows, byzantine)
+    return weighted(
+        rows, _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing)[0]
+    )
+
+
+def weiszfeld(
+    rows,
+    tolerance: float = 1e-9,
+    max_iterations: int = 1000,
+    start: str = "inside",
+    smoothing: float | None = None,
+):
+    """Iterate Weiszfeld's step, on the n weights of the rows where distances between them tell all.
+
+    An iterate on a row leaves it, or stays for good, by the rule of Vardi and Zhang.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+        Finite, or infinite in fewer than half of the rows.
+    tolerance : float
+        Stop when a step is shorter than this times the typical (median) distance to the start.
+    max_iterations : int
+        Near a row, or with the rows almost on a line, steps shrink long before the point is
+        reached: the residual tells.
+    start : {"inside", "zero"}
+        The mean of the half of the rows nearest to the medoid, or the origin.
+    smoothing : float, optional
+        Take distances below this length for it, without Vardi and Zhang's rule.
+
+    Returns
+    -------
+    point : array (d,)
+    iterations : int
+    residual : float
+        Length of the last step, relative to the typical distance.
+
+    Examples
+    --------
+    >>> point, iterations, residual = weiszfeld(np.array([[0.0], [1.0], [5.0]]))
+    >>> bool(abs(point[0] - 1) < 1e-6 and residual < 1e-9)
+    True
+
+    References
+    ----------
+    Vardi, Zhang, The multivariate L1-median and associated data depth, PNAS 2000.
+    """
+    byzantine = (rows.shape[0] - 1) // 2
+    weights, *outcome = _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing)
+    return (weighted(rows, weights), *outcome)
+
+
+def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
+    """Return the weights (n,) of the rows in their geometric median, iterations and residual."""
+    check_integer("max_iterations", max_iterations, 1)
+    for name, value in (("tolerance", tolerance), ("smoothing", smoothing)):
+        if value is not None:
+            check_number(name, value)
+            if not value > 0:
+                raise ValueError(f"the geometric median needs {name} > 0, got {value!r}")
+    if start not in ("inside", "zero"):
+        raise ValueError(f"the geometric median's start is 'inside' or 'zero', got {start!r}")
+    radii_of, length_of, inside, near = _geometry(rows, byzantine)
+    weights, radii = (None, norms(rows)) if start == "zero" else (inside, radii_of(inside))
+    typical = float(np.sort(radii)[(len(radii) - 1) // 2])
+    if typical == 0.0 and smoothing is None:
+        return shares(radii == 0.0), 0, 0.0
+    for iterations in range(1, max_iterations + 1):
+        if iterations > 1:
+            radii = radii_of(weights)
+        target = _step(radii, weights, length_of, near * typical, smoothing)
+        residual = np.inf if weights is None else length_of(target - weights) / (typical or 1.0)
+        weights = target
+        if not residual > tolerance:
+            break
+    return weights, iterations, float(residual)
+
+
+def _step(radii, weights, length_of, near: float, smoothing: float | None) -> np.ndarray:
+    """Return the weights after one step from a point with these distances (n,) to the rows."""
+    if smoothing is not None:
+        return shares(1 / np.maximum(radii, smoothing))
+    here = radii <= near
+    pull = np.where(here, 0.0, 1 / np.where(here, 1.0, radii))
+    if not pull.any():
+        return shares(here)
+    target = shares(pull)
+    if weights is None or not here.any():
+        return target
+    force = pull.sum() * length_of(target - weights)
+    if force <= here.sum():
+        return shares(here)
+    return target + here.sum() / force * (weights - target)
+
+
+def _geometry(rows, byzantine: int):
+    """Return how to find radii (n,) and lengths from weights (n,), weights inside, and precision.
+
+    From the distances between the rows alone while there are few rows of comparable distances;
+    else by two passes over the rows for each point.
+    """
+    n = rows.shape[0]
+    half = (n + 1) // 2
+    if n > MOST_ROWS:
+        centre = median(rows, byzantine=0)
+        order = np.argsort(distances(rows, centre[None, :])[:, 0], kind="stable")
+        return *_by_passes(rows), shares(np.isin(np.arange(n), order[:half])), 0.0
+    square = distances(rows)
+    kept, _ = unbroken(square, byzantine)
+    inner = square[np.ix_(kept, kept)]
+    medoid = kept[np.sqrt(inner).sum(axis=1).argmin()]
+    order = np.argsort(square[medoid], kind="stable")
+    inside = shares(np.isin(np.arange(n), order[:half]))
+    typical = np.sort(square[medoid])[(n - 1) // 2]
+    if inner.max() > CONDITION * typical:
+        return *_by_passes(rows), inside, 0.0
+
+    def radii_of(weights):
+        far = (inner * weights[kept]).sum(axis=1)
+        radii = np.full(n, np.inf)
+        radii[kept] = np.sqrt(np.maximum(far - (weights[kept] * far).sum() / 2, 0.0))
+        return radii
+
+    def length_of(move):
+        far = (inner * move[kept]).sum(axis=1)
+        return float(np.sqrt(max(0.0, -(move[kept] * far).sum() / 2)))
+
+    return radii_of, length_of, inside, AT_A_ROW
+
+
+def _by_passes(rows):
+    xp = namespace(rows)
+
+    def radii_of(weights):
+        point = combine(weights[None, :], rows, dtype=xp.float64)
+        return np.sqrt(distances(rows, point)[:, 0])
+
+    def length_of(move):
+        return float(norms(combine(move[None, :], rows, dtype=xp.float64))[0])
+
+    return radii_of, length_of

@@ -1,0 +1,79 @@
+"""What rules share that work on the n weights of rows, not on their d coordinates."""
+
+import numpy as np
+
+from detox_sim.arrays import namespace
+from detox_sim.primitives import combine, distances, finite
+
+
+def shares(pull: np.ndarray) -> np.ndarray:
+    """Return weights in these proportions that sum to 1."""
+    return pull / pull.sum()
+
+
+def average(rows, indices=None):
+    """Return the plain mean of the chosen rows (all of them by default)."""
+    weights = np.zeros(rows.shape[0])
+    weights[slice(None) if indices is None else indices] = 1.0
+    return weighted(rows, shares(weights))
+
+
+def weighted(rows, weights: np.ndarray):
+    """Return the combination (d,) of the rows with these weights (n,)."""
+    return combine(weights[None, :], rows)[0, :]
+
+
+def average_of_unbroken(rows, byzantine: int):
+    """Return the mean, without the rows that hold NaN or Inf while no more than `byzantine` do.
+
+    One pass while all is well: a broken row shows in the result.
+    """
+    result = average(rows)
+    xp = namespace(rows)
+    if bool(xp.all(xp.isfinite(result))):
+        return result
+    unbroken = np.flatnonzero(finite(rows))
+    return average(rows, unbroken) if rows.shape[0] - unbroken.size <= byzantine else result
+
+
+def norms(rows) -> np.ndarray:
+    """Return the Euclidean lengths (n,) of the rows, Inf for a broken one."""
+    xp = namespace(rows)
+    return np.sqrt(distances(rows, xp.zeros((1, rows.shape[1]), dtype=rows.dtype))[:, 0])
+
+
+def unbroken(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
+    """Return the rows not infinitely far from most, and the Byzantine left among them.
+
+    Parameters
+    ----------
+    square : numpy.ndarray (n, n)
+        A row with NaN or Inf, or one too far for float64, has Inf for most others.
+    byzantine : int
+        When more rows are that far nothing can be promised, and all are returned.
+    """
+    kept = np.flatnonzero(2 * np.isinf(square).sum(axis=1) <= len(square))
+    broken = len(square) - kept.size
+    if broken > byzantine:
+        return np.arange(len(square)), byzantine
+    return kept, byzantine - broken
+
+
+def centred_gram(square: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the inner products (n, n) of rows minus their weighted mean, from their distances.
+
+    Parameters
+    ----------
+    square : numpy.ndarray (n, n)
+        Squared distances, finite.
+    weights : numpy.ndarray (n,)
+        With sum 1.
+
+    Examples
+    --------
+    >>> centred_gram(np.array([[0.0, 4.0], [4.0, 0.0]]), np.array([0.5, 0.5]))
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
+    far = (square * weights).sum(axis=1)
+    return (far[:, None] + far[None, :] - square - (weights * far).sum()) / 2

@@ -1,0 +1,214 @@
+"""The four passes over an (n, d) array that every robust rule is built from.
+
+================  =======================================================================
+order_mean        mean of order statistics of each coordinate, or of the values nearest it
+distances         squared distances between rows, or of rows to points
+combine           weighted sums of rows
+equal_rows        which rows are the same bits
+================  =======================================================================
+
+Each pass is chosen by the type of the array: numba kernels for NumPy (`cpu`), generated CUDA
+kernels for CuPy (`gpu`), chunk after chunk for Dask arrays (`chunked`), and the array API for
+anything else (`reference`). Results are the same, but for the last bits of distances. None needs
+more memory than its output and 64 MB (but rows that are not in C order are copied first).
+
+Rows that hold NaN or Inf come from the adversary. `order_mean` counts NaN as +Inf; in
+`distances` a broken row is infinitely far; in `combine` a weight of zero removes a row.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from detox_sim.arrays import kind, namespace, to_host
+from detox_sim.primitives.reference import column_blocks
+from detox_sim.primitives.threads import threads, use_threads
+
+__all__ = [
+    "combine",
+    "distances",
+    "equal_rows",
+    "finite",
+    "map_columns",
+    "order_mean",
+    "sign_sum",
+    "take",
+    "threads",
+    "use_threads",
+]
+
+
+def _backend(rows):
+    """Return the module that serves this array; each is imported when it is needed."""
+    name = kind(rows)
+    if name == "numpy":
+        from detox_sim.primitives import cpu as backend
+    elif name == "cupy":
+        from detox_sim.primitives import gpu as backend
+    elif name == "dask":
+        from detox_sim.primitives import chunked as backend
+    else:
+        from detox_sim.primitives import reference as backend
+    return backend
+
+
+def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=None):
+    """Average the order statistics lo..hi (zero-based, inclusive) of each coordinate.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+        NaN counts as +Inf, so it is sorted last.
+    lo, hi : int
+        0 <= lo <= hi < n.
+    nearest : int, optional
+        Return the mean of the `nearest` values that are nearest to that average instead; of two
+        equally near values the lower counts.
+    chosen : sequence of int, optional
+        Use only these rows, without copying them; n is then their number.
+
+    Returns
+    -------
+    array (d,)
+        Of the dtype of `rows`; accumulated in float64, in sorted order.
+
+    Examples
+    --------
+    >>> rows = np.array([[3.0], [1.0], [9.0], [2.0]])
+    >>> order_mean(rows, 1, 2), order_mean(rows, 1, 2, nearest=3)
+    (array([2.5]), array([2.]))
+    """
+    chosen = np.arange(rows.shape[0]) if chosen is None else np.asarray(chosen, dtype=np.int64)
+    n = chosen.size
+    if not 0 <= lo <= hi < n:
+        raise ValueError(f"order_mean needs 0 <= lo <= hi < n = {n}, got {lo}, {hi}")
+    if nearest is not None and not 1 <= nearest <= n:
+        raise ValueError(f"order_mean needs 1 <= nearest <= n = {n}, got {nearest}")
+    return _backend(rows).order_mean(rows, lo, hi, nearest, chosen)
+
+
+def distances(rows, points=None) -> np.ndarray:
+    """Return squared Euclidean distances.
+
+    Plain differences in float64, never a Gram identity: one huge row or a large common part
+    leaves the other distances exact to rounding.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    points : array (m, d), optional
+        Of the same library; default the rows themselves.
+
+    Returns
+    -------
+    numpy.ndarray (n, m), float64
+        A row that holds NaN or Inf is infinitely far from every other row and point. Between
+        the rows themselves the diagonal is zero, but Inf for a broken row.
+
+    Examples
+    --------
+    >>> distances(np.array([[0.0, 0.0], [3.0, 4.0], [np.nan, 0.0]]))
+    array([[ 0., 25., inf],
+           [25.,  0., inf],
+           [inf, inf, inf]])
+    """
+    backend = _backend(rows)
+    square = backend.distances(rows) if points is None else backend.cross_distances(rows, points)
+    if points is None:
+        broken = ~np.isfinite(np.diag(square))
+        square[broken, :] = square[:, broken] = np.inf
+    return np.where(np.isnan(square), np.inf, square)
+
+
+def combine(weights, rows, *, dtype=None):
+    """Return weights @ rows, in which a weight of zero removes a row whatever it holds.
+
+    Parameters
+    ----------
+    weights : array (m, n), on the host
+    rows : array (n, d)
+    dtype : optional
+        Of the result; default that of `rows`.
+
+    Returns
+    -------
+    array (m, d)
+        Accumulated in float64, row after row: no BLAS, whose last bits depend on the kind of
+        processor.
+
+    Examples
+    --------
+    >>> combine(np.array([[0.5, 0.5, 0.0]]), np.array([[1.0], [3.0], [np.nan]]))
+    array([[2.]])
+    """
+    return _backend(rows).combine(np.asarray(weights, dtype=np.float64), rows, dtype)
+
+
+def equal_rows(rows, groups) -> np.ndarray:
+    """Say which members of each group are the same bits.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    groups : integer array (m, r), on the host
+        Indices into `rows`. Members with the same index are equal without a look.
+
+    Returns
+    -------
+    numpy.ndarray (m, r) of int
+        For each member the position in its group of the first member equal to it.
+
+    Examples
+    --------
+    >>> equal_rows(np.array([[1.0], [1.0], [7.0]]), np.array([[0, 2, 1], [2, 2, 0]]))
+    array([[0, 1, 0],
+           [0, 0, 2]])
+    """
+    groups = np.asarray(groups, dtype=np.int64)
+    labels = np.full(groups.shape, -1)
+    while (left := labels < 0).any():
+        waiting = left.any(axis=1)
+        leader = left[waiting].argmax(axis=1)
+        first = groups[waiting, leader]
+        # The leader stands first; members that have their label stand for it too, unlooked at.
+        members = np.where(left[waiting], groups[waiting], first[:, None])
+        some = np.concatenate([first[:, None], members], axis=1)
+        looked = (some != first[:, None]).any(axis=1)
+        equal = np.ones(members.shape, dtype=bool)
+        if looked.any():
+            equal[looked] = ~_backend(rows).differ(rows, some[looked])[:, 1:]
+        labels[waiting] = np.where(equal & left[waiting], leader[:, None], labels[waiting])
+    return labels
+
+
+def sign_sum(rows):
+    """Return the number (d,) of positive minus that of negative values; NaN counts as neither.
+
+    Examples
+    --------
+    >>> sign_sum(np.array([[1.0, -3.0], [2.0, np.nan], [-9.0, 0.0]]))
+    array([ 1., -1.])
+    """
+    return _backend(rows).sign_sum(rows)
+
+
+def take(rows, indices):
+    """Return the rows with the given indices, which lie on the host."""
+    return _backend(rows).take(rows, np.asarray(indices, dtype=np.int64))
+
+
+def finite(rows) -> np.ndarray:
+    """Return a boolean array (n,) on the host: the rows without NaN or Inf."""
+    xp = namespace(rows)
+    blocks = [slice(None)] if kind(rows) == "dask" else column_blocks(rows)
+    lines = [to_host(xp.all(xp.isfinite(rows[:, columns]), axis=1)) for columns in blocks]
+    return np.all(lines, axis=0)
+
+
+def map_columns(function: Callable[..., Any], rows):
+    """Apply ``function(block (n, w)) -> (w,)`` to blocks of columns, in little memory."""
+    if kind(rows) == "dask":
+        return _backend(rows).map_columns(function, rows)
+    xp = namespace(rows)
+    return xp.concat([function(rows[:, columns]) for columns in column_blocks(rows)])

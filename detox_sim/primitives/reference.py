@@ -1,0 +1,97 @@
+"""The primitives on the array API: slow, for any array library, and what the others must equal."""
+
+import numpy as np
+
+from detox_sim.arrays import bits, namespace, to_host
+
+BLOCK = 1 << 20  # values worked on at a time, so that temporaries stay small
+
+
+def column_blocks(rows) -> list[slice]:
+    n, d = rows.shape
+    width = max(1, BLOCK // n)
+    return [slice(start, min(start + width, d)) for start in range(0, d, width)]
+
+
+def order_mean(rows, lo, hi, nearest, chosen):
+    xp = namespace(rows)
+    infinity = xp.asarray(xp.inf, dtype=rows.dtype)
+    parts = []
+    for columns in column_blocks(rows):
+        block = take(rows[:, columns], chosen)
+        block = xp.sort(xp.where(xp.isnan(block), infinity, block), axis=0)
+        parts.append(mean_of_sorted(block, lo, hi, nearest))
+    return xp.astype(xp.concat(parts), rows.dtype)
+
+
+def mean_of_sorted(block, lo, hi, nearest):
+    """Average in each sorted column the ranks lo..hi, or the values nearest to that average."""
+    xp = namespace(block)
+    block = xp.astype(block, xp.float64)
+    mean = xp.mean(block[lo : hi + 1, :], axis=0)
+    return _mean_of_nearest(xp, block, nearest, mean) if nearest else mean
+
+
+def _mean_of_nearest(xp, block, count, centre):
+    """Average in each sorted column the `count` values nearest its centre, the lower on a tie."""
+    spare = block.shape[0] - count
+    with np.errstate(invalid="ignore"):
+        further = centre - block[:spare, :] > block[count:, :] - centre
+    first = xp.sum(xp.astype(further, xp.int64), axis=0)
+    place = xp.arange(block.shape[0])[:, None]
+    inside = (place >= first) & (place < first + count)
+    return xp.sum(xp.where(inside, block, xp.zeros_like(block)), axis=0) / count
+
+
+def distances(rows):
+    n = rows.shape[0]
+    return np.stack([cross_distances(rows, rows[i : i + 1, :])[:, 0] for i in range(n)])
+
+
+def cross_distances(rows, points):
+    xp = namespace(rows)
+    square = xp.zeros((rows.shape[0], points.shape[0]), dtype=xp.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for columns in column_blocks(rows):
+            block = xp.astype(rows[:, columns], xp.float64)
+            others = xp.astype(points[:, columns], xp.float64)
+            lines = [xp.sum((block - others[j, :]) ** 2, axis=1) for j in range(points.shape[0])]
+            square = square + xp.stack(lines, axis=1)
+    return to_host(square)
+
+
+def combine(weights, rows, dtype):
+    xp = namespace(rows)
+    results = []
+    for line in weights:
+        kept = np.flatnonzero(line)
+        factors = xp.asarray(line[kept])[:, None]
+        parts = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for columns in column_blocks(rows):
+                block = xp.astype(take(rows[:, columns], kept), xp.float64)
+                parts.append(xp.sum(factors * block, axis=0))
+            results.append(xp.astype(xp.concat(parts), dtype or rows.dtype))
+    return xp.stack(results)
+
+
+def sign_sum(rows):
+    xp = namespace(rows)
+    signs = [
+        xp.sign(xp.where(xp.isnan(block), xp.zeros_like(block), block))
+        for block in (rows[:, columns] for columns in column_blocks(rows))
+    ]
+    return xp.concat([xp.sum(block, axis=0) for block in signs])
+
+
+def differ(rows, groups):
+    patterns, different = bits(rows), np.zeros(groups.shape, dtype=bool)
+    for place, (leader, *members) in enumerate(groups):
+        for j, member in enumerate(members, 1):
+            different[place, j] = bool((patterns[leader] != patterns[member]).any())
+    return different
+
+
+def take(rows, indices):
+    xp = namespace(rows)
+    return xp.take(rows, xp.asarray(indices), axis=0)

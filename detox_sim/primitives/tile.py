@@ -1,0 +1,98 @@
+"""Squared distances of a tile of rows in registers: the only code below numba's own language.
+
+Numba's loops sum in an order that depends on the width of the processor's vectors. Here the
+vectors are part of the code (LLVM splits them where the processor has shorter ones), so every
+machine adds in the same order, and 25 sums at a time stay in registers.
+"""
+
+import functools
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+TILE = 5  # rows by rows
+LANES = 8  # float64 values in a vector
+
+_VECTOR = ir.VectorType(ir.DoubleType(), LANES)
+_ITEM_BYTES = 8
+
+
+@intrinsic
+def add_tile(typingctx, left, right, i, j, total):
+    """Add to total[i : i + TILE, j : j + TILE] the squared distances of rows of two blocks.
+
+    Parameters
+    ----------
+    left, right : array (n, width), (m, width), float64, C order
+        The width is the same and a multiple of `LANES`.
+    i, j : int
+        The first row of each.
+    total : array (n, m), float64, C order
+    """
+    return _signature(left, right, total), functools.partial(_generate, across=TILE)
+
+
+@intrinsic
+def add_column(typingctx, left, right, i, j, total):
+    """Add to total[i : i + TILE, j] the squared distances of rows to one row of another block."""
+    return _signature(left, right, total), functools.partial(_generate, across=1)
+
+
+def _signature(left, right, total):
+    return types.void(left, right, types.intp, types.intp, total)
+
+
+def _generate(context, builder, signature, arguments, across):
+    left, right, total = (
+        context.make_array(signature.args[k])(context, builder, arguments[k]) for k in (0, 1, 4)
+    )
+    i, j = arguments[2], arguments[3]
+    zero = ir.Constant(i.type, 0)
+    width = cgutils.unpack_tuple(builder, left.shape, 2)[1]
+    columns = cgutils.unpack_tuple(builder, total.shape, 2)[1]
+
+    def row(block, first, k):
+        index = builder.add(first, ir.Constant(i.type, k))
+        return builder.gep(block.data, [builder.mul(index, width)])
+
+    left_rows = [row(left, i, a) for a in range(TILE)]
+    right_rows = [row(right, j, b) for b in range(across)]
+    nothing = ir.Constant(_VECTOR, None)
+    pairs = [(a, b) for a in range(TILE) for b in range(across)]
+    sums = {pair: cgutils.alloca_once(builder, _VECTOR) for pair in pairs}
+    for place in sums.values():
+        builder.store(nothing, place)
+
+    def load(pointer, k):
+        place = builder.bitcast(builder.gep(pointer, [k]), _VECTOR.as_pointer())
+        return builder.load(place, align=_ITEM_BYTES)
+
+    step = ir.Constant(i.type, LANES)
+    with cgutils.for_range_slice(builder, zero, width, step) as (k, _):
+        others = [load(pointer, k) for pointer in right_rows]
+        for a in range(TILE):
+            own = load(left_rows[a], k)
+            for b in range(across):
+                gap = builder.fsub(own, others[b])
+                grown = builder.fadd(builder.load(sums[a, b]), builder.fmul(gap, gap))
+                builder.store(grown, sums[a, b])
+    for a, b in pairs:
+        line = builder.mul(builder.add(i, ir.Constant(i.type, a)), columns)
+        index = builder.add(line, builder.add(j, ir.Constant(i.type, b)))
+        place = builder.gep(total.data, [index])
+        value = _sum_of_lanes(builder, builder.load(sums[a, b]))
+        builder.store(builder.fadd(builder.load(place), value), place)
+    return context.get_dummy_value()
+
+
+def _sum_of_lanes(builder, vector):
+    """Add the halves of a vector until one value is left."""
+    size = LANES
+    while size > 1:
+        half = size // 2
+        order = ir.VectorType(ir.IntType(32), half)
+        low = builder.shuffle_vector(vector, vector, ir.Constant(order, list(range(half))))
+        high = builder.shuffle_vector(vector, vector, ir.Constant(order, list(range(half, size))))
+        vector, size = builder.fadd(low, high), half
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
