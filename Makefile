@@ -1,12 +1,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test lint smoke
+.PHONY: reproduce test gpu lint smoke
 reproduce: .venv/installed
 	@$(BIN)/python -m studies.reproduce
 
 test: .venv/installed
 	@$(BIN)/python -m pytest -q
+
+gpu: .venv/installed
+	@$(BIN)/python -m pytest -q -m gpu
 
 lint: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

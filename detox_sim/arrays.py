@@ -1,5 +1,6 @@
 """The only module that names an array library."""
 
+import array_api_compat.numpy
 import numpy as np
 from array_api_compat import (
     array_namespace,
@@ -14,12 +15,14 @@ BACKENDS = ("numpy", "cupy")
 
 def namespace(*arrays):
     """Return the array-API namespace that the arrays belong to."""
+    if all(type(array) is np.ndarray for array in arrays):  # the usual case, in a tenth of the time
+        return array_api_compat.numpy
     return array_namespace(*arrays)
 
 
 def is_array(value: object) -> bool:
     """Say whether a value is an array of some array library."""
-    return is_array_api_obj(value)
+    return type(value) is np.ndarray or is_array_api_obj(value)
 
 
 def kind(array) -> str:
@@ -30,6 +33,8 @@ def kind(array) -> str:
     >>> kind(np.zeros(3)), kind(np.zeros(3, np.float16))
     ('numpy', 'other')
     """
+    if type(array) is np.ndarray:
+        return "numpy" if array.dtype in (np.float32, np.float64) else "other"
     if is_dask_array(array):
         return "dask"
     served = is_numpy_array(array) or is_cupy_array(array)

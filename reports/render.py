@@ -13,10 +13,11 @@ from pathlib import Path
 from reports import FOLDER
 
 HERE = Path(__file__).parent
+GENERAL = {"index": "Overview", "how_to_choose": "How to choose"}
 
 
 def render(results: Path, studies: Sequence[str]) -> Path:
-    """Render the index, and a page for each study whose dataset is there.
+    """Render the general pages, and one for each study whose dataset is there.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def render(results: Path, studies: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in set(studies) - set(present):
         (folder / f"{name}.html").unlink(missing_ok=True)
-    pages = {"index": "Overview"} | {name: _title(results / f"{name}.nc") for name in present}
+    pages = GENERAL | {name: _title(results / f"{name}.nc") for name in present}
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: _page(name, pages, results, folder), pages))
     return folder / "index.html"

@@ -24,6 +24,7 @@ __all__ = [
     "mean_estimation",
     "accuracy_alie",
     "accuracy_reverse",
+    "robustness_audit",
     "kernels",
 ]
 

@@ -1,5 +1,6 @@
 """How long every primitive, rule and mixer takes, against one read of the data and peers."""
 
+import functools
 import sys
 import time
 import tracemalloc
@@ -18,7 +19,7 @@ from detox_sim.primitives import use_threads
 from detox_sim.primitives.threads import spread
 from detox_sim.streams import stream
 from studies import run_alone
-from studies.peers import KINDS, installed, same_definition
+from studies.peers import KINDS, Peer, installed, same_definition
 from studies.style import DETOX, THEORY, VANILLA
 
 TITLE = "Time of the primitives and rules"
@@ -28,7 +29,7 @@ CLAIM = (
 )
 DEFINITIONS = [
     "each time is one call on float32 rows in C order; all contestants take turns, and a time is "
-    "the median over the turns",
+    "the median over the turns (a peer's call of more than 5 s is timed once)",
     "the floor is the time to read the rows once and to write the result, at the read bandwidth "
     "measured in the same turns with the same threads",
     "krum, multi_krum and geometric_median with the options that mean ByzFL's definition, so that "
@@ -49,36 +50,37 @@ GROWTH = ("median", "trimmed_mean", "multi_krum", "geometric_median", "vote", "D
 MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
 READ = 1 << 20  # values read at a time
 HOPELESS = 2e11  # values walked over by a peer beyond which it is not run
+SLOW = 5.0  # seconds of a peer's call beyond which it takes one turn only
 
 
-def _size(rows: int, columns: int, chunk: int = 0) -> dict[str, int]:
-    return {"rows": rows, "columns": columns, "chunk": chunk}
+def _size(rows: int, columns: int, chunk: int = 0, peers: int = 0) -> dict[str, int]:
+    return {"rows": rows, "columns": columns, "chunk": chunk, "peers": peers}
 
 
 _RESNET18 = 11_173_962
 _LARGE = {
-    "15 x 10k": _size(15, 10_000),
+    "15 x 10k": _size(15, 10_000, peers=1),
     "45 x 10k": _size(45, 10_000),
     "15 x 100k": _size(15, 100_000),
-    "45 x 100k": _size(45, 100_000),
+    "45 x 100k": _size(45, 100_000, peers=1),
     "100 x 100k": _size(100, 100_000),
     "200 x 100k": _size(200, 100_000),
     "400 x 100k": _size(400, 100_000),
     "1000 x 100k": _size(1000, 100_000),
-    "45 x 1M": _size(45, 1_000_000),
-    "200 x 1M": _size(200, 1_000_000),
-    "15 x 11.2M": _size(15, _RESNET18),
-    "45 x 11.2M": _size(45, _RESNET18),
+    "45 x 1M": _size(45, 1_000_000, peers=1),
+    "200 x 1M": _size(200, 1_000_000, peers=1),
+    "15 x 11.2M": _size(15, _RESNET18, peers=1),
+    "45 x 11.2M": _size(45, _RESNET18, peers=1),
     "45 x 100M": _size(45, 100_000_000, 1_000_000),
 }
 _SMALL = {
     "15 x 1k": _size(15, 1000),
-    "45 x 1k": _size(45, 1000),
+    "45 x 1k": _size(45, 1000, peers=1),
     "45 x 10k": _size(45, 10_000),
     "200 x 1k": _size(200, 1000),
     "45 x 30k": _size(45, 30_000, 10_000),
 }
-FIELDS = ("threads", "repeats", "seed", "rows", "columns", "chunk")
+FIELDS = ("threads", "repeats", "seed", "rows", "columns", "chunk", "peers")
 PROFILES: dict[str, tuple[dict, dict]] = {
     "smoke": ({"threads": 2, "repeats": 2, "seed": 0}, {"size": _SMALL}),
     "laptop": ({"threads": 2, "repeats": 5, "seed": 0}, {"size": _LARGE}),
@@ -88,7 +90,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
 def prepare(fields: dict) -> dict:
     check_known("field of kernels", fields, FIELDS)
     for name in FIELDS:
-        check_integer(name, fields[name], 0 if name in ("seed", "chunk") else 1)
+        check_integer(name, fields[name], 0 if name in ("seed", "chunk", "peers") else 1)
     if fields["rows"] < 6:
         raise ValueError(f"kernels needs rows >= 6, got {fields['rows']}")
     return fields
@@ -155,8 +157,8 @@ def _race(rows, names, fields: dict, table: dict) -> list[float]:
     """Let kernels and their peers take turns; return the read bandwidths measured meanwhile."""
     n, d = rows.shape
     byzantine = n // 10
-    peers = installed()
-    contestants: list[tuple[str, tuple[int, ...], Callable]] = []
+    peers = installed() if fields["peers"] else {}
+    contestants: list[tuple[str, tuple[int, ...], Callable, int]] = []
     for name in names:
         place = KERNELS.index(name)
         ours = our_kernel(name, n, byzantine)
@@ -167,29 +169,35 @@ def _race(rows, names, fields: dict, table: dict) -> list[float]:
             continue  # mda and smea refuse what would never end
         table["extra_megabytes"][place] = extra / 1e6
         table["floor"][place] = rows.nbytes + _bytes(result)
-        contestants.append(("milliseconds", (place,), ours))
+        contestants.append(("milliseconds", (place,), ours, fields["repeats"]))
         for peer in peers.get(name, ()):
             if peer.passes(n, byzantine) * n * d > HOPELESS:
                 continue
+            start = time.perf_counter()
             theirs = np.asarray(peer.call(rows, byzantine))
+            turns = 1 if time.perf_counter() - start > SLOW else fields["repeats"]
             column = KINDS.index(peer.kind)
             if theirs.shape == np.shape(result):
                 table["deviation"][place, column] = np.abs(theirs - result).max()
-            contestants.append(
-                ("peer_milliseconds", (place, column), lambda r, p=peer: p.call(r, byzantine))
-            )
+            bound = functools.partial(_call, peer, byzantine)
+            contestants.append(("peer_milliseconds", (place, column), bound, turns))
         result = None
     speeds = []
     for repeat in range(fields["repeats"]):
         seconds = _seconds(_read, rows)
         speeds.append(rows.nbytes / seconds / 1e9)
-        for variable, where, call in contestants:
-            table[variable][*where, repeat] = 1e3 * _seconds(call, rows)
+        for variable, where, call, turns in contestants:
+            if repeat < turns:
+                table[variable][*where, repeat] = 1e3 * _seconds(call, rows)
     speed = float(np.median(speeds))
     for name in names:
         if (row := KERNELS.index(name)) in table["floor"]:
             table["floor"][row] *= 1e3 / (speed * 1e9)
     return speeds
+
+
+def _call(peer: Peer, byzantine: int, rows):
+    return peer.call(rows, byzantine)
 
 
 def our_kernel(name: str, n: int, byzantine: int) -> Callable:

@@ -29,7 +29,7 @@ DEFINITIONS = [
     "does not record whether a vote is that or one sample, so the second is drawn too",
     "the rule is applied to all votes, without vote groups",
 ]
-VERSION = 1
+VERSION = 2
 SCALE = "synthetic normal samples"
 MAGNITUDE = 100.0
 ESTIMATORS = (

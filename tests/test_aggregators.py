@@ -6,6 +6,7 @@ import itertools
 import re
 
 import array_api_strict
+import dask.array
 import numpy as np
 import pytest
 import reference
@@ -563,6 +564,20 @@ def test_another_array_library_gives_the_same_answer(name, options, kind):
     assert isinstance(got, array_api_strict._array_object.Array)
     assert got.dtype == array_api_strict.float32
     np.testing.assert_array_equal(np.asarray(got), apply(name, options, rows, 2))
+
+
+@pytest.mark.parametrize(("name", "options"), RULES)
+@pytest.mark.parametrize("kind", ["distinct", "nan"])
+def test_a_dask_array_gives_the_same_answer(name, options, kind):
+    """Cut along both axes."""
+    rows = draw_rows(kind, least(name, 2) + 2, 11, np.float32, seed=5)
+    if kind == "nan":
+        rows[1] = np.nan
+    lazy = dask.array.from_array(rows, chunks=(4, 5))
+    got = apply(name, options, lazy, 2)
+    assert isinstance(got, dask.array.Array)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got.compute(), apply(name, options, rows, 2), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.gpu

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import detox_sim
+from detox_sim import aggregators
+from detox_sim.aggregators.facts import FACTS, as_markdown
 
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
@@ -51,11 +53,19 @@ def test_one_version():
     assert f"## {detox_sim.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/how_to_choose.md"]
+)
 def test_links_in_the_documents_exist(name):
     text = (ROOT / name).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_table_of_rules_is_the_generated_one():
+    text = (ROOT / "reports" / "how_to_choose.md").read_text()
+    assert text.partition("<!-- rules -->\n")[2].strip() == as_markdown()
+    assert list(FACTS) == aggregators.__all__
 
 
 def test_the_readme_example_runs():

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 import studies
+from reports.render import GENERAL
 from studies.reproduce import main
 from studies.store import content
 
@@ -104,7 +105,7 @@ def test_a_finished_run_leaves_everything(smoke):
     output, result = smoke
     expected = [f"{name}.nc" for name in studies.__all__]
     expected += [f"figures/{n}.{k}" for n in studies.__all__ for k in ("svg", "pdf", "png")]
-    expected += [f"report/{name}.html" for name in ("index", *studies.__all__)]
+    expected += [f"report/{name}.html" for name in (*GENERAL, *studies.__all__)]
     assert [name for name in expected if not (output / name).is_file()] == []
     assert str(output / "report" / "index.html") in result.stdout
     assert re.search(r"\d+ of \d+ cells, 0 failed", result.stdout)
@@ -255,7 +256,7 @@ def test_a_damaged_cell_is_computed_again(smoke, tmp_path):
 
 def test_the_report_loads_nothing_from_anywhere(smoke):
     pages = sorted((smoke[0] / "report").glob("*.html"))
-    assert len(pages) == len(studies.__all__) + 1
+    assert len(pages) == len(studies.__all__) + len(GENERAL)
     for page in pages:
         text = page.read_text()
         assert "<script" not in text

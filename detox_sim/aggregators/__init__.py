@@ -20,7 +20,8 @@ from detox_sim.aggregators.coordinates import (
     trimmed_mean,
 )
 from detox_sim.aggregators.geometric import geometric_median
-from detox_sim.aggregators.selection import bulyan, cge, krum, mda, medoid, monna, multi_krum, smea
+from detox_sim.aggregators.selection import bulyan, cge, krum, medoid, monna, multi_krum
+from detox_sim.aggregators.subsets import mda, smea
 
 __all__ = [
     "mean",

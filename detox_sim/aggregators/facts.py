@@ -116,7 +116,7 @@ FACTS = {
         "Allouah et al. 2025",
     ),
     "dnc": Facts(
-        2, 1, "mean without the outliers of the top direction", 1, 0, 1, "n³", "f / n, heuristic",
+        2, 1, "mean without the outliers of the top direction", 1, 0, 1, "n³", "1 row",
         "Shejwalkar, Houmansadr 2021",
     ),
     "sign_majority": Facts(

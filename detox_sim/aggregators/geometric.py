@@ -11,6 +11,7 @@ from detox_sim.primitives import combine, distances
 
 MOST_ROWS = 1000  # above, distances to the centre are cheaper than those between all rows
 CONDITION = 1e8  # of squared distances; beyond it, weights say too little about radii
+PATIENCE = 50  # iterations after which the scale of steps is looked at again
 AT_A_ROW = 1e-7  # relative to the typical distance, for radii found from weights
 
 
@@ -121,12 +122,19 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
     for iterations in range(1, max_iterations + 1):
         if iterations > 1:
             radii = radii_of(weights)
+        if iterations == PATIENCE:  # rows may be equal but for rounding: no step is short then
+            tolerance = max(tolerance, _rounding(rows) / typical)
         target = _step(radii, weights, length_of, near * typical, smoothing)
         residual = np.inf if weights is None else length_of(target - weights) / (typical or 1.0)
         weights = target
         if not residual > tolerance:
             break
     return weights, iterations, float(residual)
+
+
+def _rounding(rows) -> float:
+    """Return how far apart float64 rows can be that are equal but for rounding."""
+    return 4.0 * float(np.finfo(np.float64).eps * np.median(norms(rows)))
 
 
 def _step(radii, weights, length_of, near: float, smoothing: float | None) -> np.ndarray:
@@ -157,13 +165,13 @@ def _geometry(rows, byzantine: int):
     if n > MOST_ROWS:
         centre = median(rows, byzantine=0)
         order = np.argsort(distances(rows, centre[None, :])[:, 0], kind="stable")
-        return *_by_passes(rows), shares(np.isin(np.arange(n), order[:half])), 0.0
+        return *_by_passes(rows), shares(np.bincount(order[:half], minlength=n)), 0.0
     square = distances(rows)
     kept, _ = unbroken(square, byzantine)
     inner = square[np.ix_(kept, kept)]
     medoid = kept[np.sqrt(inner).sum(axis=1).argmin()]
     order = np.argsort(square[medoid], kind="stable")
-    inside = shares(np.isin(np.arange(n), order[:half]))
+    inside = shares(np.bincount(order[:half], minlength=n))
     typical = np.sort(square[medoid])[(n - 1) // 2]
     if inner.max() > CONDITION * typical:
         return *_by_passes(rows), inside, 0.0

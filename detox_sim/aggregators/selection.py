@@ -3,8 +3,7 @@
 import numpy as np
 
 from detox_sim.aggregators.facts import require
-from detox_sim.aggregators.subsets import least_diameter, least_variance
-from detox_sim.aggregators.weights import average, norms, unbroken
+from detox_sim.aggregators.weights import average, norms
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import distances, order_mean, take
 
@@ -209,83 +208,6 @@ def medoid(rows, /, *, byzantine: int):
     distance = np.sqrt(distances(rows))
     best = 0 if n == 1 else _by_score(distance, n - 1)[0]
     return take(rows, [best])[0, :]
-
-
-def mda(rows, /, *, byzantine: int, budget: int = 1_000_000):
-    """Average the n - byzantine rows whose largest mutual distance is least.
-
-    Parameters
-    ----------
-    rows : array (n, d)
-    byzantine : int
-        n >= 2 byzantine + 1.
-    budget : int
-        Steps of the exact search, which drops rows from too distant pairs; usually a few
-        thousand are enough where listing all subsets would never end.
-
-    Returns
-    -------
-    array (d,)
-        Of several such subsets the first in lexicographic order counts.
-
-    Raises
-    ------
-    ValueError
-        When the search does not end within the budget; names the number of subsets.
-
-    Examples
-    --------
-    >>> mda(np.array([[0.0], [1.0], [2.0], [5.0]]), byzantine=1)
-    array([1.])
-
-    References
-    ----------
-    Rousseeuw, Multivariate estimation with high breakdown point, 1985; El Mhamdi et al.,
-    Genuinely distributed Byzantine machine learning, PODC 2020: minimum diameter averaging.
-    """
-    n = require("mda", rows, byzantine)
-    check_integer("budget", budget, 1)
-    square = distances(rows)
-    kept, byzantine = unbroken(square, byzantine)
-    return average(rows, kept[least_diameter(square[np.ix_(kept, kept)], byzantine, budget, n)])
-
-
-def smea(rows, /, *, byzantine: int, budget: int = 100_000):
-    """Average the n - byzantine rows whose covariance has the least top eigenvalue.
-
-    Parameters
-    ----------
-    rows : array (n, d)
-    byzantine : int
-        n >= 2 byzantine + 1.
-    budget : int
-        Subsets that may be looked at: all of them are.
-
-    Returns
-    -------
-    array (d,)
-
-    Raises
-    ------
-    ValueError
-        When there are more subsets than the budget; names their number.
-
-    Examples
-    --------
-    >>> smea(np.array([[0.0], [1.0], [2.0], [9.0]]), byzantine=1)
-    array([1.])
-
-    References
-    ----------
-    Allouah et al., On the privacy-robustness-utility trilemma in distributed learning, ICML
-    2023: smallest maximum eigenvalue averaging. Exact eigenvalues of the n x n Gram matrix,
-    where ByzFL takes one random power step.
-    """
-    require("smea", rows, byzantine)
-    check_integer("budget", budget, 1)
-    square = distances(rows)
-    kept, byzantine = unbroken(square, byzantine)
-    return average(rows, kept[least_variance(square[np.ix_(kept, kept)], byzantine, budget)])
 
 
 def monna(rows, /, *, byzantine: int, trusted: int = 0):

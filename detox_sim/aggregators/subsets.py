@@ -1,12 +1,94 @@
-"""The best subset of n - f rows, exactly: what MDA and SMEA search. On distances, not on rows."""
+"""Rules that average the best subset of n - f rows, found exactly, from distances alone."""
 
 import itertools
 import math
 
 import numpy as np
 
+from detox_sim.aggregators.facts import require
+from detox_sim.aggregators.weights import average, unbroken
+from detox_sim.catalogue import check_integer
+from detox_sim.primitives import distances
+
 BATCH = 1000  # subsets whose eigenvalues are taken at a time
 TIE = 1e-9  # relative; eigenvalues nearer than this are rounding
+
+
+def mda(rows, /, *, byzantine: int, budget: int = 1_000_000):
+    """Average the n - byzantine rows whose largest mutual distance is least.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    byzantine : int
+        n >= 2 byzantine + 1.
+    budget : int
+        Steps of the exact search, which drops rows from too distant pairs; usually a few
+        thousand are enough where listing all subsets would never end.
+
+    Returns
+    -------
+    array (d,)
+        Of several such subsets the first in lexicographic order counts.
+
+    Raises
+    ------
+    ValueError
+        When the search does not end within the budget; names the number of subsets.
+
+    Examples
+    --------
+    >>> mda(np.array([[0.0], [1.0], [2.0], [5.0]]), byzantine=1)
+    array([1.])
+
+    References
+    ----------
+    Rousseeuw, Multivariate estimation with high breakdown point, 1985; El Mhamdi et al.,
+    Genuinely distributed Byzantine machine learning, PODC 2020: minimum diameter averaging.
+    """
+    n = require("mda", rows, byzantine)
+    check_integer("budget", budget, 1)
+    square = distances(rows)
+    kept, byzantine = unbroken(square, byzantine)
+    return average(rows, kept[least_diameter(square[np.ix_(kept, kept)], byzantine, budget, n)])
+
+
+def smea(rows, /, *, byzantine: int, budget: int = 100_000):
+    """Average the n - byzantine rows whose covariance has the least top eigenvalue.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    byzantine : int
+        n >= 2 byzantine + 1.
+    budget : int
+        Subsets that may be looked at: all of them are.
+
+    Returns
+    -------
+    array (d,)
+
+    Raises
+    ------
+    ValueError
+        When there are more subsets than the budget; names their number.
+
+    Examples
+    --------
+    >>> smea(np.array([[0.0], [1.0], [2.0], [9.0]]), byzantine=1)
+    array([1.])
+
+    References
+    ----------
+    Allouah et al., On the privacy-robustness-utility trilemma in distributed learning, ICML
+    2023: smallest maximum eigenvalue averaging. Exact eigenvalues of the n x n Gram matrix,
+    where ByzFL takes one random power step.
+    """
+    require("smea", rows, byzantine)
+    check_integer("budget", budget, 1)
+    square = distances(rows)
+    kept, byzantine = unbroken(square, byzantine)
+    return average(rows, kept[least_variance(square[np.ix_(kept, kept)], byzantine, budget)])
 
 
 def least_diameter(square: np.ndarray, byzantine: int, budget: int, n: int) -> np.ndarray:

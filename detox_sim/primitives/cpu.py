@@ -11,8 +11,8 @@ from detox_sim.primitives.network import order_network
 from detox_sim.primitives.threads import spread
 from detox_sim.primitives.tile import TILE, add_column, add_tile
 
-CHUNK = 1 << 20  # values that a thread takes at a time
-NARROW, WIDE = 128, 256  # columns in a block: to be ordered, to be summed
+CHUNK = 1 << 21  # values that a thread takes at a time
+ORDERED, MEASURED, SUMMED = 256, 256, 4096  # columns in a block, by what is done to it
 NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
 MANY_ROWS = 1000  # rows that are measured against points at a time
@@ -20,7 +20,7 @@ MANY_ROWS = 1000  # rows that are measured against points at a time
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-def _chunks(rows, multiple: int = WIDE) -> list[tuple[int, int]]:
+def _chunks(rows, multiple: int = SUMMED) -> list[tuple[int, int]]:
     """Cut the columns into chunks (start, stop), whatever the number of threads."""
     n, d = rows.shape
     width = max(1, CHUNK // n // multiple) * multiple
@@ -112,8 +112,8 @@ def order_mean(rows, lo, hi, nearest, chosen):
     wanted = (0, n - 1) if nearest else (lo, hi)
 
     def by_network(chunk):
-        block = np.zeros((n, NARROW), rows.dtype)
-        means = np.empty((2, NARROW))
+        block = np.zeros((n, ORDERED), rows.dtype)
+        means = np.empty((2, ORDERED))
         network = order_network(n, *wanted)
         _order_chunk(
             rows, chosen, *chunk, network, lo, hi, nearest or 0, block, means, infinity, out
@@ -174,7 +174,7 @@ def _cross_chunk(rows, points, start, stop, block, others, total):
 
 
 def _blocks_of(count: int) -> np.ndarray:
-    return np.zeros((-(-count // TILE) * TILE, WIDE))
+    return np.zeros((-(-count // TILE) * TILE, MEASURED))
 
 
 def distances(rows):
@@ -196,7 +196,7 @@ def cross_distances(rows, points):
     def partial(part):
         chosen, chunk = rows[part[0]], part[1]
         block = _blocks_of(len(chosen))
-        others = np.zeros((1, WIDE)) if len(points) == 1 else _blocks_of(len(points))
+        others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
         total = np.zeros((len(block), len(others)))
         _cross_chunk(chosen, points, *chunk, block, others, total)
         return part[0], total[: len(chosen), : len(points)]
@@ -209,6 +209,22 @@ def cross_distances(rows, points):
 
 
 # --- combine ------------------------------------------------------------------------------------
+
+
+@kernel
+def _without_zeros(weights):
+    """Return where each line starts among the weights that are not zero, their rows, and they."""
+    first = np.zeros(weights.shape[0] + 1, np.int64)
+    members = np.empty(weights.size, np.int64)
+    factors = np.empty(weights.size)
+    count = 0
+    for m in range(weights.shape[0]):
+        for i in range(weights.shape[1]):
+            if weights[m, i] != 0.0:
+                members[count], factors[count] = i, weights[m, i]
+                count += 1
+        first[m + 1] = count
+    return first, members, factors
 
 
 @kernel
@@ -239,13 +255,11 @@ def _combine_chunk(rows, first, members, factors, start, stop, total, out):
 
 def combine(weights, rows, dtype):
     rows = _read_only(rows)
-    lines, members = np.nonzero(weights)
-    first = np.searchsorted(lines, np.arange(len(weights) + 1))
-    factors = weights[lines, members]
+    first, members, factors = _without_zeros(_read_only(weights))
     out = np.empty((len(weights), rows.shape[1]), dtype or rows.dtype)
 
     def work(chunk):
-        _combine_chunk(rows, first, members, factors, *chunk, np.empty(WIDE), out)
+        _combine_chunk(rows, first, members, factors, *chunk, np.empty(SUMMED), out)
 
     spread(work, _chunks(rows))
     return out
@@ -273,7 +287,7 @@ def sign_sum(rows):
     out = np.empty(rows.shape[1], rows.dtype)
 
     def work(chunk):
-        _sign_chunk(rows, *chunk, np.empty(WIDE, np.int32), out)
+        _sign_chunk(rows, *chunk, np.empty(SUMMED, np.int32), out)
 
     spread(work, _chunks(rows))
     return out
@@ -284,9 +298,9 @@ def sign_sum(rows):
 
 @kernel
 def _differ_chunk(rows, groups, start, stop, width, different):
-    for column in range(start, stop, width):
-        end = min(column + width, stop)
-        for g in range(groups.shape[0]):
+    for g in range(groups.shape[0]):
+        for column in range(start, stop, width):
+            end = min(column + width, stop)
             leader = rows[groups[g, 0], column:end]
             for j in range(1, groups.shape[1]):
                 if groups[g, j] != groups[g, 0] and not different[g, j]:
@@ -302,7 +316,7 @@ def differ(rows, groups):
 
     def work(chunk):
         different = np.zeros(groups.shape, dtype=np.bool_)
-        _differ_chunk(patterns, groups, *chunk, 4 * WIDE, different)
+        _differ_chunk(patterns, groups, *chunk, SUMMED, different)
         return different
 
     return np.any(spread(work, _chunks(rows)), axis=0)

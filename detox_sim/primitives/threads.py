@@ -55,8 +55,8 @@ def _in_dask_worker() -> bool:
 def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Return the results of independent pieces of work, in order."""
     items = list(items)
-    count = min(threads(), len(items))
-    if count <= 1:
+    count = min(threads(), len(items)) if len(items) > 1 else 1
+    if count == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, items))

@@ -1,0 +1,11 @@
+# %% [markdown]
+# <!-- The text is how_to_choose.md, which reads well by itself. -->
+
+# %%
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+import reports
+
+display(Markdown((Path(reports.__file__).parent / "how_to_choose.md").read_text()))
