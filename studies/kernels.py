@@ -50,7 +50,7 @@ GROWTH = ("median", "trimmed_mean", "multi_krum", "geometric_median", "vote", "D
 MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
 READ = 1 << 20  # values read at a time
 HOPELESS = 2e11  # values walked over by a peer beyond which it is not run
-SLOW = 5.0  # seconds of a peer's call beyond which it takes one turn only
+SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
 
 
 def _size(rows: int, columns: int, chunk: int = 0, peers: int = 0) -> dict[str, int]:
@@ -153,42 +153,19 @@ def _in_memory(fields: dict) -> dict:
     return table | {"bandwidth": float(np.median(speeds))}
 
 
+Contestant = tuple[str, tuple[int, ...], Callable]  # variable, place in it, call(rows)
+
+
 def _race(rows, names, fields: dict, table: dict) -> list[float]:
     """Let kernels and their peers take turns; return the read bandwidths measured meanwhile."""
-    n, d = rows.shape
-    byzantine = n // 10
-    peers = installed() if fields["peers"] else {}
-    contestants: list[tuple[str, tuple[int, ...], Callable, int]] = []
+    contestants: list[Contestant] = []
     for name in names:
-        place = KERNELS.index(name)
-        ours = our_kernel(name, n, byzantine)
-        try:
-            with np.errstate(all="ignore"):
-                result, extra = _with_memory(ours, rows)
-        except ValueError:
-            continue  # mda and smea refuse what would never end
-        table["extra_megabytes"][place] = extra / 1e6
-        table["floor"][place] = rows.nbytes + _bytes(result)
-        contestants.append(("milliseconds", (place,), ours, fields["repeats"]))
-        for peer in peers.get(name, ()):
-            if peer.passes(n, byzantine) * n * d > HOPELESS:
-                continue
-            start = time.perf_counter()
-            theirs = np.asarray(peer.call(rows, byzantine))
-            turns = 1 if time.perf_counter() - start > SLOW else fields["repeats"]
-            column = KINDS.index(peer.kind)
-            if theirs.shape == np.shape(result):
-                table["deviation"][place, column] = np.abs(theirs - result).max()
-            bound = functools.partial(_call, peer, byzantine)
-            contestants.append(("peer_milliseconds", (place, column), bound, turns))
-        result = None
+        contestants += _line_up(rows, name, fields, table)
     speeds = []
     for repeat in range(fields["repeats"]):
-        seconds = _seconds(_read, rows)
-        speeds.append(rows.nbytes / seconds / 1e9)
-        for variable, where, call, turns in contestants:
-            if repeat < turns:
-                table[variable][*where, repeat] = 1e3 * _seconds(call, rows)
+        speeds.append(rows.nbytes / _timed(_read, rows)[1] / 1e9)
+        for variable, where, call in contestants:
+            table[variable][*where, repeat] = 1e3 * _timed(call, rows)[1]
     speed = float(np.median(speeds))
     for name in names:
         if (row := KERNELS.index(name)) in table["floor"]:
@@ -196,8 +173,36 @@ def _race(rows, names, fields: dict, table: dict) -> list[float]:
     return speeds
 
 
+def _line_up(rows, name: str, fields: dict, table: dict) -> list[Contestant]:
+    """Note the memory of one kernel and how far peers differ; return who takes turns."""
+    (n, d), place = rows.shape, KERNELS.index(name)
+    byzantine = n // 10
+    ours = our_kernel(name, n, byzantine)
+    try:
+        with np.errstate(all="ignore"):
+            result, extra = _with_memory(ours, rows)
+    except ValueError:
+        return []  # mda and smea refuse what would never end
+    table["extra_megabytes"][place] = extra / 1e6
+    table["floor"][place] = rows.nbytes + _bytes(result)
+    contestants: list[Contestant] = [("milliseconds", (place,), ours)]
+    for peer in installed().get(name, ()) if fields["peers"] else ():
+        if peer.passes(n, byzantine) * n * d > HOPELESS:
+            continue
+        where = place, KINDS.index(peer.kind)
+        call = functools.partial(_call, peer, byzantine)
+        theirs, seconds = _timed(call, rows)
+        if theirs.shape == np.shape(result):
+            table["deviation"][where] = np.abs(theirs - result).max()
+        if seconds > SLOW:
+            table["peer_milliseconds"][*where, 0] = 1e3 * seconds
+        else:
+            contestants.append(("peer_milliseconds", where, call))
+    return contestants
+
+
 def _call(peer: Peer, byzantine: int, rows):
-    return peer.call(rows, byzantine)
+    return np.asarray(peer.call(rows, byzantine))
 
 
 def our_kernel(name: str, n: int, byzantine: int) -> Callable:
@@ -259,10 +264,10 @@ def _bytes(result) -> int:
     return result.nbytes if is_array(result) else 0
 
 
-def _seconds(call: Callable, rows) -> float:
+def _timed(call: Callable, rows) -> tuple:
     start = time.perf_counter()
-    call(rows)
-    return time.perf_counter() - start
+    result = call(rows)
+    return result, time.perf_counter() - start
 
 
 def _read(rows) -> None:
@@ -287,10 +292,10 @@ def _in_chunks(fields: dict) -> dict:
         dask.config.set(scheduler="threads", num_workers=fields["threads"]),
         _PeakMemory() as memory,
     ):
-        drawing = _seconds(lambda x: x.map_blocks(_nothing, dtype=np.float32).compute(), rows)
+        drawing = _timed(lambda x: x.map_blocks(_nothing, dtype=np.float32).compute(), rows)[1]
         for name in names:
             rule = our_kernel(name, n, n // 10)
-            seconds = _seconds(lambda x, rule=rule: rule(x).compute(), rows)
+            _, seconds = _timed(lambda x, rule=rule: rule(x).compute(), rows)
             place = KERNELS.index(name)
             table["milliseconds"][place, 0] = 1e3 * seconds
             table["floor"][place] = 1e3 * drawing
@@ -323,7 +328,8 @@ class _PeakMemory:
 
         import psutil
 
-        self.peak, self._done, process = 0, threading.Event(), psutil.Process()
+        self._done, process = threading.Event(), psutil.Process()
+        self.peak = process.memory_info().rss
 
         def watch():
             while not self._done.wait(0.02):
@@ -350,8 +356,8 @@ def medians(dataset: xr.Dataset) -> xr.Dataset:
     ...                     "floor": ("kernel", [1.0]),
     ...                     "peer_milliseconds": (("kernel", "peer", "repeat"), [[[8.0] * 3]])})
     >>> summary = medians(times)
-    >>> float(summary.ours), float(summary.share), float(summary.ratio)
-    (2.0, 0.5, 4.0)
+    >>> [summary[name].item() for name in ("ours", "share", "ratio")]
+    [2.0, 0.5, 4.0]
     """
     ours = dataset.milliseconds.median("repeat")
     best = dataset.peer_milliseconds.median("repeat").min("peer")

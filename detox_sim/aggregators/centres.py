@@ -52,14 +52,15 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
     for _ in range(steps):
         radii = np.sqrt(distances(rows, centre[None, :])[:, 0])
         pull = radius / np.maximum(radii, radius) / n
-        centre = weighted(rows, pull) + (1 - float(pull.sum())) * centre
+        centre *= 1 - float(pull.sum())
+        centre += weighted(rows, pull)
     return centre
 
 
 def _first_centre(rows, start):
     xp, d = namespace(rows), rows.shape[1]
     if is_array(start) and start.shape == (d,) and bool(xp.all(xp.isfinite(start))):
-        return xp.astype(start, rows.dtype)
+        return xp.astype(start, rows.dtype, copy=True)
     if isinstance(start, str) and start == "zero":
         return xp.zeros(d, dtype=rows.dtype)
     if isinstance(start, str) and start == "median":

@@ -123,7 +123,7 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
         if iterations > 1:
             radii = radii_of(weights)
         if iterations == PATIENCE:  # rows may be equal but for rounding: no step is short then
-            tolerance = max(tolerance, _rounding(rows) / typical)
+            tolerance = max(tolerance, _rounding(rows) / (typical or 1.0))
         target = _step(radii, weights, length_of, near * typical, smoothing)
         residual = np.inf if weights is None else length_of(target - weights) / (typical or 1.0)
         weights = target

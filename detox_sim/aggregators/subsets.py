@@ -14,7 +14,7 @@ BATCH = 1000  # subsets whose eigenvalues are taken at a time
 TIE = 1e-9  # relative; eigenvalues nearer than this are rounding
 
 
-def mda(rows, /, *, byzantine: int, budget: int = 1_000_000):
+def mda(rows, /, *, byzantine: int, budget: int = 100_000):
     """Average the n - byzantine rows whose largest mutual distance is least.
 
     Parameters

@@ -23,7 +23,7 @@ import numpy as np
 
 from detox_sim.arrays import kind, namespace, to_host
 from detox_sim.primitives.reference import column_blocks
-from detox_sim.primitives.threads import threads, use_threads
+from detox_sim.primitives.threads import spread, threads, use_threads
 
 __all__ = [
     "combine",
@@ -210,5 +210,6 @@ def map_columns(function: Callable[..., Any], rows):
     """Apply ``function(block (n, w)) -> (w,)`` to blocks of columns, in little memory."""
     if kind(rows) == "dask":
         return _backend(rows).map_columns(function, rows)
-    xp = namespace(rows)
-    return xp.concat([function(rows[:, columns]) for columns in column_blocks(rows)])
+    blocks = column_blocks(rows)
+    run = spread if kind(rows) == "numpy" else map
+    return namespace(rows).concat(list(run(lambda columns: function(rows[:, columns]), blocks)))

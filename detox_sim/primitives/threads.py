@@ -1,6 +1,7 @@
 """How many threads a primitive uses: set it, or leave the default."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,12 @@ def threads() -> int:
     count = _count.get()
     if count is not None:
         return count
-    return 1 if _in_dask_worker() else len(os.sched_getaffinity(0))
+    return 1 if _in_dask_worker() else _cores()
+
+
+def _cores() -> int:
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _in_dask_worker() -> bool:
@@ -53,10 +59,30 @@ def _in_dask_worker() -> bool:
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return the results of independent pieces of work, in order."""
+    """Return the results of independent pieces of work, in order; the caller works along."""
     items = list(items)
     count = min(threads(), len(items)) if len(items) > 1 else 1
     if count == 1:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, items))
+    results: list = [None] * len(items)
+    places = iter(range(len(items)))  # shared: `next` is atomic
+
+    def take_turns() -> None:
+        for place in places:
+            results[place] = work(items[place])
+
+    helpers = [_pool(count).submit(take_turns) for _ in range(count - 1)]
+    take_turns()
+    for helper in helpers:
+        helper.result()
+    return results
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Return waiting threads; what they call uses one thread each."""
+    return ThreadPoolExecutor(count, initializer=_count.set, initargs=(1,))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
