@@ -104,6 +104,8 @@ def bucketing(rows, /, *, byzantine: int, rng: np.random.Generator, size: int = 
     """
     n = _check("bucketing", rows, byzantine)
     check_integer("size", size, 1)
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"bucketing needs a numpy.random.Generator as rng, got {rng!r}")
     order = rng.permutation(n)
     weights = np.zeros((math.ceil(n / size), n))
     for bucket, line in enumerate(weights):

@@ -20,7 +20,7 @@ show("kernels")
 # the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
 # rows once and to write the result, at the read bandwidth measured between the calls. Distances need work for each
 # pair of rows, so rules built on them grow with the square of *n* and leave the floor behind; after DETOX's vote
-# *n* is the number of vote groups, which is where the speed of a round comes from. Mixers return as many rows as
+# *n* is the number of files, *p / r*, which is where the speed of a round comes from. Most mixers return as many rows as
 # they get: most of their time is new memory being written.
 
 # %% [markdown]
@@ -58,7 +58,7 @@ table(shown(frame_of(summary.share, 2)))
 # ## How many times faster than the best peer
 # A peer is another library's function for the same definition, or what one writes in NumPy; same rows, same number of
 # threads, turns taken. "-": none is installed, or it would never end. The pages of other runs may have more peers:
-# `pip install byzfl flwr` brings them.
+# `pip install '.[peers]'` brings them, in an environment of its own.
 
 # %%
 ratios = frame_of(summary.ratio, 1)

@@ -133,9 +133,12 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     if todo:
         record = provenance(versions(PACKAGES))
         resources = {"GPU": 1.0} if options.backend == "cupy" else None
+        timed = {cell for plan in plans if plan.exclusive for cell in plan.cells}
+        # Timed cells run one at a time: where there are no others, one worker has all the memory.
+        workers = 1 if options.workers is None and timed.issuperset(todo) else options.workers
         with connect(
             options.scheduler,
-            workers=options.workers,
+            workers=workers,
             packages=PACKAGES,
             gpu=resources is not None,
         ) as client:
@@ -149,7 +152,6 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
                     if pressed:
                         raise KeyboardInterrupt
 
-                timed = {cell for plan in plans if plan.exclusive for cell in plan.cells}
                 shared = [cell for cell in todo if cell not in timed]
                 execute(client, shared, store, record, done, resources)
                 for cell in todo:

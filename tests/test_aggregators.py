@@ -1029,3 +1029,27 @@ def test_published_ranks_of_one_shot_bulyan(n, byzantine, kept, first, last):
     best = np.sort(rows[reference.best(rows, byzantine, kept)], axis=0)
     got = aggregators.bulyan(rows, byzantine=byzantine, selection="one-shot")
     np.testing.assert_allclose(got, best[first : last + 1].mean(axis=0), rtol=1e-12)
+
+
+def test_tiny_rows_do_not_blow_up_a_scaled_mean():
+    rows = np.ones((7, 1000))
+    rows[5:] = 1.5e-162 * np.sign(np.random.default_rng(0).normal(size=1000) + 1)
+    got = aggregators.fltrust(rows, byzantine=2)
+    assert np.linalg.norm(got) <= 1.001 * np.linalg.norm(rows[0])
+
+
+def test_rows_of_unknown_number_are_refused():
+    lazy = dask.array.from_array(np.ones((9, 3)), chunks=3)
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        aggregators.median(lazy[lazy[:, 0] > 0], byzantine=1)
+
+
+def test_clipping_starts_from_an_array_of_another_library():
+    rows = np.arange(27.0).reshape(9, 3)
+    lazy = dask.array.from_array(rows, chunks=3)
+    options = {"byzantine": 2, "radius": 5.0}
+    start = aggregators.centered_clipping(rows, **options)
+    wanted = aggregators.centered_clipping(rows, start=start, **options)
+    got = aggregators.centered_clipping(lazy, start=start, **options)
+    np.testing.assert_allclose(got.compute(), wanted)
+    assert start.tolist() == aggregators.centered_clipping(rows, **options).tolist()

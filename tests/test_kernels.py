@@ -59,6 +59,11 @@ def test_chunks_are_measured_and_never_held():
     assert 0 < float(lazy.peak_gigabytes) < 4
 
 
+def test_looking_at_a_chunk_does_not_keep_it():
+    block = np.ones((6, 1000), np.float32)
+    assert kernels._nothing(block).base is None
+
+
 def test_drawn_chunks_are_the_same_each_time_and_differ():
     rows = kernels._drawn_in_chunks(6, 70, 30, seed=1)
     once, again = rows.compute(scheduler="sync"), rows.compute(scheduler="threads")

@@ -4,6 +4,7 @@ import itertools
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import array_api_strict
 import dask.array
@@ -382,6 +383,40 @@ result = rule(rows, **options)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) * 1024 - result.nbytes)
 """
+
+
+X = np.ones((13, 70), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: combine(np.ones((1, 14)), X), "weights of shape .m, 13."),
+        (lambda: combine(np.ones(13), X), "weights of shape .m, 13."),
+        (lambda: equal_rows(X, [[0, 99, 1]]), "indices below n = 13"),
+        (lambda: take(X, [-1]), "indices below n = 13"),
+        (lambda: order_mean(X, 0, 0, chosen=[99]), "indices below n = 13"),
+        (lambda: order_mean(X.astype(int), 0, 0), "floating-point rows"),
+        (lambda: distances(X, X[:2, :5]), "points of shape .m, 70."),
+        (lambda: distances(X[:, :0]), "rows of shape"),
+    ],
+)
+def test_what_would_read_beyond_the_rows_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(("n", "d"), [(200, 60_000), (1000, 12_000)])
+def test_sums_of_distances_of_many_rows_stay_small(n, d):
+    rows = normal((n, d), np.float32)
+    distances(rows[:, :50])
+    tracemalloc.start()
+    try:
+        square = distances(rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - square.nbytes < 64e6
 
 
 @pytest.mark.parametrize("name", [*aggregators.__all__, *mixers.__all__])

@@ -12,6 +12,8 @@ from detox_sim.primitives import distances, finite, take
 from detox_sim.primitives.reference import column_blocks
 from detox_sim.streams import stream
 
+SHORTEST = 1e-150  # squares of shorter rows vanish in float64; they count as zero
+
 
 def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", steps: int = 1):
     """Average the rows, each pulled towards the centre to within a radius of it.
@@ -46,8 +48,8 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
     n = require("centered_clipping", rows, byzantine)
     check_number("radius", radius)
     check_integer("steps", steps, 1)
-    if not radius > 0:
-        raise ValueError(f"centered_clipping needs radius > 0, got {radius!r}")
+    if not 0 < radius < np.inf:
+        raise ValueError(f"centered_clipping needs a finite radius > 0, got {radius!r}")
     centre = _first_centre(rows, start)
     for _ in range(steps):
         radii = np.sqrt(distances(rows, centre[None, :])[:, 0])
@@ -59,8 +61,8 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
 
 def _first_centre(rows, start):
     xp, d = namespace(rows), rows.shape[1]
-    if is_array(start) and start.shape == (d,) and bool(xp.all(xp.isfinite(start))):
-        return xp.astype(start, rows.dtype, copy=True)
+    if is_array(start) and start.shape == (d,) and np.isfinite(to_host(start)).all():
+        return xp.astype(xp.asarray(to_host(start)), rows.dtype, copy=True)
     if isinstance(start, str) and start == "zero":
         return xp.zeros(d, dtype=rows.dtype)
     if isinstance(start, str) and start == "median":
@@ -240,12 +242,12 @@ def fltrust(rows, /, *, byzantine: int, trusted: int = 0):
     own = lengths[trusted]
     if np.isinf(own):
         raise ValueError(f"fltrust needs a finite trusted row, row {trusted} is not")
-    heard = np.isfinite(lengths) & (lengths > 0)
+    heard = np.isfinite(lengths) & (lengths > SHORTEST)
     products = _inner_products(rows, take(rows, [trusted])[0, :])
     with np.errstate(invalid="ignore"):
         cosines = products / np.where(heard, lengths, 1.0) / (own or 1.0)
     scores = np.where(heard, np.clip(cosines, 0.0, 1.0), 0.0)
-    if own == 0.0 or not scores.any():
+    if own <= SHORTEST or not scores.any():
         return weighted(rows, np.zeros(n))
     return weighted(rows, scores / scores.sum() * own / np.where(heard, lengths, 1.0))
 

@@ -167,6 +167,8 @@ def check_rows(name: str, rows) -> None:
     """
     if not is_array(rows):
         raise ValueError(f"{name} needs an array of rows, got {type(rows).__name__}")
+    if any(size != size for size in rows.shape):  # a Dask array after a selection
+        raise ValueError(f"{name} needs rows of known shape; call rows.compute_chunk_sizes() first")
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{name} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
     if not namespace(rows).isdtype(rows.dtype, "real floating"):

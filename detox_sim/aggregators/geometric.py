@@ -110,8 +110,8 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
     for name, value in (("tolerance", tolerance), ("smoothing", smoothing)):
         if value is not None:
             check_number(name, value)
-            if not value > 0:
-                raise ValueError(f"the geometric median needs {name} > 0, got {value!r}")
+            if not 0 < value < np.inf:
+                raise ValueError(f"the geometric median needs a finite {name} > 0, got {value!r}")
     if start not in ("inside", "zero"):
         raise ValueError(f"the geometric median's start is 'inside' or 'zero', got {start!r}")
     radii_of, length_of, inside, near = _geometry(rows, byzantine)

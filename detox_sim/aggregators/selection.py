@@ -147,9 +147,7 @@ def _picked_in_turn(square: np.ndarray, byzantine: int, picks: int) -> np.ndarra
     return np.array(chosen)
 
 
-def _ranked(
-    rows, byzantine: int, neighbours: int | None = None, power: float = 2
-) -> np.ndarray:  # fmt: skip
+def _ranked(rows, byzantine: int, neighbours: int | None = None, power: float = 2) -> np.ndarray:
     """Return the indices (n,) of the rows by Krum's score, the best first."""
     n = rows.shape[0]
     count = n - byzantine - 2 if neighbours is None else neighbours

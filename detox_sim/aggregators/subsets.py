@@ -167,6 +167,8 @@ def least_variance(square: np.ndarray, byzantine: int, budget: int) -> np.ndarra
             f"budget={budget}; raise the budget, or use caf"
         )
     best, least = np.arange(size), np.inf
+    if not np.isfinite(square).all():  # more broken rows than were allowed
+        return best
     candidates = itertools.combinations(range(n), size)
     while batch := list(itertools.islice(candidates, BATCH)):
         some = np.array(batch)

@@ -53,6 +53,22 @@ def _backend(rows):
     return backend
 
 
+def _check(name: str, rows) -> None:
+    """Raise unless rows are (n, d) real floating-point numbers: the kernels do not look."""
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{name} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
+    if not namespace(rows).isdtype(rows.dtype, "real floating"):
+        raise ValueError(f"{name} needs floating-point rows, got {rows.dtype}")
+
+
+def _indices(name: str, rows, values) -> np.ndarray:
+    """Return indices of rows as integers, or raise for one that is none."""
+    values = np.asarray(values, dtype=np.int64)
+    if values.size and not (values.min() >= 0 and values.max() < rows.shape[0]):
+        raise ValueError(f"{name} must be indices below n = {rows.shape[0]}, got {values.tolist()}")
+    return values
+
+
 def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=None):
     """Average the order statistics lo..hi (zero-based, inclusive) of each coordinate.
 
@@ -79,7 +95,8 @@ def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=Non
     >>> order_mean(rows, 1, 2), order_mean(rows, 1, 2, nearest=3)
     (array([2.5]), array([2.]))
     """
-    chosen = np.arange(rows.shape[0]) if chosen is None else np.asarray(chosen, dtype=np.int64)
+    _check("order_mean", rows)
+    chosen = np.arange(rows.shape[0]) if chosen is None else _indices("chosen", rows, chosen)
     n = chosen.size
     if not 0 <= lo <= hi < n:
         raise ValueError(f"order_mean needs 0 <= lo <= hi < n = {n}, got {lo}, {hi}")
@@ -113,6 +130,11 @@ def distances(rows, points=None) -> np.ndarray:
            [25.,  0., inf],
            [inf, inf, inf]])
     """
+    _check("distances", rows)
+    if points is not None and (points.ndim != 2 or points.shape[1] != rows.shape[1]):
+        raise ValueError(
+            f"distances needs points of shape (m, {rows.shape[1]}), got {tuple(points.shape)}"
+        )
     backend = _backend(rows)
     square = backend.distances(rows) if points is None else backend.cross_distances(rows, points)
     if points is None:
@@ -142,7 +164,13 @@ def combine(weights, rows, *, dtype=None):
     >>> combine(np.array([[0.5, 0.5, 0.0]]), np.array([[1.0], [3.0], [np.nan]]))
     array([[2.]])
     """
-    return _backend(rows).combine(np.asarray(weights, dtype=np.float64), rows, dtype)
+    _check("combine", rows)
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim != 2 or weights.shape[1] != rows.shape[0]:
+        raise ValueError(
+            f"combine needs weights of shape (m, {rows.shape[0]}), got {weights.shape}"
+        )
+    return _backend(rows).combine(weights, rows, dtype)
 
 
 def equal_rows(rows, groups) -> np.ndarray:
@@ -165,7 +193,7 @@ def equal_rows(rows, groups) -> np.ndarray:
     array([[0, 1, 0],
            [0, 0, 2]])
     """
-    groups = np.asarray(groups, dtype=np.int64)
+    groups = _indices("groups", rows, groups)
     labels = np.full(groups.shape, -1)
     while (left := labels < 0).any():
         waiting = left.any(axis=1)
@@ -195,7 +223,7 @@ def sign_sum(rows):
 
 def take(rows, indices):
     """Return the rows with the given indices, which lie on the host."""
-    return _backend(rows).take(rows, np.asarray(indices, dtype=np.int64))
+    return _backend(rows).take(rows, _indices("indices", rows, indices))
 
 
 def finite(rows) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 from detox_sim import primitives
 from detox_sim.primitives.threads import use_threads
 
+AT_A_TIME = 64  # chunks whose sums are held at a time
+
 
 def _whole_rows(rows):
     """Return the rows with all n in each chunk; columns are cut as they are."""
@@ -40,7 +42,11 @@ def _sum_over_chunks(function, *arrays):
 
     pieces = [array.to_delayed().ravel() for array in arrays]
     work = dask.delayed(functools.partial(_alone, function), pure=False)
-    return np.sum(dask.compute(*(work(*blocks) for blocks in zip(*pieces, strict=True))), axis=0)
+    parts = [work(*blocks) for blocks in zip(*pieces, strict=True)]
+    return sum(
+        np.sum(dask.compute(*parts[start : start + AT_A_TIME]), axis=0)
+        for start in range(0, len(parts), AT_A_TIME)
+    )
 
 
 def distances(rows):

@@ -12,6 +12,7 @@ from detox_sim.primitives.threads import spread
 from detox_sim.primitives.tile import TILE, add_column, add_tile
 
 CHUNK = 1 << 21  # values that a thread takes at a time
+PARTIAL_BYTES = 1 << 24  # of sums of distances, one a chunk
 ORDERED, MEASURED, SUMMED = 256, 256, 4096  # columns in a block, by what is done to it
 NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
@@ -186,7 +187,14 @@ def distances(rows):
         _distances_chunk(rows, *chunk, block, total)
         return total[:n, :n]
 
-    square = np.tril(sum(spread(partial, _chunks(rows))))
+    most = max(1, PARTIAL_BYTES // (8 * n * n))
+    chunks = _chunks(rows)
+    step = -(-len(chunks) // most)
+    chunks = [
+        (part[0][0], part[-1][1])
+        for part in (chunks[i : i + step] for i in range(0, len(chunks), step))
+    ]
+    square = np.tril(sum(spread(partial, chunks)))
     return square + np.tril(square, -1).T
 
 

@@ -20,6 +20,9 @@ Result = TypeVar("Result")
 def use_threads(count: int) -> Iterator[None]:
     """Let the primitives called in the block use `count` threads; results keep their bits.
 
+    Holds for the calling thread: threads that the caller starts have the default again. NumPy's
+    own threads in the few rules with n x n eigenvectors are not touched.
+
     Examples
     --------
     >>> with use_threads(1):
