@@ -371,7 +371,8 @@ def figure(dataset: xr.Dataset) -> Figure:
     result = Figure(figsize=(10.5, 7.2))
     grid = result.add_gridspec(2, 2, width_ratios=(1.25, 1))
     ax = result.add_subplot(grid[:, 0])
-    in_memory = dataset.where(dataset.chunk_columns == 0, drop=True)
+    held = np.flatnonzero(dataset.chunk_columns.values == 0)
+    in_memory = dataset.isel(size=held) if held.size else dataset
     largest = in_memory.isel(size=int(np.argmax((in_memory.rows * in_memory.columns).values)))
     _panel_of_times(ax, largest)
     columns = in_memory.columns.values

@@ -101,5 +101,10 @@ def test_the_figure_does_without_peers(small):
     assert len(kernels.figure(alone).axes) == 3
 
 
+def test_the_figure_draws_chunks_alone():
+    lazy = measured(columns=7000, chunk=3000).expand_dims(size=["15 x 7k"])
+    assert len(kernels.figure(lazy).axes) == 3
+
+
 def test_definitions_are_shared_by_name():
     assert set(peers.installed()) <= set(kernels.KERNELS)
