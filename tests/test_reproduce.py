@@ -1,5 +1,6 @@
 """The command line: bad usage, plans, kills, caching, and what a finished run leaves."""
 
+import importlib
 import json
 import os
 import re
@@ -274,4 +275,6 @@ def test_the_report_loads_nothing_from_anywhere(smoke):
         body = (smoke[0] / "report" / f"{name}.html").read_text()
         assert 'src="data:image/svg+xml;base64,' in body
         assert body.count("<img alt=") == body.count("<img")
-        assert "Student t" in body or name in ("filtering", *TIMED)
+        axes = importlib.import_module(f"studies.{name}").PROFILES["smoke"][1]
+        if len(axes.get("seed", ())) > 1:
+            assert "Student t" in body

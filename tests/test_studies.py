@@ -80,7 +80,7 @@ def test_a_figure_states_scale_profile_and_hardware(study, stored):
     assert about["hardware"][0] in said
     assert "profile smoke" in said
     assert study.SCALE in said
-    assert "seed" not in about["axes"] or f"{len(about['axes']['seed'])} seeds" in said
+    assert "seed" not in about["axes"] or f"{len(about['axes']['seed'])} seed" in said
 
 
 def test_the_laptop_profile_is_what_it_says():
