@@ -57,7 +57,7 @@ table(shown(frame_of(summary.share, 2)))
 # %% [markdown]
 # ## How many times faster than the best peer
 # A peer is another library's function for the same definition, or what one writes in NumPy; same rows, same number of
-# threads, turns taken. "-": none is installed, or it would never end. The pages of other runs may have more peers:
+# threads, turns taken. "-": none is installed, or it was left out as hopelessly slow or large. The pages of other runs may have more peers:
 # `pip install '.[peers]'` brings them, in an environment of its own.
 
 # %%
