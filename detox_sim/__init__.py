@@ -11,8 +11,9 @@ One training run of DETOX, against an attack, on real images:
 >>> bool(history.accuracy[-1] > history.accuracy[0])
 True
 
-`aggregators`, `attacks`, `assignments`, `placements` and `voting` are catalogues of
-plain functions; `theory` holds exact laws; see ``python -m studies.reproduce``.
+`aggregators`, `mixers`, `attacks`, `assignments`, `placements` and `voting` are catalogues of
+plain functions; `theory` holds exact laws, `coding` codes against stragglers. See
+``python -m studies.reproduce`` and ``python -m studies.plan``.
 """
 
 from typing import TYPE_CHECKING

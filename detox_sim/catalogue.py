@@ -11,6 +11,9 @@ import numpy as np
 
 KINDS = {"voting": "vote", "data": "data set"}  # where a catalogue's name is not a plural
 
+# What the caller supplies to a function that has a keyword parameter of that name; never an option.
+SUPPLIED = ("rng", "step", "known", "server", "relabelled", "holders", "sizes", "damage")
+
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for a name that does not exist, with the nearest spelling.
@@ -106,11 +109,37 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
 def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:
     """Return the function called `name` with its options fixed; unknown options are an error.
 
-    `rng` is never an option: randomness comes from the caller's streams.
+    What the caller supplies (`SUPPLIED`) is never an option: randomness comes from the caller's
+    streams, and what attackers know from the trial.
     """
     function = resolve(catalogue, name)
     parameters = inspect.signature(function).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "rng"]
+        known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED]
         check_known(f"option of {name}", options, known)
     return functools.partial(function, **options) if options else function
+
+
+def asks(function: Callable, name: str) -> bool:
+    """Return whether a function has a keyword parameter of that name, so that it is supplied.
+
+    Examples
+    --------
+    >>> from detox_sim import voting
+    >>> asks(voting.clique, "holders"), asks(voting.majority, "holders")
+    (True, False)
+    """
+    parameter = inspect.signature(function).parameters.get(name)
+    return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
+
+
+def supply(function: Callable, **facts: object) -> Callable:
+    """Return the function with those of the facts fixed that it asks for.
+
+    Examples
+    --------
+    >>> from detox_sim import voting
+    >>> supply(voting.majority, holders=None, sizes=[3]).keywords
+    {'sizes': [3]}
+    """
+    return functools.partial(function, **{k: v for k, v in facts.items() if asks(function, k)})

@@ -84,6 +84,7 @@ def round_seconds(
     parameters: int,
     batch: int,
     sample_flops: float,
+    vote: str = "majority",
     mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
     cluster: Cluster | None = None,
 ) -> dict[str, float]:
@@ -101,6 +102,9 @@ def round_seconds(
         Distinct samples a round, in equal files.
     sample_flops : float
         Operations of one sample's gradient.
+    vote : str
+        With "cyclic" every worker sends one complex message in place of its copies, and the
+        result is one vote; the decoder is counted as two passes over them.
     cluster : Cluster, optional
 
     Returns
@@ -125,20 +129,22 @@ def round_seconds(
     cluster = cluster or Cluster()
     message = 4 * parameters / cluster.bandwidth
     load = files * copies / workers
-    outer_rows = files if groups is None else groups
+    coded = vote == "cyclic"
+    votes = 1 if coded else files
+    outer_rows = votes if groups is None else groups
     stages = mixers if isinstance(mixers, Mapping) else {"votes": mixers}
-    work = [(name, files) for name in stages.get("votes", ())]
+    work = [(name, votes) for name in stages.get("votes", ())]
     work += [(name, outer_rows) for name in (*stages.get("outer", ()), outer)]
     if groups is not None and inner is not None:
-        sizes = [files // groups + (i < files % groups) for i in range(groups)]
+        sizes = [votes // groups + (i < votes % groups) for i in range(groups)]
         work += [(name, size) for size in sizes for name in (*stages.get("inner", ()), inner)]
     aggregate = sum(rule_seconds(name, rows, parameters, cluster) for name, rows in work)
-    received = files * copies
-    vote = received * parameters * cluster.pass_seconds if copies > 1 else 0.0
+    received = 2 * workers if coded else files * copies
+    passes = 2 if coded else int(copies > 1)
     return {
         "compute": load * batch / files * sample_flops / cluster.node_flops,
         "broadcast": ceil(log2(workers + 1)) * (message + cluster.latency),
         "send": received * (message + cluster.latency),
-        "vote": vote,
+        "vote": passes * received * parameters * cluster.pass_seconds,
         "aggregate": aggregate,
     }

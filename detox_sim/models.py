@@ -99,6 +99,8 @@ class Evaluation(NamedTuple):
 class Model:
     """Pure functions over one flat float32 parameter vector (d,), d = `parameters`.
 
+    `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
+
     A file's gradient is computed alone, so its bits do not depend on which other files a
     process computes. One thread is assumed (`one_thread`), since bits differ between counts.
 
@@ -117,8 +119,8 @@ class Model:
         self._module = module
         self._names = [name for name, _ in module.named_parameters()]
         self._shapes = [p.shape for p in module.parameters()]
-        self._sizes = [p.numel() for p in module.parameters()]
-        self.parameters = sum(self._sizes)
+        self.sizes = [p.numel() for p in module.parameters()]
+        self.parameters = sum(self.sizes)
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         """Draw initial parameters (d,): uniform within 1 / sqrt(fan-in), as torch does."""
@@ -133,7 +135,7 @@ class Model:
     def _unflatten(self, params: np.ndarray, grad: bool) -> "dict[str, torch.Tensor]":
         import torch
 
-        pieces = torch.from_numpy(params.copy()).split(self._sizes)
+        pieces = torch.from_numpy(params.copy()).split(self.sizes)
         shaped = zip(self._names, pieces, self._shapes, strict=True)
         return {name: piece.view(shape).requires_grad_(grad) for name, piece, shape in shaped}
 

@@ -7,10 +7,12 @@ import time
 import numpy as np
 import xarray as xr
 
-from detox_sim import attacks, costs, models, voting
+from detox_sim import costs, models
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.catalogue import bind
+from detox_sim.messages import Search
 from detox_sim.primitives import combine
+from detox_sim.rounds import Round
 from detox_sim.streams import stream
 from detox_sim.trial import Trial
 
@@ -45,9 +47,12 @@ def train(trial: Trial) -> xr.Dataset:
     xarray.Dataset
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
-        mean), `lost_votes`, `undecided_votes`, `modelled_seconds` (`costs.round_seconds`), and
-        `seconds` (step, phase), measured here. Over `eval_step` (0, then every `evaluate_every`
-        steps, then the last): `accuracy` and `test_loss`. `attrs["trial"]` is the trial, as JSON.
+        mean), `lost_votes`, `undecided_votes`, `search_evaluations` and `search_value` (what an
+        attack that searches spent and found; 0 otherwise), `modelled_seconds`
+        (`costs.round_seconds`), and `seconds` (step, phase), measured here. Over `eval_step` (0,
+        then every `evaluate_every` steps, then the last): `accuracy` and `test_loss`. Once:
+        `images_per_node`, the load of a step, and `votes`, one a file.
+        `attrs["trial"]` is the trial, as JSON.
 
         All but `seconds` is the same bits on every run on a CPU. A run that diverges is a result:
         its values are Inf or NaN.
@@ -60,11 +65,8 @@ def train(trial: Trial) -> xr.Dataset:
     """
     images, labels, test_images, test_labels, classes = trial.dataset
     model = models.Model(bind(models, trial.model, trial.model_options)(images.shape[1:], classes))
-    attack = bind(attacks, trial.attack, trial.attack_options)
-    vote = bind(voting, trial.vote, trial.vote_options)
-    aggregation = trial.aggregation()
-    known = trial.assign()
-    files = len(known)
+    one = Round(trial, model.sizes)
+    files = len(one.holders)
     params = model.initial(stream(trial.seed, "parameters"))
     velocity = np.zeros_like(params)
     steps: list[tuple] = []
@@ -83,15 +85,18 @@ def train(trial: Trial) -> xr.Dataset:
             rows = to_backend(gradients, trial.backend)
             clock.lap()
 
-            forged = trial.place(known, step)[trial.assign(step)]
-            messages = attack(rows, forged, rng=stream(trial.seed, "attack", step))
+            relabelled = None
+            if one.wants_relabelled:
+                flipped = classes - 1 - labels[batch]
+                lies = model.gradients(params, images[batch], flipped)[1]
+                relabelled = to_backend(lies, trial.backend)
+            messages = one.send(rows, step, relabelled)
             clock.lap()
 
-            votes = vote(messages)
+            votes = one.vote(messages, step)
             clock.lap()
 
-            groups_rng = stream(trial.seed, "groups", step)
-            aggregate = to_host(aggregation(votes.rows, groups_rng))
+            aggregate = to_host(one.aggregate(votes.rows, step))
             clock.lap()
 
             velocity = np.float32(trial.momentum) * velocity + aggregate
@@ -101,21 +106,24 @@ def train(trial: Trial) -> xr.Dataset:
             true = combine(np.full((1, files), 1 / files), gradients)[0].astype(np.float64)
             error, norm = np.sqrt(((aggregate - true) ** 2).sum()), np.sqrt((true**2).sum())
             lost, undecided = votes.lost.sum(), votes.undecided.sum()
-            steps.append((losses.mean(), error, norm, lost, undecided))
+            search = messages.search or Search(0, 0.0)
+            steps.append((losses.mean(), error, norm, lost, undecided, *search))
             seconds.append(clock.seconds)
             if step % trial.evaluate_every == 0 or step == trial.steps:
                 evaluations.append((step, *evaluate()))
-    return _history(trial, model.parameters, steps, seconds, evaluations)
+    return _history(trial, files, model.parameters, steps, seconds, evaluations)
 
 
-def _history(trial, parameters, steps, seconds, evaluations) -> xr.Dataset:
+def _history(trial, files, parameters, steps, seconds, evaluations) -> xr.Dataset:
     """Label what `train` recorded."""
-    loss, error, norm, lost, undecided = (np.array(column) for column in zip(*steps, strict=True))
+    columns = (np.array(column) for column in zip(*steps, strict=True))
+    loss, error, norm, lost, undecided, evaluations_used, value_found = columns
     eval_step, test_loss, accuracy = (np.array(column) for column in zip(*evaluations, strict=True))
     modelled = costs.round_seconds(
         workers=trial.workers,
-        files=len(trial.assign()),
+        files=files,
         copies=trial.copies,
+        vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,
         outer=trial.outer,
@@ -132,6 +140,14 @@ def _history(trial, parameters, steps, seconds, evaluations) -> xr.Dataset:
             "gradient_norm": ("step", norm, {"long_name": "norm of the true mean gradient"}),
             "lost_votes": ("step", lost),
             "undecided_votes": ("step", undecided),
+            "search_evaluations": ("step", evaluations_used),
+            "search_value": ("step", value_found),
+            "images_per_node": (
+                (),
+                trial.copies * trial.batch / trial.workers,
+                {"units": "images"},
+            ),
+            "votes": ((), 1 if trial.vote == "cyclic" else files),
             "modelled_seconds": (
                 "step",
                 np.full(trial.steps, sum(modelled.values())),

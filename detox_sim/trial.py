@@ -1,19 +1,15 @@
 """A trial: everything that defines one training run, as plain values that check themselves."""
 
-import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from detox_sim import aggregators, assignments, attacks, data, mixers, models, placements, voting
+from detox_sim import data, models
 from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.data import Data
-from detox_sim.streams import stream
-from detox_sim.theory import check_nodes
+from detox_sim.rounds import KNOWLEDGE, Round, mixers_by_stage, named
 
 Options = dict[str, object]
 
@@ -25,17 +21,22 @@ class Trial:
     Attributes
     ----------
     workers, byzantine, copies : int
-        p compute nodes, q < p / 2 of them Byzantine, and r copies of every file, odd and a
-        divisor of p.
+        p compute nodes, q < p / 2 of them Byzantine, and r copies of every file, as the
+        assignment allows: odd, and for groups a divisor of p.
     assignment, placement, attack, vote : str
         Names from the catalogues of those names, or ``"module:function"``.
+    knowledge : {"own", "all", "groups"}
+        What attackers know: the true gradients of the files they hold; those of all files; or
+        these and who holds which file, so that they attack through the vote: they lie only where
+        they own a majority (`lies.through`) and behave elsewhere.
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
         Names of aggregators, or ``"module:function"``. Each is told how many bad rows to
-        withstand: with s = floor(q / majority of r) lost votes at worst, `inner` withstands
-        t = s (0 for the plain mean) and `outer` floor(s / (t + 1)) lost groups, or s without
-        groups. ``inner_options={"byzantine": ...}`` overrides.
+        withstand: with s lost votes at worst (floor(q / majority of r) for groups, else
+        `theory.worst_case_lost_votes`), `inner` withstands t = s (0 for the plain mean) and
+        `outer` floor(s / (t + 1)) lost groups, or s without groups.
+        ``inner_options={"byzantine": ...}`` overrides.
     mixers : list of str, or dict
         Names of mixers, or ``"module:function"``, applied to the votes one after the other;
         or ``{"votes": [...], "inner": [...], "outer": [...]}`` to mix what a stage is given.
@@ -76,6 +77,7 @@ class Trial:
     assignment: str = "detox"
     placement: str = "random"
     attack: str = "none"
+    knowledge: str = "all"
     vote: str = "majority"
     groups: int | None = 5
     inner: str | None = "mean"
@@ -103,57 +105,18 @@ class Trial:
     def __post_init__(self) -> None:
         _check_values(self)
         require(self.backend)
-        check_nodes(self.workers, self.byzantine, self.copies)
-        with _named("data"):
+        with named("data"):
             images, *_, classes = self.dataset
-        with _named("assignment"):
-            holders = self.assign()
-        _check_batch(self.batch, len(holders), len(images))
-        with _named("model"):
+        one = Round(self, sizes=(1,))
+        _check_batch(self.batch, len(one.holders), len(images))
+        with named("model"):
             factory = bind(models, self.model, self.model_options)
             models.check(factory, images.shape[1:], classes)
-        _rehearse(self, holders)
+        _rehearse(self, one)
 
     @property
     def dataset(self) -> Data:
         return bind(data, self.data, self.data_options)()
-
-    def assign(self, step: int | None = None) -> np.ndarray:
-        """Return the holders of one step, or those that an attacker can know."""
-        rng = None if step is None else stream(self.seed, "assignment", step)
-        function = bind(assignments, self.assignment, self.assignment_options)
-        return function(self.workers, self.copies, rng=rng)
-
-    def place(self, holders: np.ndarray, step: int) -> np.ndarray:
-        """Return which workers (workers,) are Byzantine at one step."""
-        function = bind(placements, self.placement, self.placement_options)
-        return function(holders, self.byzantine, stream(self.seed, "placement"), step=step)
-
-    def aggregation(self) -> Callable:
-        """Return ``aggregate(votes (files, d), rng) -> (d,)``: mixers, `inner` and `outer`.
-
-        Each stage is told the number of bad rows it must withstand.
-        """
-        lost = voting.lost_votes_assumed(self.byzantine, self.copies)
-        mix = _mixers(self, "votes", lost)
-        inner = None
-        if self.inner is not None:
-            withstood = 0 if self.inner == "mean" else lost
-            inner, withstood = _stage(self, "inner", self.inner, self.inner_options, withstood)
-        if self.groups is not None:
-            lost = voting.lost_groups_assumed(lost, withstood)
-        outer, _ = _stage(self, "outer", self.outer, self.outer_options, lost)
-
-        def aggregate(votes, rng: np.random.Generator):
-            return voting.hierarchy(
-                mix(votes, rng),
-                groups=self.groups,
-                inner=None if inner is None else functools.partial(inner, rng=rng),
-                outer=functools.partial(outer, rng=rng),
-                rng=rng,
-            )
-
-        return aggregate
 
 
 def _check_values(trial: Trial) -> None:
@@ -167,6 +130,12 @@ def _check_values(trial: Trial) -> None:
         if not 0 <= value < 1e6:
             raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
         object.__setattr__(trial, name, float(value))
+    if not trial.byzantine < trial.workers / 2:
+        raise ValueError(
+            f"byzantine must be below workers / 2 = {trial.workers / 2:g}, got {trial.byzantine}; "
+            f"use at most {(trial.workers - 1) // 2}"
+        )
+    check_known("knowledge", [trial.knowledge], KNOWLEDGE)
     if trial.groups is not None:
         if isinstance(trial.groups, bool) or not isinstance(trial.groups, int) or trial.groups < 1:
             raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")
@@ -189,27 +158,13 @@ def _check_batch(batch: int, files: int, images: int) -> None:
         )
 
 
-def _rehearse(trial: Trial, holders: np.ndarray) -> None:
+def _rehearse(trial: Trial, one: Round) -> None:
     """Run one round on one coordinate of zeros, so that every misfit shows before training."""
-    files = len(holders)
-    if trial.groups is not None:
-        if trial.groups > files:
-            raise ValueError(f"groups must be at most the {files} votes, got {trial.groups}")
-        if trial.inner == "mean" and files % trial.groups:
-            works = [k for k in range(1, files + 1) if files % k == 0]
-            raise ValueError(
-                f"with inner='mean' groups must divide the {files} votes, so that each counts the "
-                f"same; got {trial.groups}, use one of {works}"
-            )
-    with _named("placement"):
-        bad = trial.place(holders, 1)
-    zeros, rng = np.zeros((files, 1), dtype=np.float32), stream(trial.seed, "rehearsal")
-    with _named("attack"):
-        attack = bind(attacks, trial.attack, trial.attack_options)
-        messages = attack(zeros, bad[holders], rng=rng)
-    with _named("vote"):
-        votes = bind(voting, trial.vote, trial.vote_options)(messages)
-    result = trial.aggregation()(votes.rows, rng)
+    zeros = np.zeros((len(one.holders), 1), dtype=np.float32)
+    messages = one.send(zeros, step=1, relabelled=zeros)
+    votes = one.vote(messages, step=1)
+    _check_groups(trial, votes.rows.shape[0])
+    result = one.aggregate(votes.rows, step=1)
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", type(result).__name__)
     if shape != (1,) or dtype != zeros.dtype:
         raise ValueError(
@@ -218,13 +173,17 @@ def _rehearse(trial: Trial, holders: np.ndarray) -> None:
         )
 
 
-@contextlib.contextmanager
-def _named(stage: str) -> Iterator[None]:
-    """Put the name of the stage before an error, and make it a ValueError."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{stage}: {error}") from error
+def _check_groups(trial: Trial, votes: int) -> None:
+    if trial.groups is None:
+        return
+    if trial.groups > votes:
+        raise ValueError(f"groups must be at most the {votes} votes, got {trial.groups}")
+    if trial.inner == "mean" and votes % trial.groups:
+        works = [k for k in range(1, votes + 1) if votes % k == 0]
+        raise ValueError(
+            f"with inner='mean' groups must divide the {votes} votes, so that each counts the "
+            f"same; got {trial.groups}, use one of {works}"
+        )
 
 
 STAGES = ("votes", "inner", "outer")
@@ -232,7 +191,7 @@ STAGES = ("votes", "inner", "outer")
 
 def _check_mixers(trial: Trial) -> None:
     """Check that mixers are lists of names by stage, and that options belong to one of them."""
-    by_stage = _mixers_by_stage(trial)
+    by_stage = mixers_by_stage(trial)
     check_known("stage of mixers", by_stage, STAGES)
     for names in by_stage.values():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -241,47 +200,6 @@ def _check_mixers(trial: Trial) -> None:
         raise ValueError("mixers for the inner stage need an inner rule")
     used = [name for names in by_stage.values() for name in names]
     check_known("mixer in mixers_options", trial.mixers_options, used)
-
-
-def _mixers_by_stage(trial: Trial) -> dict[str, list[str]]:
-    return trial.mixers if isinstance(trial.mixers, dict) else {"votes": trial.mixers}
-
-
-def _mixers(trial: Trial, stage: str, byzantine: int) -> Callable:
-    """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
-    with _named("mixers"):
-        chain = [
-            bind(mixers, name, {"byzantine": byzantine, **trial.mixers_options.get(name, {})})
-            for name in _mixers_by_stage(trial).get(stage, [])
-        ]
-
-    def mix(rows, rng):
-        with _named("mixers"):
-            for mixer in chain:
-                rows = mixer(rows, rng=rng)
-        return rows
-
-    return mix
-
-
-def _stage(
-    trial: Trial, stage: str, name: str, options: Options, byzantine: int
-) -> tuple[Callable, int]:
-    """Return mixers and rule of one stage, which it says when it refuses, and its `byzantine`."""
-    options = {"byzantine": byzantine, **options}
-    with _named(stage):
-        rule = bind(aggregators, name, options)
-        told = options["byzantine"]
-        if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-            raise ValueError(f"{name} needs an integer byzantine >= 0, got {told!r}")
-    mix = _mixers(trial, stage, told)
-
-    def staged(rows, rng):
-        rows = mix(rows, rng)
-        with _named(stage):
-            return rule(rows)
-
-    return staged, told
 
 
 def make_trial(fields: dict[str, object]) -> Trial:

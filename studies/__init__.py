@@ -21,10 +21,14 @@ import sys
 
 __all__ = [
     "filtering",
+    "schemes",
     "mean_estimation",
     "accuracy_alie",
     "accuracy_reverse",
+    "placement",
     "robustness_audit",
+    "vote_semantics",
+    "stragglers",
     "kernels",
 ]
 

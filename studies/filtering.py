@@ -22,7 +22,7 @@ CLAIM = (
 )
 DEFINITIONS = ["a vote is lost when more than half of its group is Byzantine"]
 SCALE = "exact law, and simulated placements"
-VERSION = 1
+VERSION = 2
 
 FIELDS = ("workers", "copies", "byzantine_of_45", "draws", "seed")
 _COMMON = {"byzantine_of_45": list(range(1, 23)), "seed": 0}
@@ -68,7 +68,7 @@ def run(fields: dict) -> xr.Dataset:
             "simulated_error": _deviation(law) / draws**0.5,
             "bound_paper": theory.expected_lost_votes_bound(workers, q, copies, form="paper"),
             "bound_sharp": theory.expected_lost_votes_bound(workers, q, copies, form="sharp"),
-            "worst_case": theory.worst_case_lost_votes(workers, q, copies),
+            "worst_case": theory.worst_case_lost_votes(holders, q).lost,
         }
         for name, value in row.items():
             table.setdefault(name, []).append(value)

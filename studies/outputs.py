@@ -6,7 +6,7 @@ from pathlib import Path
 
 import studies
 from reports.render import render
-from studies.plans import Plan
+from studies.requests import Plan
 from studies.store import Store, write_netcdf
 from studies.style import FORMATS, draw, save
 from studies.sweep import assemble

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from detox_sim import costs
+from detox_sim import assignments, costs
+from detox_sim.catalogue import bind
 from detox_sim.training import SEMANTICS, train
 from detox_sim.trial import Trial, make_trial
 from studies.style import interval
@@ -62,10 +63,14 @@ def prepare(fields: dict) -> dict:
 
 def cost(fields: dict) -> tuple[float, float]:
     """Return seconds and bytes of a run: torch's overhead a file, and what the rule does."""
-    files = fields["workers"] if fields["copies"] == 1 else fields["workers"] // fields["copies"]
+    assign = bind(assignments, fields["assignment"], fields["assignment_options"])
+    files = len(assign(fields["workers"], fields["copies"]))
     rule = {"median": 4e-5, "multi_krum": 1.7e-4, "bulyan": 2e-4}.get(fields["outer"], 0.0)
     model = {"softmax": 7e-5, "mlp": 1.2e-4, "cnn": 5e-4}.get(fields["model"], 5e-4)
-    return fields["steps"] * files * (model + rule) + 0.2, 3e8
+    tries = fields["attack_options"].get("evaluations", 0)
+    if fields["placement"] == "adaptive":
+        tries *= 1 + fields["placement_options"].get("candidates", 4)
+    return fields["steps"] * files * (model + rule * (1 + tries)) + 0.2, 3e8
 
 
 def run(fields: dict) -> xr.Dataset:

@@ -18,8 +18,8 @@ from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import connect, cores, versions
 from studies.outputs import make_outputs
-from studies.plans import Plan, make_plans, parse_settings
 from studies.progress import Progress
+from studies.requests import Plan, make_plans, parse_settings
 from studies.store import Cell, Store
 from studies.sweep import SchedulerLostError, execute, provenance
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from detox_sim import voting
+from detox_sim.voting.votes import outcome
 
 
 def one_a_group(holders, byzantine, rng, step=0):
@@ -19,6 +20,16 @@ def majority_of_real_copies(messages, /):
 
 def streaming_of_real_copies(messages, /):
     return voting.streaming(messages.copied())
+
+
+def first_copy(messages, /):
+    """Believe the first copy, whoever sent it."""
+    first = np.zeros(len(messages.row_of), dtype=int)
+    return outcome(messages, first, np.zeros(len(first), dtype=bool))
+
+
+def clique_of_real_copies(messages, /, *, holders):
+    return voting.clique(messages.copied(), holders=holders)
 
 
 def not_a_vector(rows, /, *, byzantine):

@@ -14,8 +14,11 @@ LAYERS = [
     {"arrays", "streams", "catalogue"},
     {"primitives"},
     {"messages"},
-    {"aggregators", "attacks", "voting", "assignments", "placements", "models", "data"},
-    {"mixers", "costs", "theory"},
+    {"aggregators", "attacks", "assignments", "models", "data"},
+    {"mixers", "costs", "theory", "coding"},
+    {"placements", "voting"},
+    {"lies"},
+    {"rounds", "planning"},
     {"trial"},
     {"training"},
     {"cluster"},
@@ -28,8 +31,8 @@ PACKAGES = {"detox_sim", *ABOVE}
 # These know nothing of DETOX, so that they could leave the project as they are.
 STRANGERS = {"detox_sim.cluster", "studies.store", "studies.sweep"}
 
-# Backends: imported when an array of theirs comes.
-BACKENDS = {"detox_sim.primitives.cpu", "detox_sim.primitives.tile"}
+# Compiled code: imported when it is needed.
+BACKENDS = {"detox_sim.primitives.cpu", "detox_sim.primitives.tile", "detox_sim.theory.kernels"}
 
 HEAVY = {"torch", "cupy", "dask", "distributed", "numba"}
 

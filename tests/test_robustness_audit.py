@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from detox_sim import aggregators
 from studies import robustness_audit as audit
-from studies.plans import make_plans
+from studies.requests import make_plans
 from studies.store import Store
 from studies.style import draw
 from studies.sweep import assemble

@@ -1,24 +1,31 @@
-"""Exact laws and bounds of lost votes under random repetition groups; no arrays of gradients.
+"""Laws of lost votes under random repetition groups.
 
 p workers, q of them Byzantine and drawn uniformly, groups of r copies. A vote is lost when
 more than half of its group is Byzantine.
 """
 
 from fractions import Fraction
-from math import comb, log2
+from math import comb
 
 import numpy as np
 
-from detox_sim.assignments import check_groups
+from detox_sim.assignments.repetition import check_copies, check_groups
 from detox_sim.catalogue import check_integer
+from detox_sim.theory.tilting import group_law
 
-__all__ = [
-    "lost_votes",
-    "expected_lost_votes",
-    "worst_case_lost_votes",
-    "expected_lost_votes_bound",
-    "recommended_copies",
-]
+
+def check_at_most(workers: int, byzantine: int) -> None:
+    """Raise unless so many of the workers can be Byzantine.
+
+    Examples
+    --------
+    >>> check_at_most(3, 4)
+    Traceback (most recent call last):
+    ValueError: byzantine must be at most the 3 workers, got 4
+    """
+    check_integer("byzantine", byzantine, 0)
+    if byzantine > workers:
+        raise ValueError(f"byzantine must be at most the {workers} workers, got {byzantine}")
 
 
 def check_nodes(workers: int, byzantine: int, copies: int) -> tuple[int, int, int]:
@@ -73,13 +80,15 @@ def lost_votes(
     workers, byzantine, copies : int
         p, q < p / 2, and r odd that divides p.
     exact : bool
-        Return a list of `fractions.Fraction` in place of floats.
+        Return a list of `fractions.Fraction` in place of floats. The time grows steeply: seconds
+        at p = 20,000.
 
     Returns
     -------
     numpy.ndarray (worst case + 1,) of float, or list of Fraction
-        Sums to 1. Computed in integers, so exact to the last rounding. The time grows steeply:
-        seconds at p = 20,000; for more, `expected_lost_votes` is immediate.
+        Sums to 1. The floats take one or two seconds at p = 220,000 and have a relative error
+        below 1e-12, in the tails too (measured against the fractions up to p = 3,000: 1e-13);
+        chances below 1e-308 lose digits or become 0.
 
     Raises
     ------
@@ -96,24 +105,25 @@ def lost_votes(
     Notes
     -----
     With G(x) = sum over i <= r/2 of C(r, i) x^i and B(x) the rest of (1 + x)^r, the chance of k
-    lost votes is C(p/r, k) [x^q] B(x)^k G(x)^(p/r - k) / C(p, q). B = x^m b with m the
-    majority, and b^k G^(p/r - k) follows from k - 1 by a product with b and a division by G.
+    lost votes is C(p/r, k) [x^q] B(x)^k G(x)^(p/r - k) / C(p, q). The floats are `group_law`'s.
+    For the fractions, B = x^m b with m the majority, and b^k G^(p/r - k) follows from k - 1 by a
+    product with b and a division by G, in integers.
     """
     workers, byzantine, copies = check_nodes(workers, byzantine, copies)
     groups, majority = workers // copies, copies // 2 + 1
+    if not exact:
+        return group_law(groups, copies, majority, byzantine)
     kept, lost = _group_polynomials(byzantine, copies)
     factor = lost[majority:]
     series = _power(kept, groups, byzantine + 1)
     ways = []
-    for k in range(worst_case_lost_votes(workers, byzantine, copies) + 1):
+    for k in range(min(groups, byzantine // majority) + 1):
         if k:
             series = _divide(_multiply(series, factor), kept)
         ways.append(comb(groups, k) * series[byzantine - k * majority])
         series = series[: byzantine - k * majority + 1]
     total = comb(workers, byzantine)
-    if exact:
-        return [Fraction(way, total) for way in ways]
-    return np.array([way / total for way in ways])
+    return [Fraction(way, total) for way in ways]
 
 
 def _multiply(series: list[int], factor: list[int]) -> list[int]:
@@ -133,108 +143,45 @@ def _divide(series: list[int], divisor: list[int]) -> list[int]:
     return quotient
 
 
-def expected_lost_votes(workers: int, byzantine: int, copies: int) -> float:
+def expected_lost_votes(
+    workers: int, byzantine: int, copies: int, *, files: int | None = None
+) -> float:
     """Return the exact expectation of the number of lost votes under a random placement.
 
     Parameters
     ----------
     workers, byzantine, copies : int
         p, q < p / 2, and r odd that divides p.
+    files : int, optional
+        Of any assignment of r odd copies, at most p, to distinct workers: the expectation depends
+        on nothing else. Then 0 <= q <= p, and r need not divide p. Without it, p / r groups.
 
     Returns
     -------
     float
-        (p / r) times the hypergeometric chance that a group of r has a Byzantine majority.
+        Files times the hypergeometric chance that a group of r has a Byzantine majority.
+
+    Raises
+    ------
+    ValueError
+        For impossible (p, q, r).
 
     Examples
     --------
     >>> round(expected_lost_votes(45, 5, 3), 10)
     0.4334038055
+    >>> round(expected_lost_votes(15, 5, 3, files=25), 6)
+    6.043956
     """
-    workers, byzantine, copies = check_nodes(workers, byzantine, copies)
+    if files is None:
+        workers, byzantine, copies = check_nodes(workers, byzantine, copies)
+        files = workers // copies
+    else:
+        check_integer("files", files, 1)
+        check_copies(workers, copies)
+        check_at_most(workers, byzantine)
     honest = workers - byzantine
     ways = sum(
         comb(byzantine, i) * comb(honest, copies - i) for i in range(copies // 2 + 1, copies + 1)
     )
-    return float(Fraction(workers // copies * ways, comb(workers, copies)))
-
-
-def worst_case_lost_votes(workers: int, byzantine: int, copies: int) -> int:
-    """Return the most votes that attackers who know the groups can own.
-
-    Examples
-    --------
-    >>> worst_case_lost_votes(45, 5, 3)
-    2
-    """
-    workers, byzantine, copies = check_nodes(workers, byzantine, copies)
-    return min(workers // copies, byzantine // (copies // 2 + 1))
-
-
-BOUNDS = ("paper", "paper-r3", "sharp")
-
-
-def expected_lost_votes_bound(
-    workers: int, byzantine: int, copies: int, *, form: str = "paper"
-) -> float:
-    """Return an upper bound on the expected number of lost votes, with e = q / p.
-
-    Parameters
-    ----------
-    workers, byzantine, copies : int
-        p, q < p / 2, and r odd that divides p; "paper" and "sharp" are for r >= 3.
-    form : {"paper", "paper-r3", "sharp"}
-        "paper": (q / r) (40 e (1 - e))^((r - 1) / 2), theorem 1 as remembered.
-        "paper-r3": q (4 e - 2 e^2) / 3, for r = 3 only.
-        "sharp": the first with 4 for 40; numerical: it holds at every r in 3..11, p < 400 and
-        q < p / 2, and is not proven here.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        For an unknown form, impossible (p, q, r), or "paper-r3" at another r.
-
-    Examples
-    --------
-    >>> [round(expected_lost_votes_bound(45, 5, 3, form=form), 4) for form in BOUNDS]
-    [6.5844, 0.6996, 0.6584]
-
-    References
-    ----------
-    Rajput et al., DETOX, NeurIPS 2019, theorem 1 and its appendix; quoted from memory.
-    """
-    workers, byzantine, copies = check_nodes(workers, byzantine, copies)
-    if form not in BOUNDS:
-        raise ValueError(f"unknown form {form!r} of the bound; known: {', '.join(BOUNDS)}")
-    share = byzantine / workers
-    if form == "paper-r3":
-        if copies != 3:
-            raise ValueError(f"the bound 'paper-r3' is for copies=3, got {copies}; use 'sharp'")
-        return byzantine * (4 * share - 2 * share**2) / 3
-    constant = 40 if form == "paper" else 4
-    return byzantine / copies * (constant * share * (1 - share)) ** ((copies - 1) / 2)
-
-
-def recommended_copies(byzantine: int) -> int:
-    """Return the least odd number of copies >= 3 + 2 log2(byzantine); 1 when nobody lies.
-
-    Examples
-    --------
-    >>> [recommended_copies(q) for q in (0, 1, 2, 5, 10, 22)]
-    [1, 3, 5, 9, 11, 13]
-
-    References
-    ----------
-    Rajput et al., DETOX, NeurIPS 2019, corollary 2.
-    """
-    check_integer("byzantine", byzantine, 0)
-    if byzantine == 0:
-        return 1
-    copies = 3
-    while copies < 3 + 2 * log2(byzantine):
-        copies += 2
-    return copies
+    return float(Fraction(int(files) * ways, comb(workers, copies)))

@@ -1,0 +1,51 @@
+"""What Byzantine nodes send: ``attack(rows, forged, *, rng, **options) -> Messages``.
+
+`rows` (files, d) are the true gradients and `forged` (files, copies) marks the copies that
+Byzantine nodes hold. An unforged copy is never changed, and randomness comes only from `rng`.
+Colluding nodes send the same bits, which is the strongest choice against a vote.
+
+=============  ===================================================================
+none           the truth
+reverse        minus a multiple of the gradient the node should send
+constant       one value in every coordinate
+gaussian       noise
+not_finite     NaN, Inf or both
+label_flip     the gradient of the node's own file with its labels flipped
+alie           mean + z deviations: a little is enough
+sign_flip      minus the mean
+inner_product  minus a multiple of the mean
+mimic          the gradient of one honest file
+min_max        as far from the mean as the farthest pair of honest rows allows
+min_sum        the same, for sums of distances
+searched       what does the most damage, found by trying on the server's own code
+=============  ===================================================================
+
+An attack asks for what its attackers know by a keyword parameter of that name, and the caller
+supplies it; none of these is an option:
+
+* ``known``, bool (files,): the files whose true gradients the attackers know; None for all;
+* ``server``, ``server(messages) -> aggregate (d,)``: all that the server will do in this round;
+* ``relabelled``, array (files, d): the gradients of the files with their labels flipped.
+"""
+
+from detox_sim.attacks.hiding import mimic, min_max, min_sum
+from detox_sim.attacks.searching import searched
+from detox_sim.attacks.simple import constant, gaussian, label_flip, none, not_finite, reverse
+from detox_sim.attacks.statistical import alie, inner_product, sign_flip
+from detox_sim.attacks.statistical import alie_z as alie_z
+
+__all__ = [
+    "none",
+    "alie",
+    "reverse",
+    "constant",
+    "gaussian",
+    "sign_flip",
+    "inner_product",
+    "mimic",
+    "label_flip",
+    "min_max",
+    "min_sum",
+    "not_finite",
+    "searched",
+]

@@ -1,0 +1,264 @@
+"""Which redundancy, which rule, at what price, for p nodes of which q lie."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detox_sim import assignments, costs, theory
+from detox_sim.catalogue import bind, check_integer, check_number
+
+MOST_WORKERS = 1000  # beyond, only groups have a closed form
+LEAST_USED = 0.8  # share of the workers that a scheme must use
+DRAWS = 20_000  # where placements are too many to enumerate
+ALONE = ("mean", "median", "trimmed_mean", "geometric_median", "multi_krum", "bulyan")
+
+
+class Option(NamedTuple):
+    """One scheme with one pipeline.
+
+    Attributes
+    ----------
+    fields : dict
+        Of a `Trial`: workers (those used; the rest stays idle), byzantine, copies, assignment,
+        its options, vote, groups, inner and outer.
+    votes : int
+    fails, fails_error : float
+        Chance a round that more is bad than the pipeline withstands, with attackers placed at
+        random, and its standard error (0 where it is exact).
+    lost_worst : int
+        Most votes that attackers who know the groups can own; an upper bound unless `proven`.
+    fails_informed : bool
+        Whether these attackers can break the pipeline's condition.
+    load : float
+        Images whose gradient a node computes in a round.
+    seconds : float
+        Modelled seconds of a round (`costs.round_seconds`).
+    error, error_informed : float
+        Least squared error that any rule can promise on these votes, in sampling variances of the
+        mean of the batch: 1 + votes L / (votes - 2 L) for L lost votes, expected under random
+        attackers, or at the worst case.
+    """
+
+    fields: dict
+    votes: int
+    fails: float
+    fails_error: float
+    lost_worst: int
+    proven: bool
+    fails_informed: bool
+    load: float
+    seconds: float
+    error: float
+    error_informed: float
+
+    @property
+    def scheme(self) -> str:
+        return f"{self.fields['assignment']}, r = {self.fields['copies']}"
+
+    @property
+    def pipeline(self) -> str:
+        groups, inner, outer = (self.fields[name] for name in ("groups", "inner", "outer"))
+        return outer if groups is None else f"{inner} in {groups} groups, {outer}"
+
+
+def options(
+    workers: int,
+    byzantine: int,
+    *,
+    parameters: int = 11_173_962,
+    sample_seconds: float = 1 / 130,
+    batch: int | None = None,
+) -> list[Option]:
+    """Return every scheme with every pipeline that can run.
+
+    Parameters
+    ----------
+    workers, byzantine : int
+        p, and q < p / 2.
+    parameters : int
+        d; messages are float32. The default is ResNet-18's.
+    sample_seconds : float
+        Seconds that a node takes for the gradient of one image (assumed: 130 images a second).
+    batch : int, optional
+        Images a round; by default 32 a worker, as in the paper. A scheme of more files is left
+        out.
+
+    Returns
+    -------
+    list of Option
+
+    Raises
+    ------
+    ValueError
+        For impossible numbers.
+
+    Examples
+    --------
+    >>> found = options(45, 5)
+    >>> sorted({option.fields["assignment"] for option in found})
+    ['bibd', 'cyclic', 'detox', 'mols', 'none', 'random_regular']
+
+    Notes
+    -----
+    The least error is a proven lower bound, L / (votes - 2 L) times the variance of a vote
+    (Allouah et al., Fixing by mixing, AISTATS 2023), where all L lost votes attack.
+    """
+    check_integer("workers", workers, 1)
+    check_integer("byzantine", byzantine, 0)
+    check_integer("parameters", parameters, 1)
+    check_number("sample_seconds", sample_seconds)
+    if not byzantine < workers / 2:
+        raise ValueError(
+            f"byzantine must be below workers / 2 = {workers / 2:g}, got {byzantine}; "
+            f"use at most {(workers - 1) // 2}"
+        )
+    if not 0 <= sample_seconds < np.inf:
+        raise ValueError(f"sample_seconds must be a number of 0 or more, got {sample_seconds!r}")
+    batch = 32 * workers if batch is None else batch
+    check_integer("batch", batch, workers)
+    cluster = costs.Cluster()
+    work: dict[str, Any] = {
+        "parameters": int(parameters),
+        "batch": batch,
+        "sample_flops": sample_seconds * cluster.node_flops,
+        "cluster": cluster,
+    }
+    found: list[Option] = []
+    for scheme in _schemes(workers, byzantine):
+        try:
+            function = bind(assignments, scheme["assignment"], scheme["assignment_options"])
+            holders = function(scheme["workers"], scheme["copies"])
+        except ValueError:
+            continue  # no such construction at this size
+        if len(holders) <= batch:
+            found += _of_scheme(scheme, holders, byzantine, work)
+    return found
+
+
+def _schemes(workers: int, byzantine: int) -> Iterator[dict]:
+    """Yield the fields of the schemes worth a look; some have no construction."""
+
+    def scheme(name: str, copies: int, used: int, vote: str = "majority", **extra) -> dict:
+        names: dict[str, Any] = {"workers": used, "byzantine": byzantine, "copies": copies}
+        names |= {"assignment": name, "vote": vote}
+        return names | {"assignment_options": extra}
+
+    yield scheme("none", 1, workers)
+    if byzantine == 0:
+        return
+    least = LEAST_USED * workers
+    enough = 2 * byzantine + 1  # copies with which no group can be captured
+    few = range(3, min(enough, 15) + 1, 2)
+    copies = sorted({*few, theory.recommended_copies(byzantine), enough})
+    for r in copies:
+        if workers - workers % r >= max(least, r):
+            yield scheme("detox", r, workers - workers % r)
+    if workers > MOST_WORKERS:
+        return
+    for r in (r for r in copies if r <= 9):
+        loads = range(workers // r, max(r, int(least) // r), -1)
+        yield from _first(scheme("mols", r, r * load) for load in loads)
+        yield from _first(scheme("bibd", r, used) for used in range(workers, int(least), -1))
+        if r * r <= workers and r * r >= least:
+            yield scheme("ramanujan", r, r * r)
+        yield scheme("random_regular", r, workers, load=r)
+    yield scheme("subsets", 3, workers)
+    yield scheme("cyclic", enough, workers, "cyclic")
+
+
+def _first(schemes: Iterator[dict]) -> Iterator[dict]:
+    """Yield the first scheme that has a construction."""
+    for scheme in schemes:
+        try:
+            bind(assignments, scheme["assignment"], {})(scheme["workers"], scheme["copies"])
+        except ValueError:
+            continue
+        yield scheme
+        return
+
+
+def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) -> Iterator[Option]:
+    files, copies = holders.shape
+    if scheme["vote"] == "cyclic":
+        chances, errors, votes = np.array([1.0]), np.zeros(1), 1
+        worst, proven = 0, True
+    else:
+        law = theory.lost_votes_law(holders, byzantine, draws=DRAWS)
+        chances, errors, votes = law.chances, law.errors, files
+        case = theory.worst_case_lost_votes(holders, byzantine, seconds=0)
+        worst, proven = case.bound, case.proven
+    for groups, inner, outer in _pipelines(votes, worst):
+        stages: dict[str, Any] = {"groups": groups, "inner": inner, "outer": outer}
+        breaks = [theory.worst_condition(votes, k, **stages) for k in range(chances.size)]
+        seconds = costs.round_seconds(
+            workers=scheme["workers"], files=files, copies=copies, vote=scheme["vote"],
+            **stages, **work,
+        )  # fmt: skip
+        yield Option(
+            fields=scheme | stages,
+            votes=votes,
+            fails=theory.condition_violated(votes, chances, **stages) if any(breaks) else 0.0,
+            fails_error=float(np.sqrt((errors[breaks] ** 2).sum())),
+            lost_worst=worst,
+            proven=proven,
+            fails_informed=theory.worst_condition(votes, worst, **stages),
+            load=copies * work["batch"] / scheme["workers"],
+            seconds=sum(seconds.values()),
+            error=float((chances * least_error(votes, np.arange(chances.size))).sum()),
+            error_informed=float(least_error(votes, np.array([worst]))[0]),
+        )
+
+
+def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None, str]]:
+    """Yield (groups, inner, outer): rules on all votes, and the published hierarchies."""
+    for outer in ALONE if votes > 1 else ("mean",):
+        if theory.withstands(outer, votes) >= 0:
+            yield None, None, outer
+    divisors = [k for k in range(3, votes // 2 + 1) if votes % k == 0]
+    for k in sorted({min(divisors, key=lambda k: abs(k - near), default=0)
+                     for near in (5, 2 * worst + 1, int(votes**0.5))}):  # fmt: skip
+        if k:
+            yield k, "mean", "median"
+    if votes >= 6:
+        yield 2, "multi_krum", "mean"
+
+
+def least_error(votes: int, lost: np.ndarray) -> np.ndarray:
+    """Return the least squared error any rule can promise, in variances of the batch's mean.
+
+    Examples
+    --------
+    >>> least_error(15, np.array([0, 2, 8])).round(3)
+    array([1.   , 3.727,   inf])
+    """
+    free = votes - 2 * np.asarray(lost)
+    with np.errstate(divide="ignore"):
+        return np.where(free > 0, 1 + votes * lost / np.where(free > 0, free, 1), np.inf)
+
+
+def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> list[Option]:
+    """Return the options whose condition holds, the best first.
+
+    Best is the least modelled time of as much progress: seconds a round times the least error,
+    because the steps that stochastic gradient descent needs near its end grow with the variance.
+
+    Parameters
+    ----------
+    found : list of Option
+    risk : float
+        Largest chance a round that the condition fails.
+    informed : bool
+        Attackers know the groups, so the worst case must hold and counts.
+
+    Examples
+    --------
+    >>> best = rank(options(45, 5))[0]
+    >>> best.scheme, best.pipeline
+    ('...', '...')
+    """
+    if informed:
+        safe = [option for option in found if not option.fails_informed]
+        return sorted(safe, key=lambda option: option.seconds * option.error_informed)
+    safe = [option for option in found if option.fails + 2 * option.fails_error <= risk]
+    return sorted(safe, key=lambda option: option.seconds * option.error)

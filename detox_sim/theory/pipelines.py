@@ -1,0 +1,242 @@
+"""Whether a hierarchy of robust rules withstands the lost votes, and with which chance."""
+
+import numpy as np
+
+from detox_sim.aggregators.facts import FACTS
+from detox_sim.catalogue import check_integer, unknown
+
+SPREAD = 2.5  # standard deviations around which one tilt serves
+REACH = 12  # standard deviations that its lattice covers
+
+
+def withstands(rule: str, rows: int) -> int:
+    """Return the most bad rows that a rule can be told, and then withstands, among `rows`.
+
+    Parameters
+    ----------
+    rule : str
+        The name of an aggregator.
+    rows : int
+        Rows it is given, 1 or more.
+
+    Returns
+    -------
+    int
+        By the rule's condition, n >= factor * f + plus; 0 for the mean, at most 1 for dnc, which a
+        second row breaks. Negative where the rule cannot run on so few rows.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not an aggregator's; of a rule from outside no condition is known.
+
+    Examples
+    --------
+    >>> withstands("median", 5), withstands("bulyan", 15), withstands("mean", 5)
+    (2, 3, 0)
+    >>> withstands("dnc", 15), withstands("krum", 2)
+    (1, -1)
+    """
+    if rule not in FACTS:
+        raise unknown("aggregator", rule, FACTS)
+    check_integer("rows", rows, 1)
+    facts = FACTS[rule]
+    if facts.factor == 0:
+        return 0 if rows >= facts.plus else -1
+    most = (int(rows) - facts.plus) // facts.factor
+    return min(most, 1) if facts.breakdown == "1 row" else most
+
+
+def _classes(votes: int, groups: int) -> list[tuple[int, int]]:
+    """Return (number, size) of the larger and the smaller vote groups, as numpy.array_split."""
+    check_integer("votes", votes, 1)
+    check_integer("groups", groups, 1)
+    if groups > votes:
+        raise ValueError(f"groups must be at most the {votes} votes, got {groups}")
+    size, larger = divmod(int(votes), int(groups))
+    return [(n, s) for n, s in ((larger, size + 1), (groups - larger, size)) if n]
+
+
+def _inner(inner: str | None) -> str:
+    if inner is None:
+        raise ValueError("vote groups need an inner rule; use inner='mean', or groups=None")
+    return inner
+
+
+def worst_condition(
+    votes: int, lost: int, groups: int | None, inner: str | None, outer: str
+) -> bool:
+    """Return whether `lost` bad votes can break a pipeline's condition, wherever they fall.
+
+    Parameters
+    ----------
+    votes, lost : int
+        0 <= lost <= votes.
+    groups : int or None
+        Vote groups, whose sizes differ by at most one; None gives all votes to `outer`.
+    inner, outer : str
+        Names of aggregators.
+
+    Returns
+    -------
+    bool
+        See `condition_violated`, whose random groups can be any.
+
+    Raises
+    ------
+    ValueError
+        For unknown rules and impossible numbers.
+
+    Examples
+    --------
+    >>> [worst_condition(15, lost, 5, "mean", "median") for lost in (2, 3)]
+    [False, True]
+    """
+    check_integer("lost", lost, 0)
+    check_integer("votes", votes, 1)
+    if lost > votes:
+        raise ValueError(f"lost must be at most the {votes} votes, got {lost}")
+    if groups is None:
+        return lost > withstands(outer, votes)
+    inner, fallen, left = _inner(inner), 0, int(lost)
+    prices = [(max(0, withstands(inner, s) + 1), n, s) for n, s in _classes(votes, groups)]
+    for price, number, size in sorted(prices):
+        if price <= size:
+            falls = min(number, left // price) if price else number
+            fallen, left = fallen + falls, left - price * falls
+    return fallen > withstands(outer, groups)
+
+
+def condition_violated(
+    votes: int, law: np.ndarray, *, groups: int | None, inner: str | None, outer: str
+) -> float:
+    """Return the chance that more is lost than a pipeline of robust rules withstands.
+
+    Parameters
+    ----------
+    votes : int
+    law : array of float
+        Chances of 0, 1, 2, ... lost votes, at most `votes`.
+    groups : int or None
+        Vote groups, drawn at random, whose sizes differ by at most one. None gives all votes to
+        `outer`.
+    inner, outer : str
+        Names of aggregators. A group falls if it holds more lost votes than `inner` withstands
+        among so many rows; the condition fails if more groups fall (or without groups: more votes
+        are lost) than `outer` withstands.
+
+    Returns
+    -------
+    float
+        With an absolute error below 1e-12. A rule that cannot run on its rows fails at once.
+
+    Raises
+    ------
+    ValueError
+        For unknown rules, impossible numbers, and a law that is none.
+
+    Examples
+    --------
+    >>> round(condition_violated(15, [0, 0, 0, 1], groups=5, inner="mean", outer="median"), 6)
+    0.593407
+
+    Notes
+    -----
+    If each vote is lost on its own with chance x, groups are independent; given that v votes are
+    lost the law is ours, whatever x. The joint law of lost votes and fallen groups comes from its
+    characteristic function at the roots of unity, for some x near each v / votes.
+    """
+    law = _check_law(votes, law)
+    if groups is None:
+        return _unit(law[max(0, withstands(outer, votes) + 1) :].sum())
+    limits = [
+        (number, size, max(-1, withstands(_inner(inner), size)))
+        for number, size in _classes(votes, groups)
+    ]
+    withstood = withstands(outer, groups)
+    chance, start = 0.0, 0
+    while start < law.size:
+        centre = _centre(start, votes)
+        spread = np.sqrt(centre * (1 - centre / votes))
+        stop = min(law.size, max(start + 1, int(centre + SPREAD * spread) + 1))
+        if law[start:stop].any():
+            lattice = min(votes + 1, int(REACH * spread) + 40)
+            lost = np.arange(start, stop) % lattice
+            joint, total = _joint_law(limits, withstood, centre / votes, lattice)
+            chance += float(law[start:stop] @ (joint[lost] / total[lost]))
+        start = stop
+    return _unit(chance)
+
+
+def _check_law(votes: int, law) -> np.ndarray:
+    check_integer("votes", votes, 1)
+    law = np.asarray(law, dtype=float)
+    if law.ndim != 1 or not 1 <= law.size <= votes + 1:
+        raise ValueError(
+            f"law must be chances of 0, 1, 2, ... lost votes of {votes}, got shape {law.shape}"
+        )
+    if not (law >= 0).all() or abs(law.sum() - 1) > 1e-6:
+        raise ValueError(f"law must be chances that sum to 1, got a sum of {law.sum():.6g}")
+    return law
+
+
+def _unit(chance: float) -> float:
+    """Return a chance without the rounding error that takes it out of [0, 1]."""
+    return float(min(max(chance, 0.0), 1.0))
+
+
+def _centre(start: int, votes: int) -> float:
+    """Return the mean of the binomial law that begins to count `SPREAD` below its mean."""
+    square = SPREAD**2
+    # (centre - start)^2 = square * centre * (1 - centre / votes)
+    a, b = 1 + square / votes, 2 * start + square
+    centre = (b + np.sqrt(b * b - 4 * a * start * start)) / (2 * a)
+    return float(min(max(centre, 0.5), votes - 0.5))
+
+
+def _joint_law(
+    limits: list[tuple[int, int, int]], withstood: int, chance: float, lattice: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the chances of each number of lost votes, with too many groups fallen and in all.
+
+    Each vote is lost with `chance`; `limits` are (number, size, lost votes withstood) of the
+    classes of groups. Numbers of lost votes count modulo the length of the lattice.
+    """
+    groups = sum(number for number, _, _ in limits)
+    fallen = np.exp(-2j * np.pi * np.arange(groups + 1) / (groups + 1))
+    joint = np.ones((lattice // 2 + 1, groups + 1), dtype=complex)
+    total = np.ones(lattice // 2 + 1, dtype=complex)
+    for number, size, limit in limits:
+        law = _binomial(size, chance)
+        stands = _waves(law[: limit + 1], 0, lattice)
+        falls = _waves(law[limit + 1 :], limit + 1, lattice)
+        joint *= _power(stands[:, None] + falls[:, None] * fallen, number)
+        total *= _power(stands + falls, number)
+    too_many = np.fft.ifft(np.arange(groups + 1) > withstood)
+    return np.fft.irfft(joint @ too_many, lattice), np.fft.irfft(total, lattice)
+
+
+def _power(base: np.ndarray, exponent: int) -> np.ndarray:
+    """Return base ** exponent by repeated squares, which for complex arrays is faster."""
+    result = np.ones_like(base)
+    while exponent:
+        if exponent % 2:
+            result *= base
+        base, exponent = base * base, exponent // 2
+    return result
+
+
+def _waves(law: np.ndarray, first: int, lattice: int) -> np.ndarray:
+    """Return the characteristic function of chances of first, first + 1, ... on a lattice."""
+    wrapped = np.zeros(lattice)
+    np.add.at(wrapped, (first + np.arange(law.size)) % lattice, law)
+    return np.fft.rfft(wrapped)
+
+
+def _binomial(size: int, chance: float) -> np.ndarray:
+    """Return the binomial chances of 0..size, by ratios from the largest on."""
+    i = np.arange(1, size + 1)
+    logs = np.cumsum(np.log((size + 1 - i) / i * (chance / (1 - chance))))
+    logs = np.concatenate([[0.0], logs])
+    law = np.exp(logs - logs.max())
+    return law / law.sum()

@@ -1,0 +1,22 @@
+"""The vote over the copies of each file, and the hierarchy over the votes.
+
+A vote is ``vote(messages, **options) -> Votes``; the hierarchy is A0 and A1 of the DETOX paper.
+A vote may ask, by a keyword of that name, for `holders` (files, copies), the worker of each copy;
+`sizes`, the number of parameters of each layer; and `rng`.
+
+=========  =======================================================================
+majority   a strict majority of the copies of a file
+streaming  one unverified pass, as the DETOX code
+clique     nodes that contradict the largest agreeing set of nodes do not count
+cyclic     no copies at all: the decoder of DRACO's cyclic code
+=========  =======================================================================
+"""
+
+from detox_sim.voting.decoding import cyclic
+from detox_sim.voting.detection import clique
+from detox_sim.voting.hierarchy import hierarchy as hierarchy
+from detox_sim.voting.hierarchy import lost_groups_assumed as lost_groups_assumed
+from detox_sim.voting.votes import Votes as Votes
+from detox_sim.voting.votes import majority, streaming
+
+__all__ = ["majority", "streaming", "clique", "cyclic"]

@@ -1,0 +1,141 @@
+"""Choose a redundancy and a rule: ``python -m studies.plan --workers 45 --byzantine 5``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+
+from detox_sim.planning import Option, options, rank
+
+RISK = 1e-3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print every scheme with its pipelines, and recommend one; return the exit code."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        if not 0 <= chosen.risk <= 1:
+            raise ValueError(f"--risk must be a chance between 0 and 1, got {chosen.risk:g}")
+        if chosen.top < 1:
+            raise ValueError(f"--top must be 1 or more, got {chosen.top}")
+        found = options(
+            chosen.workers,
+            chosen.byzantine,
+            parameters=_whole(chosen.parameters),
+            sample_seconds=chosen.seconds_per_gradient,
+            batch=chosen.batch,
+        )
+    except ValueError as error:
+        print(f"studies.plan: {error}", file=sys.stderr)
+        return 2
+    _print_table(found, chosen.top)
+    print(recommendation(found, risk=chosen.risk, informed=chosen.attackers == "informed"))
+    return 0
+
+
+def _whole(value: float) -> int:
+    if value != value or value in (float("inf"), -float("inf")) or value < 1:
+        raise ValueError(f"--parameters must be a number of 1 or more, got {value:g}")
+    return round(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.plan",
+        description="Compare all redundancy schemes and pipelines for p nodes of which q lie.",
+    )
+    parser.add_argument("--workers", type=int, required=True, metavar="P")
+    parser.add_argument("--byzantine", type=int, required=True, metavar="Q")
+    parser.add_argument(
+        "--parameters", type=float, default=11_173_962, metavar="D", help="default: ResNet-18's"
+    )
+    parser.add_argument(
+        "--seconds-per-gradient",
+        type=float,
+        default=1 / 130,
+        metavar="S",
+        help="of one image on one node; default 1/130 (assumed)",
+    )
+    parser.add_argument("--batch", type=int, metavar="B", help="images a round; default 32 P")
+    parser.add_argument(
+        "--attackers",
+        choices=("random", "informed"),
+        default="random",
+        help="placed at random (default), or where they do most harm",
+    )
+    parser.add_argument(
+        "--risk", type=float, default=RISK, help=f"accepted chance of failure a round; {RISK:g}"
+    )
+    parser.add_argument("--top", type=int, default=3, help="pipelines shown of each scheme; 3")
+    return parser
+
+
+def _print_table(found: Sequence[Option], top: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "scheme", "nodes", "votes", "worst", "pipeline", "fails (random)", "fails (informed)",
+        "images a node", "seconds a round", "least error", "informed",
+        title="chances and worst cases are exact unless marked ~ or <=; seconds are modelled",
+    )  # fmt: skip
+    for _, group in groupby(found, key=lambda option: option.scheme):
+        best = sorted(group, key=lambda option: (option.fails > RISK, option.seconds))
+        for option in best[:top]:
+            table.add_row(
+                option.scheme,
+                str(option.fields["workers"]),
+                str(option.votes),
+                f"{'' if option.proven else '<= '}{option.lost_worst}",
+                option.pipeline,
+                _chance(option),
+                "yes" if option.fails_informed else "no",
+                f"{option.load:.0f}",
+                f"{option.seconds:.2f}",
+                f"{option.error:.2f}",
+                f"{option.error_informed:.2f}",
+            )
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def _chance(option: Option) -> str:
+    if option.fails_error == 0:
+        return f"{option.fails:.2g}"
+    return f"~{option.fails:.2g} ± {option.fails_error:.1g}"
+
+
+def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> str:
+    """Return what to use, why in two sentences, and the fields of its Trial.
+
+    Examples
+    --------
+    >>> print(recommendation(options(45, 0), risk=1e-3, informed=False))
+    Use none, r = 1, with mean. Its condition ...
+    """
+    ranked = rank(list(found), risk=risk, informed=informed)
+    if not ranked:
+        who = "informed attackers" if informed else f"random attackers at a risk of {risk:g}"
+        return f"No scheme here withstands {who}: fewer liars, or more copies, are needed."
+    best = ranked[0]
+    error = best.error_informed if informed else best.error
+    second = next((option for option in ranked[1:] if option.scheme != best.scheme), None)
+    fails = "cannot fail" if best.fails == 0 else f"fails with chance {_chance(best)} a round"
+    harm = "would break it" if best.fails_informed else "cannot break it either"
+    why = (
+        f"Its condition {fails} under random attackers, and informed ones, who own at most "
+        f"{best.lost_worst} of {best.votes} votes, {harm}. A round takes {best.seconds:.2f} s "
+        f"(modelled) with {best.load:.0f} images a node, and no rule on its votes can promise a "
+        f"squared error below {error:.2f} times that of the plain batch: the least product of "
+        "the two"
+    )
+    if second is not None:
+        other = second.error_informed if informed else second.error
+        behind = f"{second.scheme} with {second.pipeline} ({second.seconds:.2f} s, {other:.2f})"
+        why += f", before {behind}"
+    fields = ", ".join(f"{name}={value!r}" for name, value in best.fields.items() if value != {})
+    return f"Use {best.scheme}, with {best.pipeline}. {why}.\nTrial({fields})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
