@@ -15,10 +15,11 @@ describe(about)
 show("placement")
 
 # %% [markdown]
-# **How to read it.** Three schemes of the same computation but for "Alone": every node alone, groups of
-# *r* nodes, and files placed by Latin squares (each node holds several files, and no two nodes share
-# more than one). Lines are arrangements of the same number of attackers. Left is what training
-# reaches, right the share of votes that are lies after the vote. Both panels share their rows.
+# **How to read it.** Three schemes on the same nodes: every node alone, groups of *r* nodes, and files
+# placed by Latin squares (each node holds several files, and no two nodes share more than one). The last two
+# cost the same, *r* times the computation of the first. Rows are arrangements of the same number of
+# attackers. The panels show what training reaches with two rules after the vote, and the share of votes that
+# are lies after it. The batch is the same everywhere, so more files mean fewer images in each vote.
 #
 # "Secret groups" means that the server draws the groups anew at every step; the attackers sit in the
 # worst case of the groups they believe in. "Through the vote" is the strongest attacker here: at
@@ -45,34 +46,41 @@ def by_scheme(values, render):
     ).rename_axis("arrangement")
 
 
-table(by_scheme(last, interval))
+for rule in dataset.rule.values:
+    table(by_scheme(last.sel(rule=rule), interval).rename_axis(f"{rule} of the votes"))
+
+# %% [markdown]
+# The two rules differ even where nobody lies. The likely reason: gradients of few images are skewed, a
+# coordinate-wise median leans towards their more frequent sign, and Latin squares make the smallest files. What
+# supports it is that with the geometric median, on the same votes, most of the gap closes. With that rule the scheme
+# that loses fewer votes to informed attackers can also be the one that trains better under them, ByzShield's direction;
+# with the coordinate-wise median it is not.
 
 # %% [markdown]
 # ## Share of votes lost
 
 # %%
-table(by_scheme(share, interval))
+table(by_scheme(share.isel(rule=0), interval))
 
 # %% [markdown]
 # ## What the search spent
 # Evaluations of the server a step, and the best squared error of the aggregate it found, in squared norms
-# of the true mean gradient (mean over steps and seeds).
+# of the true mean gradient (median over steps).
 
 # %%
-searched = dataset.sel(arrangement="through the vote")
-rows = {
-    str(scheme): {
-        "evaluations a step": float(searched.search_evaluations.sel(scheme=scheme).mean()),
-        "relative squared error found": round(
-            float(
-                (
-                    searched.search_value.sel(scheme=scheme)
-                    / searched.gradient_norm.sel(scheme=scheme) ** 2
-                ).mean()
+if "through the vote" in dataset.arrangement.values:
+    searched = dataset.sel(arrangement="through the vote")
+    found = searched.search_value / searched.gradient_norm**2
+    rows = {
+        f"{scheme}, {rule}": {
+            "evaluations a step": float(
+                searched.search_evaluations.sel(scheme=scheme, rule=rule).mean()
             ),
-            4,
-        ),
+            "relative squared error found": interval(
+                found.sel(scheme=scheme, rule=rule).median("step")
+            ),
+        }
+        for scheme in dataset.scheme.values
+        for rule in dataset.rule.values
     }
-    for scheme in dataset.scheme.values
-}
-table(pd.DataFrame(rows).T.rename_axis("scheme"))
+    table(pd.DataFrame(rows).T.rename_axis("scheme and rule"))

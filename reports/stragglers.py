@@ -52,6 +52,11 @@ print(
 )
 
 
+def late(s) -> str:
+    """Return the heading of a column."""
+    return "1 straggler" if s == 1 else f"{s} stragglers"
+
+
 def seconds(point) -> str:
     """Return the mean with two standard errors, or a dash where the protocol cannot do it."""
     if point.seconds.isnull():
@@ -66,7 +71,7 @@ for name in names:
         "node computes": f"{float(data.share):.1%}",
         "files left out": f"{float(data.left_out):.1%}",
     }
-    row |= {f"{s} stragglers": seconds(data.sel(byzantine=liars[0], stragglers=s)) for s in shown}
+    row |= {late(s): seconds(data.sel(byzantine=liars[0], stragglers=s)) for s in shown}
     rows[name] = row
 table(pd.DataFrame(rows).T.rename_axis("protocol"))
 
@@ -81,10 +86,7 @@ table(pd.DataFrame(rows).T.rename_axis("protocol"))
 # %%
 most = liars[-1]
 rows = {
-    name: {
-        f"{s} stragglers": seconds(timed.sel(protocol=name, byzantine=most, stragglers=s))
-        for s in shown
-    }
+    name: {late(s): seconds(timed.sel(protocol=name, byzantine=most, stragglers=s)) for s in shown}
     for name in names
     if name.startswith(("DETOX", "DRACO"))
 }
@@ -130,7 +132,9 @@ print("stragglers tried:", ", ".join(str(s) for s in dataset.stragglers.values))
 if "tree" in names:
     rows = {
         name: {
-            f"{s} stragglers": f"{float(timed.seconds.sel(protocol='tree', byzantine=liars[0], stragglers=s) - timed.seconds.sel(protocol=name, byzantine=liars[0], stragglers=s)):+.2f}"
+            late(
+                s
+            ): f"{float(timed.seconds.sel(protocol='tree', byzantine=liars[0], stragglers=s) - timed.seconds.sel(protocol=name, byzantine=liars[0], stragglers=s)):+.2f}"
             for s in shown
         }
         for name in names
@@ -159,7 +163,7 @@ for q in liars:
         for s in lost:
             point = found.sel(protocol=name, byzantine=q, stragglers=s)
             parts = [100 * float(point[part]) for part in ("exact", "waits", "wrong")]
-            row[f"{s} stragglers"] = " / ".join(f"{part:.0f}" for part in parts)
+            row[late(s)] = " / ".join(f"{part:.0f}" for part in parts)
         point = found.sel(protocol=name, byzantine=q, stragglers=lost[0])
         row["median error, nobody late"] = f"{float(point.typical):.1e}"
         rows[name] = row
@@ -206,7 +210,7 @@ for q in liars:
     for s in shown if right else []:
         times = timed.seconds.sel(protocol=right, byzantine=q, stragglers=s)
         best = right[int(times.values.argmin())]
-        rows[who][f"{s} stragglers"] = f"{best} ({float(times.min()):.2f} s)"
+        rows[who][late(s)] = f"{best} ({float(times.min()):.2f} s)"
 table(pd.DataFrame(rows).T.rename_axis(""))
 
 # %% [markdown]

@@ -25,6 +25,7 @@ DEFINITIONS = [
     "secret groups: drawn anew at every step; attackers take the worst case of groups they believe",
     "through the vote: attackers know the groups, search placement, direction and scale against "
     "the actual server at each step, and behave where they own no majority",
+    "the rule is applied to all votes, and told the worst case of the scheme",
     *pipelines.DEFINITIONS[2:3],
     "ALIE: z = 1, sign plus, population deviation over the distinct honest gradients",
     "momentum at the server",
@@ -33,12 +34,12 @@ FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
 SCALE = pipelines.SCALE
 
-_MEDIAN = {"groups": None, "inner": None, "outer": "median"}
 SCHEMES = {
-    "Alone": _MEDIAN | {"assignment": "none", "copies": 1},
-    "DETOX": _MEDIAN | {"assignment": "detox", "copies": 5},
-    "Latin squares": _MEDIAN | {"assignment": "mols", "copies": 5},
+    "Alone": {"assignment": "none", "copies": 1},
+    "DETOX": {"assignment": "detox", "copies": 3},
+    "Latin squares": {"assignment": "mols", "copies": 3},
 }
+RULES = {"median": {"outer": "median"}, "geometric median": {"outer": "geometric_median"}}
 _ALIE = {"attack": "alie", "attack_options": {"z": 1.0}}
 _SEARCH = {
     "attack": "searched",
@@ -58,16 +59,18 @@ ARRANGEMENTS = {
     | {"placement": "worst_case", "assignment_options": {"reshuffle": True}},
     "through the vote": _SEARCH,
 }
-_BASE = {"byzantine": 9, "batch": 405, "rate": 0.2}
+_BASE = {
+    "workers": 15,
+    "byzantine": 4,
+    "batch": 75,
+    "rate": 0.2,
+    "groups": None,
+    "inner": None,
+}
+_AXES = {"scheme": SCHEMES, "rule": RULES, "arrangement": ARRANGEMENTS}
 PROFILES: dict = {
-    "smoke": (
-        _BASE | {"steps": 6, "evaluate_every": 3},
-        {"scheme": SCHEMES, "arrangement": ARRANGEMENTS, "seed": [0]},
-    ),
-    "laptop": (
-        _BASE | {"steps": 120},
-        {"scheme": SCHEMES, "arrangement": ARRANGEMENTS, "seed": list(range(4))},
-    ),
+    "smoke": (_BASE | {"steps": 4, "evaluate_every": 2}, _AXES | {"seed": [0]}),
+    "laptop": (_BASE | {"steps": 100}, _AXES | {"seed": list(range(4))}),
 }
 
 
@@ -79,37 +82,44 @@ def prepare(fields: dict) -> dict:
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw the last accuracy and the share of lost votes, a line for each arrangement."""
-    result = Figure(figsize=(8.6, 3.4))
-    left, right = result.subplots(1, 2, sharey=True)
-    panels = (
-        (left, dataset.accuracy.isel(eval_step=-1), "test accuracy after the last step", True),
-        (right, lost_share(dataset), "share of votes lost", False),
-    )
-    for ax, values, label, legend in panels:
-        sns.pointplot(
-            values.rename("value").to_dataframe().reset_index(),
-            x="value",
-            y="arrangement",
-            hue="scheme",
-            palette=dict(zip(SCHEMES, (VANILLA, DETOX, THEORY), strict=True)),
-            markers=["o", "s", "D"],
-            linestyle="none",
-            dodge=0.5,
-            errorbar=student_t,
-            err_kws={"linewidth": 1.2},
-            markersize=4,
-            legend=legend,
-            ax=ax,
-        )
-        ax.set(xlabel=label, ylabel="")
-        ax.grid(axis="y")
-    handles, labels = left.get_legend_handles_labels()
-    left.get_legend().remove()
-    result.legend(handles, labels, loc="outside upper center", ncols=3)
-    left.set_xlim(0, 1)
-    right.set_xlim(left=-0.01)
+    """Draw the last accuracy under each rule, and the share of lost votes, by arrangement."""
+    rules = [str(rule) for rule in dataset.rule.values]
+    result = Figure(figsize=(3.2 * (len(rules) + 1) + 1.4, 3.6))
+    *accuracies, lost = result.subplots(1, len(rules) + 1, sharey=True)
+    last = dataset.accuracy.isel(eval_step=-1)
+    for ax, rule in zip(accuracies, rules, strict=True):
+        _panel(ax, last.sel(rule=rule), f"test accuracy, {rule} of the votes")
+        ax.set_xlim(0, 1)
+    _panel(lost, lost_share(dataset).isel(rule=0), "share of votes lost")
+    lost.set_xlim(left=-0.01)
+    handles, labels = lost.get_legend_handles_labels()
+    for ax in (*accuracies, lost):
+        ax.get_legend().remove()
+    result.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return result
+
+
+def _panel(ax, values: xr.DataArray, label: str) -> None:
+    colours = dict(zip(SCHEMES, (VANILLA, DETOX, THEORY), strict=True))
+    markers = dict(zip(SCHEMES, "osD", strict=True))
+    present = [str(scheme) for scheme in values.scheme.values]
+    sns.pointplot(
+        values.rename("value").to_dataframe().reset_index(),
+        x="value",
+        y="arrangement",
+        hue="scheme",
+        hue_order=present,
+        palette=[colours.get(name, "0.3") for name in present],
+        markers=[markers.get(name, "x") for name in present],
+        linestyle="none",
+        dodge=0.5 if len(present) > 1 else False,
+        errorbar=student_t,
+        err_kws={"linewidth": 1.2},
+        markersize=4,
+        ax=ax,
+    )
+    ax.set(xlabel=label, ylabel="")
+    ax.grid(axis="y")
 
 
 def lost_share(dataset: xr.Dataset) -> xr.DataArray:

@@ -190,6 +190,16 @@ def test_differences_are_of_the_same_draws():
     assert tree.saved_error < 0.2 * tree.seconds_error
 
 
+def test_liars_cost_time_only_where_somebody_watches_them():
+    for name in TRUSTING:
+        seconds = cell(name).seconds
+        assert (seconds == seconds.sel(byzantine=0)).all()
+    for name in ("DETOX, r = 3", "DRACO, r = 7"):
+        seconds = cell(name).seconds.sel(slowdown=10.0, stragglers=3)
+        assert seconds.sel(byzantine=3) > seconds.sel(byzantine=0) + 0.5
+    assert cell("DRACO, r = 3").seconds.sel(byzantine=3).isnull().all()
+
+
 def test_a_code_pays_within_its_limit_and_costs_beyond():
     saved = cell("gradient code, s = 2").saved.sel(slowdown=10.0, byzantine=0)
     assert (saved.sel(stragglers=[1, 2]) > 0.5).all()
@@ -251,6 +261,8 @@ def test_ignoring_nobody_is_the_mean_scaled_up(rng):
     late = np.arange(42) < 2
     total = SCHEMES["alone"](6, 2, 2).decoder(rows)(nobody, late, rng)
     assert total == pytest.approx(rows[2:].mean(axis=0) * 42)
+    everyone = SCHEMES["alone"](6, 2, 2).decoder(np.ones((42, 1)))(nobody, nobody, rng)
+    assert everyone == pytest.approx(42)
 
 
 @pytest.mark.parametrize("protocol", TRUSTING)
