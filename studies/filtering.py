@@ -22,7 +22,17 @@ CLAIM = (
 )
 DEFINITIONS = ["a vote is lost when more than half of its group is Byzantine"]
 SCALE = "exact law, and simulated placements"
-VERSION = 2
+VERSION = 3
+
+# (groups, inner, outer); their condition fails when more is bad than they withstand.
+HIERARCHIES: dict[str, tuple[int | None, str | None, str]] = {
+    "D-Mean": (None, None, "mean"),
+    "D-Median, 3 groups": (3, "mean", "median"),
+    "D-Median, 5 groups": (5, "mean", "median"),
+    "D-Multi-Krum, 2 groups": (2, "multi_krum", "mean"),
+    "D-Bulyan": (None, None, "bulyan"),
+    "vote, then median": (None, None, "median"),
+}
 
 FIELDS = ("workers", "copies", "byzantine_of_45", "draws", "seed")
 _COMMON = {"byzantine_of_45": list(range(1, 23)), "seed": 0}
@@ -48,7 +58,8 @@ def prepare(fields: dict) -> dict:
 
 
 def cost(fields: dict) -> tuple[float, float]:
-    return len(fields["byzantine_of_45"]) * fields["draws"] * (3e-5 + 3e-8 * fields["workers"]), 2e7
+    draws = fields["draws"] * (3e-5 + 3e-8 * fields["workers"])
+    return len(fields["byzantine_of_45"]) * (draws + 2e-5 * fields["workers"]), 2e7
 
 
 def run(fields: dict) -> xr.Dataset:
@@ -74,7 +85,31 @@ def run(fields: dict) -> xr.Dataset:
             table.setdefault(name, []).append(value)
     names: dict = {name: ("byzantine_of_45", np.array(values)) for name, values in table.items()}
     names["draws"] = ((), np.array(draws))
-    return xr.Dataset(names, coords={"byzantine_of_45": fields["byzantine_of_45"]})
+    names["condition_fails"] = (
+        ("hierarchy", "byzantine_of_45"),
+        np.array(
+            [[_fails(h, workers, q, copies) for q in byzantine] for h in HIERARCHIES.values()]
+        ),
+    )
+    labels = np.array(list(HIERARCHIES), dtype=object)
+    coords = {"byzantine_of_45": fields["byzantine_of_45"], "hierarchy": labels}
+    return xr.Dataset(names, coords=coords)
+
+
+def _fails(
+    hierarchy: tuple[int | None, str | None, str], workers: int, byzantine: int, copies: int
+) -> float:
+    """Return the exact chance that a hierarchy's condition fails; NaN where it cannot run."""
+    groups, inner, outer = hierarchy
+    votes = workers // copies
+    rows = votes if groups is None else groups
+    smallest = votes if groups is None else votes // groups
+    if rows > votes or theory.withstands(outer, rows) < 0:
+        return np.nan
+    if inner is not None and theory.withstands(inner, smallest) < 0:
+        return np.nan
+    law = theory.lost_votes(workers, byzantine, copies)
+    return theory.condition_violated(votes, law, groups=groups, inner=inner, outer=outer)
 
 
 def _simulate(holders: np.ndarray, byzantine: int, draws: int, seed: int) -> np.ndarray:
