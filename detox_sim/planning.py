@@ -198,7 +198,7 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
         yield Option(
             fields=scheme | stages,
             votes=votes,
-            fails=theory.condition_violated(votes, chances, **stages) if any(breaks) else 0.0,
+            fails=theory.condition_violated(votes, chances, **stages),
             fails_error=float(np.sqrt((errors[breaks] ** 2).sum())),
             lost_worst=worst,
             proven=proven,

@@ -72,6 +72,8 @@ def describe(about: dict[str, Any]) -> None:
 
 def table(frame) -> None:
     """Display a DataFrame with the name of its index in the corner."""
+    import pandas as pd
     from IPython.display import display
 
-    display(frame.rename_axis(index=None, columns=frame.index.name))
+    with pd.option_context("display.max_colwidth", None):
+        display(frame.rename_axis(index=None, columns=frame.index.name))

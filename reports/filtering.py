@@ -78,26 +78,27 @@ if 45 in dataset.workers.values and 3 in dataset.copies.values:
 
 # %% [markdown]
 # The plain mean fails as soon as one vote is lost; two groups under Multi-Krum and Bulyan over all votes fail only when
-# the losses pile up. "Does not fail" says that the rule's own guarantee applies, not that an attack does no harm.
+# the losses pile up. A chance of 0 says that the rule's own guarantee
+# applies, not that an attack does no harm.
 #
 # ## Bounds, and what is proven
 
 # %%
-rows = {form: {"status": status} for form, status in theory.BOUNDS.items()}
+statements = {form: {"status": status} for form, status in theory.BOUNDS.items()}
 for delta in (0.1, 0.01):
     most = theory.high_probability_lost_votes(delta)
-    rows[f"corollary 2, delta = {delta:g}"] = {
+    statements[f"corollary 2, delta = {delta:g}"] = {
         "status": f"at most {most:.2f} lost votes, as published, quoted from memory"
     }
 for rule in ("geometric_median", "median"):
     groups, error = theory.hierarchical_error(
         rule, sigma=1.0, batch=1440, parameters=11_173_962, delta=0.05
     )
-    rows[f"theorem 3, {rule}"] = {
+    statements[f"theorem 3, {rule}"] = {
         "status": f"asks for {groups:.0f} vote groups; error {error:.3f} sigma times a constant "
         "that is not given; the paper's own runs have 2 to 5 groups"
     }
-table(pd.DataFrame(rows).T.rename_axis("bound"))
+table(pd.DataFrame(statements).T.rename_axis("bound"))
 
 # %% [markdown]
 # ## Orders of work

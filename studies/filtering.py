@@ -108,7 +108,7 @@ def _fails(
         return np.nan
     if inner is not None and theory.withstands(inner, smallest) < 0:
         return np.nan
-    law = theory.lost_votes(workers, byzantine, copies)
+    law = np.asarray(theory.lost_votes(workers, byzantine, copies))
     return theory.condition_violated(votes, law, groups=groups, inner=inner, outer=outer)
 
 
