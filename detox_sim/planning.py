@@ -35,9 +35,10 @@ class Option(NamedTuple):
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
     error, error_informed : float
-        Least squared error that any rule can promise on these votes, in sampling variances of the
-        mean of the batch: 1 + votes L / (votes - 2 L) for L lost votes, expected under random
-        attackers, or at the worst case.
+        Least squared error that any rule can promise on these votes, however the honest ones lie
+        within their variance, in sampling variances of the mean of the batch:
+        1 + votes L / (votes - 2 L) for L lost votes, expected under random attackers, or at the
+        worst case.
     """
 
     fields: dict
