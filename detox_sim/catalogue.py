@@ -113,10 +113,14 @@ def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Cal
     streams, and what attackers know from the trial.
     """
     function = resolve(catalogue, name)
-    parameters = inspect.signature(function).parameters.values()
+    parameters = list(inspect.signature(function).parameters.values())
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED]
         check_known(f"option of {name}", options, known)
+    for p in parameters:
+        given = p.name in options or p.name in SUPPLIED or p.name == "byzantine"
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and not given:
+            raise ValueError(f"{name} needs the option {p.name!r}")
     return functools.partial(function, **options) if options else function
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
+from detox_sim.voting import lost_groups_assumed
 
 MOST_WORKERS = 1000  # beyond, only groups have a closed form
 LEAST_USED = 0.8  # share of the workers that a scheme must use
@@ -21,8 +22,9 @@ class Option(NamedTuple):
     ----------
     fields : dict
         Of a `Trial`: workers (those used; the rest stays idle), byzantine, copies, assignment,
-        its options, vote, groups, inner and outer.
-    votes : int
+        its options, vote, groups, inner and outer, and what the rules are told where the worst
+        case is more than they bear.
+    files, votes : int
     fails, fails_error : float
         Chance a round that more is bad than the pipeline withstands, with attackers placed at
         random, and its standard error (0 where it is exact).
@@ -37,11 +39,12 @@ class Option(NamedTuple):
     error, error_informed : float
         Least squared error that any rule can promise on these votes, however the honest ones lie
         within their variance, in sampling variances of the mean of the batch:
-        1 + votes L / (votes - 2 L) for L lost votes, expected under random attackers, or at the
-        worst case.
+        1 + votes L / (votes - 2 L) for L lost votes, expected under random attackers who own less
+        than half of the votes, or at the worst case.
     """
 
     fields: dict
+    files: int
     votes: int
     fails: float
     fails_error: float
@@ -182,33 +185,65 @@ def _first(schemes: Iterator[dict]) -> Iterator[dict]:
 def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) -> Iterator[Option]:
     files, copies = holders.shape
     if scheme["vote"] == "cyclic":
-        chances, errors, votes = np.array([1.0]), np.zeros(1), 1
+        chances, simulated, votes = np.array([1.0]), False, 1
         worst, proven = 0, True
     else:
         law = theory.lost_votes_law(holders, byzantine, draws=DRAWS)
-        chances, errors, votes = law.chances, law.errors, files
+        chances, simulated, votes = law.chances, law.method == "simulation", files
         case = theory.worst_case_lost_votes(holders, byzantine, seconds=0)
         worst, proven = case.bound, case.proven
     for groups, inner, outer in _pipelines(votes, worst):
         stages: dict[str, Any] = {"groups": groups, "inner": inner, "outer": outer}
-        breaks = [theory.worst_condition(votes, k, **stages) for k in range(chances.size)]
+        breakable = theory.worst_condition(votes, worst, **stages)
+        fails = theory.condition_violated(votes, chances, **stages) if breakable else 0.0
         seconds = costs.round_seconds(
             workers=scheme["workers"], files=files, copies=copies, vote=scheme["vote"],
             **stages, **work,
         )  # fmt: skip
         yield Option(
-            fields=scheme | stages,
+            fields=scheme | stages | _told(stages, votes, worst),
+            files=files,
             votes=votes,
-            fails=theory.condition_violated(votes, chances, **stages),
-            fails_error=float(np.sqrt((errors[breaks] ** 2).sum())),
+            fails=fails,
+            fails_error=_error(fails) if simulated and breakable else 0.0,
             lost_worst=worst,
             proven=proven,
-            fails_informed=theory.worst_condition(votes, worst, **stages),
+            fails_informed=breakable,
             load=copies * work["batch"] / scheme["workers"],
             seconds=sum(seconds.values()),
-            error=float((chances * least_error(votes, np.arange(chances.size))).sum()),
+            error=_expected_error(votes, chances),
             error_informed=float(least_error(votes, np.array([worst]))[0]),
         )
+
+
+def _error(chance: float) -> float:
+    """Return the standard error of a simulated chance; never 0, since what was not seen may be."""
+    return float(np.sqrt((chance * (1 - chance) + 1 / DRAWS) / DRAWS))
+
+
+def _expected_error(votes: int, chances: np.ndarray) -> float:
+    """Return the expected least error given that less than half of the votes are lost."""
+    error = least_error(votes, np.arange(chances.size))
+    bearable = np.isfinite(error) & (chances > 0)
+    if not bearable.any():
+        return float("inf")
+    weights = chances[bearable]
+    return float((weights * error[bearable]).sum() / weights.sum())
+
+
+def _told(stages: dict[str, Any], votes: int, worst: int) -> dict[str, Any]:
+    """Return the options that tell rules what they can bear, where the worst case is more."""
+    groups, inner, outer = stages["groups"], stages["inner"], stages["outer"]
+    options = {}
+    if groups is not None:
+        withstood = theory.withstands(inner, votes // groups)
+        if inner != "mean" and withstood < worst:
+            options["inner_options"] = {"byzantine": withstood}
+        worst = lost_groups_assumed(worst, min(withstood, worst))
+    withstood = theory.withstands(outer, votes if groups is None else groups)
+    if outer != "mean" and withstood < worst:
+        options["outer_options"] = {"byzantine": withstood}
+    return options
 
 
 def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None, str]]:

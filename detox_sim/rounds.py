@@ -1,6 +1,7 @@
 """One round of a trial: who lies and what they send, the vote, and the hierarchy."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from detox_sim import aggregators, assignments, attacks, lies, mixers, placements, theory, voting
 from detox_sim.arrays import to_host
 from detox_sim.catalogue import asks, bind, supply
-from detox_sim.messages import Messages
+from detox_sim.messages import Messages, Search
 from detox_sim.streams import stream
 
 KNOWLEDGE = ("own", "all", "groups")
@@ -47,7 +48,16 @@ class Round:
             self.wants_relabelled = asks(self._attack, "relabelled")
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
-        self._stages = _hierarchy(trial, lost_votes_assumed(trial, self.holders))
+            self._tried = 0  # calls of the server by attackers in the round at hand
+        if trial.knowledge == "own" and asks(self._placement, "damage"):
+            raise ValueError(
+                f"placement: {trial.placement} measures the damage to all gradients; "
+                "use knowledge='all' or 'groups'"
+            )
+
+    @functools.cached_property
+    def _stages(self) -> Callable:
+        return _hierarchy(self._trial, lost_votes_assumed(self._trial, self.holders))
 
     def assign(self, step: int | None) -> np.ndarray:
         """Return the holders (files, copies) of one step; None: those an attacker can know."""
@@ -55,9 +65,17 @@ class Round:
         return self._assignment(self._trial.workers, self._trial.copies, rng=rng)
 
     def send(self, rows, step: int, relabelled=None) -> Messages:
-        """Return what the server receives when the true gradients are `rows` (files, d)."""
+        """Return what the server receives when the true gradients are `rows` (files, d).
+
+        Its `search` counts all calls of the server that attackers made, the placement's too.
+        """
+        self._tried = 0
         bad = self.place(rows, step, relabelled)
-        return self._forge(rows, self.assign(step), bad, step, relabelled)
+        messages = self._forge(rows, self.assign(step), bad, step, relabelled)
+        if not self._tried:
+            return messages
+        value = messages.search.value if messages.search else 0.0
+        return dataclasses.replace(messages, search=Search(self._tried, value))
 
     def place(self, rows, step: int, relabelled=None) -> np.ndarray:
         """Return which workers (workers,) are Byzantine at one step."""
@@ -90,18 +108,19 @@ class Round:
             return attack(rows, forged, rng=stream(trial.seed, "attack", step))
 
     def _attackers_server(self, messages: Messages, step: int):
-        """The server as attackers can run it: all of it but the secret draws of its groups."""
-        votes = self.vote(messages, step)
+        """The server as attackers can run it: all of it but its secret draws."""
+        self._tried += 1
+        votes = self.vote(messages, step, secret=False)
         return self._stages(votes.rows, stream(self._trial.seed, "groups", step, 1))
 
-    def vote(self, messages: Messages, step: int) -> voting.Votes:
-        """Return the votes over the copies."""
+    def vote(self, messages: Messages, step: int, *, secret: bool = True) -> voting.Votes:
+        """Return the votes over the copies, with the server's own draws or an attacker's."""
         with named("vote"):
             vote = supply(
                 self._vote,
                 holders=self.assign(step),
                 sizes=self._sizes,
-                rng=stream(self._trial.seed, "vote", step),
+                rng=stream(self._trial.seed, "vote", step, 0 if secret else 1),
             )
             return vote(messages)
 

@@ -17,7 +17,7 @@ from detox_sim.streams import stream
 from detox_sim.trial import Trial
 
 # Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 2
+SEMANTICS = 3
 
 PHASES = ("compute", "attack", "vote", "aggregate", "update")
 

@@ -148,6 +148,8 @@ def _check_values(trial: Trial) -> None:
 
 
 def _check_batch(batch: int, files: int, images: int) -> None:
+    if files > images:
+        raise ValueError(f"{files} files need as many images, and the data has {images}")
     if batch > images:
         most = images // files * files
         raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")
@@ -174,6 +176,10 @@ def _rehearse(trial: Trial, one: Round) -> None:
 
 
 def _check_groups(trial: Trial, votes: int) -> None:
+    if trial.vote == "cyclic" and (trial.groups is not None or trial.outer != "mean"):
+        raise ValueError(
+            "vote 'cyclic' leaves one vote, the mean of all files; use groups=None, outer='mean'"
+        )
     if trial.groups is None:
         return
     if trial.groups > votes:

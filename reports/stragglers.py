@@ -90,7 +90,7 @@ rows = {
     for name in names
     if name.startswith(("DETOX", "DRACO"))
 }
-table(pd.DataFrame(rows).T.rename_axis(f"{most} liars"))
+table(pd.DataFrame(rows).T.rename_axis(f"{most} {'liar' if most == 1 else 'liars'}"))
 
 # %% [markdown]
 # ## Where redundancy pays

@@ -5,9 +5,15 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 
-from detox_sim.planning import Option, options, rank
+from detox_sim.planning import MOST_WORKERS, Option, options, rank
 
 RISK = 1e-3
+LEFT_OUT = (
+    "Left out: schemes of more files than images in the batch, detection (vote='clique'), codes "
+    "against stragglers. Renaming the workers in secret at each step (reshuffle=True) makes "
+    "informed attackers random ones."
+)
+LARGE = f" Beyond {MOST_WORKERS} workers only groups are compared."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"studies.plan: {error}", file=sys.stderr)
         return 2
     _print_table(found, chosen.top)
+    print(LEFT_OUT + (LARGE if chosen.workers > MOST_WORKERS else ""))
     print(recommendation(found, risk=chosen.risk, informed=chosen.attackers == "informed"))
     return 0
 
@@ -43,7 +50,7 @@ def _whole(value: float) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m studies.plan",
-        description="Compare all redundancy schemes and pipelines for p nodes of which q lie.",
+        description="Compare redundancy schemes and pipelines for p nodes of which q lie.",
     )
     parser.add_argument("--workers", type=int, required=True, metavar="P")
     parser.add_argument("--byzantine", type=int, required=True, metavar="Q")
@@ -101,7 +108,7 @@ def _print_table(found: Sequence[Option], top: int) -> None:
 
 def _chance(option: Option) -> str:
     if option.fails_error == 0:
-        return f"{option.fails:.2g}"
+        return "< 1e-12" if 0 < option.fails < 1e-12 else f"{option.fails:.2g}"
     return f"~{option.fails:.2g} ± {option.fails_error:.1g}"
 
 
@@ -120,7 +127,8 @@ def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> s
     best = ranked[0]
     error = best.error_informed if informed else best.error
     second = next((option for option in ranked[1:] if option.scheme != best.scheme), None)
-    fails = "cannot fail" if best.fails == 0 else f"fails with chance {_chance(best)} a round"
+    never = best.fails == best.fails_error == 0
+    fails = "cannot fail" if never else f"fails with chance {_chance(best)} a round"
     harm = "would break it" if best.fails_informed else "cannot break it either"
     why = (
         f"Its condition {fails} under random attackers, and informed ones, who own at most "
@@ -134,7 +142,8 @@ def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> s
         behind = f"{second.scheme} with {second.pipeline} ({second.seconds:.2f} s, {other:.2f})"
         why += f", before {behind}"
     fields = ", ".join(f"{name}={value!r}" for name, value in best.fields.items() if value != {})
-    return f"Use {best.scheme}, with {best.pipeline}. {why}.\nTrial({fields})"
+    batch = f"batch=...)  # a multiple of {best.files}, one file each"
+    return f"Use {best.scheme}, with {best.pipeline}. {why}.\nTrial({fields}, {batch}"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ DEFINITIONS = [
     "load: images that a node computes, relative to no redundancy. It is r in every scheme",
 ]
 SCALE = "exact counts, and votes on simulated messages"
-VERSION = 1
+VERSION = 2
 
 FIELDS = (
     "assignment", "assignment_options", "workers", "copies", "vote", "lies", "byzantine",

@@ -43,7 +43,8 @@ DEFINITIONS = [
     "the decoder here (one that told them apart could spare twice as many late ones)",
     "error: distance of the decoded sum from the sum of all files' gradients, relative to its "
     "norm. Here late messages do not come at all: a decoder that cannot do without them waits. "
-    "DETOX then takes the majority of those copies that came, be it a single one",
+    "DETOX then takes the majority of those copies that came, be it a single one; DRACO's decoder "
+    "is not told how many lie, and waits only when more than (r - 1) / 2 messages are missing",
     "a liar sends -100 times its message; in a tree that contains what its children sent",
     "exact: relative error of at most 0.001, above what rounding to float32 does to any code here",
 ]

@@ -81,6 +81,8 @@ def alie(
         )
     if not isinstance(z, str):
         check_number("z", z)
+        if not np.isfinite(z):
+            raise ValueError(f"z must be finite, got {z!r}; attack 'not_finite' sends NaN and Inf")
     else:
         z = alie_z(forged.size, int(forged.sum()), z)
     files = known_honest(forged, known) if over == "honest" else known_files(forged, known)

@@ -11,12 +11,10 @@ from detox_sim.catalogue import check_number
 from detox_sim.theory.captures import by_worker, check_holders, majority
 from detox_sim.theory.groups import check_at_most
 
-SCORED = (
-    20_000_000  # candidates in the search that does not depend on the clock; about half a second
-)
+STEPS = 20_000_000  # of the branch and bound that does not depend on the clock; about a second
 LARGE = 2000  # workers; above, pairs of them are too many for more than a local search
 ONE = math.lcm(*range(1, 17))  # of integers that stand for parts of a file, rounded up
-PATIENCE, BUDGET = 60, 200_000_000  # of the local search; at most about 0.5 s
+PATIENCE, BUDGET = 60, 200_000_000  # of the local search; about a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +165,7 @@ def _branch_and_bound(
         counters=np.array([0, 0, lost]),
     )
     kernels.rank(state, ONE, 0)
-    nodes = SCORED // workers + 10
+    nodes = STEPS // (workers + held.shape[1] * holders.shape[1]) + 10
     complete = kernels.advance(state, ONE, goal, nodes)
     stop = time.perf_counter() + seconds
     while not complete and time.perf_counter() < stop:
