@@ -1,6 +1,6 @@
 """Which redundancy, which rule, at what price, for p nodes of which q lie."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,26 +129,28 @@ def options(
         "cluster": cluster,
     }
     found: list[Option] = []
-    for scheme in _schemes(workers, byzantine):
-        try:
-            function = bind(assignments, scheme["assignment"], scheme["assignment_options"])
-            holders = function(scheme["workers"], scheme["copies"])
-        except ValueError:
-            continue  # no such construction at this size
-        if len(holders) <= batch:
-            found += _of_scheme(scheme, holders, byzantine, work)
+    for sizes in _schemes(workers, byzantine):
+        for scheme in sizes:
+            try:
+                function = bind(assignments, scheme["assignment"], scheme["assignment_options"])
+                holders = function(scheme["workers"], scheme["copies"])
+            except ValueError:
+                continue  # no such construction at this size
+            if len(holders) <= batch:
+                found += _of_scheme(scheme, holders, byzantine, work)
+            break
     return found
 
 
-def _schemes(workers: int, byzantine: int) -> Iterator[dict]:
-    """Yield the fields of the schemes worth a look; some have no construction."""
+def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
+    """Yield the fields of each scheme at the sizes worth a try, of which the first that exists."""
 
     def scheme(name: str, copies: int, used: int, vote: str = "majority", **extra) -> dict:
         names: dict[str, Any] = {"workers": used, "byzantine": byzantine, "copies": copies}
         names |= {"assignment": name, "vote": vote}
         return names | {"assignment_options": extra}
 
-    yield scheme("none", 1, workers)
+    yield [scheme("none", 1, workers)]
     if byzantine == 0:
         return
     least = LEAST_USED * workers
@@ -157,29 +159,18 @@ def _schemes(workers: int, byzantine: int) -> Iterator[dict]:
     copies = sorted({*few, theory.recommended_copies(byzantine), enough})
     for r in copies:
         if workers - workers % r >= max(least, r):
-            yield scheme("detox", r, workers - workers % r)
+            yield [scheme("detox", r, workers - workers % r)]
     if workers > MOST_WORKERS:
         return
     for r in (r for r in copies if r <= 9):
         loads = range(workers // r, max(r, int(least) // r), -1)
-        yield from _first(scheme("mols", r, r * load) for load in loads)
-        yield from _first(scheme("bibd", r, used) for used in range(workers, int(least), -1))
+        yield (scheme("mols", r, r * load) for load in loads)
+        yield (scheme("bibd", r, used) for used in range(workers, int(least), -1))
         if r * r <= workers and r * r >= least:
-            yield scheme("ramanujan", r, r * r)
-        yield scheme("random_regular", r, workers, load=r)
-    yield scheme("subsets", 3, workers)
-    yield scheme("cyclic", enough, workers, "cyclic")
-
-
-def _first(schemes: Iterator[dict]) -> Iterator[dict]:
-    """Yield the first scheme that has a construction."""
-    for scheme in schemes:
-        try:
-            bind(assignments, scheme["assignment"], {})(scheme["workers"], scheme["copies"])
-        except ValueError:
-            continue
-        yield scheme
-        return
+            yield [scheme("ramanujan", r, r * r)]
+        yield [scheme("random_regular", r, workers, load=r)]
+    yield [scheme("subsets", 3, workers)]
+    yield [scheme("cyclic", enough, workers, "cyclic")]
 
 
 def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) -> Iterator[Option]:

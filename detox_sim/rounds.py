@@ -48,7 +48,7 @@ class Round:
             self.wants_relabelled = asks(self._attack, "relabelled")
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
-            self._tried = 0  # calls of the server by attackers in the round at hand
+        self._tried = 0  # calls of the server by attackers in the round at hand
         if trial.knowledge == "own" and asks(self._placement, "damage"):
             raise ValueError(
                 f"placement: {trial.placement} measures the damage to all gradients; "
@@ -83,7 +83,8 @@ class Round:
 
         def damage(bad: np.ndarray) -> float:
             messages = self._forge(rows, self.holders, bad, step, relabelled)
-            error = to_host(self._attackers_server(messages, step)) - to_host(rows).mean(axis=0)
+            server = self._attackers_server(self.holders, step)
+            error = to_host(server(messages)) - to_host(rows).mean(axis=0)
             worst = float((error.astype(np.float64) ** 2).sum())
             return worst if np.isfinite(worst) else np.inf
 
@@ -103,26 +104,27 @@ class Round:
                 self._attack,
                 known=known,
                 relabelled=relabelled,
-                server=functools.partial(self._attackers_server, step=step),
+                server=self._attackers_server(holders, step),
             )
             return attack(rows, forged, rng=stream(trial.seed, "attack", step))
 
-    def _attackers_server(self, messages: Messages, step: int):
-        """The server as attackers can run it: all of it but its secret draws."""
-        self._tried += 1
-        votes = self.vote(messages, step, secret=False)
-        return self._stages(votes.rows, stream(self._trial.seed, "groups", step, 1))
+    def _attackers_server(self, holders: np.ndarray, step: int) -> Callable:
+        """Return ``server(messages) -> (d,)`` as attackers can run it, with draws of their own."""
 
-    def vote(self, messages: Messages, step: int, *, secret: bool = True) -> voting.Votes:
-        """Return the votes over the copies, with the server's own draws or an attacker's."""
+        def server(messages: Messages):
+            self._tried += 1
+            votes = self._count(messages, holders, stream(self._trial.seed, "vote", step, 1))
+            return self._stages(votes.rows, stream(self._trial.seed, "groups", step, 1))
+
+        return server
+
+    def vote(self, messages: Messages, step: int) -> voting.Votes:
+        """Return the votes over the copies."""
+        return self._count(messages, self.assign(step), stream(self._trial.seed, "vote", step))
+
+    def _count(self, messages: Messages, holders: np.ndarray, rng) -> voting.Votes:
         with named("vote"):
-            vote = supply(
-                self._vote,
-                holders=self.assign(step),
-                sizes=self._sizes,
-                rng=stream(self._trial.seed, "vote", step, 0 if secret else 1),
-            )
-            return vote(messages)
+            return supply(self._vote, holders=holders, sizes=self._sizes, rng=rng)(messages)
 
     def aggregate(self, votes, step: int):
         """Return the aggregate (d,) of the votes (votes, d)."""
@@ -132,7 +134,7 @@ class Round:
 def lost_votes_assumed(trial: Any, holders: np.ndarray) -> int:
     """Return the bad votes that the rules after the vote are told: the worst case.
 
-    Exact where the worst case is known by a closed form or enumeration, else its proven bound.
+    Exact where a closed form or a short search proves the worst case, else its proven bound.
 
     Examples
     --------

@@ -28,6 +28,7 @@ show("placement")
 
 # %% [markdown]
 # ## Test accuracy after the last step
+# 95 % Student t intervals over seeds, where there is more than one.
 
 # %%
 last = dataset.accuracy.isel(eval_step=-1)
