@@ -4,10 +4,13 @@ Its name is a digest of every field and of a version, so a resume is "the file e
 driver or worker loses only running cells, and changing any field never reuses an old result.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +81,10 @@ class Store:
     def read(self, cell: Cell) -> xr.Dataset | None:
         """Return a finished cell, or None when it is missing or damaged."""
         try:
-            with xr.open_dataset(self.path(cell), engine="netcdf4") as stored:
+            with (
+                uninterrupted(),
+                xr.open_dataset(self.path(cell), engine="netcdf4") as stored,
+            ):
                 dataset = stored.load()
             record = json.loads(dataset.attrs["cell"])
         except (OSError, KeyError, ValueError, RuntimeError, TypeError):
@@ -103,10 +109,40 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(temporary)
-        os.replace(temporary, path)
+        with uninterrupted():
+            write(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the end: inside xarray's locks it would leave one of them held.
+
+    Examples
+    --------
+    >>> try:
+    ...     with uninterrupted():
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         print("first this")
+    ... except KeyboardInterrupt:
+    ...     print("then that")
+    first this
+    then that
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[tuple] = []
+    signal.signal(signal.SIGINT, lambda *call: waiting.append(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            before(*waiting[0])
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
