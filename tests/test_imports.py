@@ -20,8 +20,8 @@ LAYERS = [
     {"lies"},
     {"rounds", "planning"},
     {"trial"},
-    {"training"},
     {"cluster"},
+    {"training"},
 ]
 LEVEL = {f"detox_sim.{name}": level for level, row in enumerate(LAYERS) for name in row}
 ABOVE = {"studies": len(LAYERS), "reports": len(LAYERS) + 1}
@@ -29,7 +29,7 @@ COMMAND = {"studies.outputs", "studies.reproduce"}  # on top: they run studies, 
 PACKAGES = {"detox_sim", *ABOVE}
 
 # These know nothing of DETOX, so that they could leave the project as they are.
-STRANGERS = {"detox_sim.cluster", "studies.store", "studies.sweep"}
+STRANGERS = {"detox_sim.cluster.connecting", "studies.store", "studies.sweep"}
 
 # Compiled code: imported when it is needed.
 BACKENDS = {"detox_sim.primitives.cpu", "detox_sim.primitives.tile", "detox_sim.theory.kernels"}
