@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from detox_sim import aggregators, assignments, attacks, lies, mixers, placements, theory, voting
-from detox_sim.arrays import to_host
+from detox_sim.arrays import namespace, to_host
 from detox_sim.catalogue import asks, bind, supply
 from detox_sim.messages import Messages, Search
+from detox_sim.primitives import combine, distances
 from detox_sim.streams import stream
 
 KNOWLEDGE = ("own", "all", "groups")
@@ -129,6 +130,43 @@ class Round:
     def aggregate(self, votes, step: int):
         """Return the aggregate (d,) of the votes (votes, d)."""
         return self._stages(votes, stream(self._trial.seed, "groups", step))
+
+
+class Outcome(NamedTuple):
+    """What a simulation knows of a round: its loss, its errors and its votes."""
+
+    loss: float
+    gradient_error: float
+    gradient_norm: float
+    lost_votes: int
+    undecided_votes: int
+    search_evaluations: int
+    search_value: float
+
+
+def judge(
+    losses: np.ndarray, rows, aggregate, votes: voting.Votes, search: Search | None
+) -> Outcome:
+    """Compare an aggregate (d,) with the true gradients (files, d) of losses (files,).
+
+    Examples
+    --------
+    >>> votes = voting.Votes(np.ones((2, 1)), np.zeros(2, bool), lambda: np.zeros(2, bool))
+    >>> judge(np.array([1.0, 3.0]), np.array([[0.0], [8.0]]), np.array([1.0]), votes, None)[:4]
+    (2.0, 3.0, 4.0, 0)
+    """
+    true = combine(np.full((1, len(losses)), 1 / len(losses)), rows)
+    xp = namespace(true)
+    squares = distances(true, xp.stack([aggregate, xp.zeros_like(aggregate)]))[0]
+    error, norm = np.sqrt(squares)
+    return Outcome(
+        float(losses.mean()),
+        float(error),
+        float(norm),
+        int(votes.lost.sum()),
+        int(votes.undecided.sum()),
+        *(search or Search(0, 0.0)),
+    )
 
 
 def lost_votes_assumed(trial: Any, holders: np.ndarray) -> int:

@@ -1,46 +1,77 @@
 """Train: one run of distributed training, in the order of the paper."""
 
+import contextlib
 import dataclasses
+import functools
 import json
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from detox_sim import costs, models
-from detox_sim.arrays import to_backend, to_host
-from detox_sim.catalogue import bind
-from detox_sim.messages import Search
-from detox_sim.primitives import combine
-from detox_sim.rounds import Round
-from detox_sim.streams import stream
+from detox_sim.catalogue import check_known
+from detox_sim.cluster import Central, Fault, Sharded, Traffic
+from detox_sim.one_process import OneProcess
+from detox_sim.problem import Problem
+from detox_sim.rounds import Outcome
 from detox_sim.trial import Trial
 
-# Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 3
+if TYPE_CHECKING:
+    from distributed import Client
 
-PHASES = ("compute", "attack", "vote", "aggregate", "update")
+# Raise it whenever the same Trial may give other numbers: stored results depend on it.
+SEMANTICS = 4
+
+PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
+SERVERS = {"central": Central, "sharded": Sharded}
+LONG_NAMES = {
+    "loss": {"long_name": "training loss"},
+    "gradient_error": {"long_name": "error of the aggregate"},
+    "gradient_norm": {"long_name": "norm of the true mean gradient"},
+}
 
 
 class _Clock:
     """Seconds of the phases of one step."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.seconds = dict.fromkeys(PHASES, 0.0)
         self._last = time.perf_counter()
 
-    def lap(self) -> None:
+    def lap(self, phase: str) -> None:
         now = time.perf_counter()
-        self.seconds.append(now - self._last)
+        self.seconds[phase] += now - self._last
         self._last = now
 
 
-def train(trial: Trial) -> xr.Dataset:
+def train(
+    trial: Trial,
+    *,
+    cluster: "Client | None" = None,
+    server: str = "central",
+    deadline: float | None = None,
+    faults: Sequence[Fault] = (),
+) -> xr.Dataset:
     """Train one model by distributed SGD under the trial's adversary.
 
     Parameters
     ----------
     trial : Trial
+    cluster : distributed.Client, optional
+        Whose workers are the compute nodes (several nodes a worker when there are fewer): each
+        computes every copy it holds, and its messages stay there. By default this process
+        computes each file once. The parameters are the same bits, on processors of one type.
+    server : {"central", "sharded"}
+        On a cluster: this process receives all messages, votes, aggregates and updates; or it
+        receives their 256-bit digests and votes on these, and the workers share the winners'
+        coordinates, so that nobody holds (files, d).
+    deadline : float, optional
+        On a cluster: seconds of a node's own clock after which its messages do not count.
+    faults : sequence of cluster.Fault
+        On a cluster: what goes wrong with messages.
 
     Returns
     -------
@@ -54,8 +85,21 @@ def train(trial: Trial) -> xr.Dataset:
         `images_per_node`, the load of a step, and `votes`, one a file.
         `attrs["trial"]` is the trial, as JSON.
 
-        All but `seconds` is the same bits on every run on a CPU. A run that diverges is a result:
-        its values are Inf or NaN.
+        On a cluster also `node_seconds` (step, statistic), the maximum and the mean over nodes of
+        the seconds they computed; `bytes` (step, phase) of parameters, messages and digests
+        moved; and the copies that did not count: `late_messages`, `malformed_messages`, and
+        `caught_messages`, which were not what their digest said.
+
+        All but what is measured is the same bits on every run on a CPU. A round before the first
+        step warms up; it is not timed. A run that diverges is a result: its values are Inf or NaN.
+
+    Raises
+    ------
+    ValueError
+        For an unknown server, a deadline or faults without a cluster, or a vote that cannot be
+        held on digests.
+    cluster.ClusterError
+        When a round cannot be finished; says at which step, and by which node.
 
     Examples
     --------
@@ -63,91 +107,90 @@ def train(trial: Trial) -> xr.Dataset:
     >>> history.lost_votes.values.tolist()
     [0, 0]
     """
-    images, labels, test_images, test_labels, classes = trial.dataset
-    model = models.Model(bind(models, trial.model, trial.model_options)(images.shape[1:], classes))
-    one = Round(trial, model.sizes)
-    files = len(one.holders)
-    params = model.initial(stream(trial.seed, "parameters"))
-    velocity = np.zeros_like(params)
-    steps: list[tuple] = []
-    seconds: list[list[float]] = []
-
-    def evaluate() -> tuple[float, float]:
-        return model.evaluate(params, test_images, test_labels)
-
-    with models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        evaluations = [(0, *evaluate())]
+    here = contextlib.nullcontext() if cluster is None else cluster.as_current()
+    with here, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        host = _host(trial, cluster, server, deadline, faults)
+        problem = host.problem
+        evaluations = [(0, *problem.evaluate(problem.initial()))]
+        host.persevere(functools.partial(_round, host), 1)
+        host.reset()
+        rounds = []
         for step in range(1, trial.steps + 1):
-            clock = _Clock()
-            batch = stream(trial.seed, "batch", step).choice(len(images), trial.batch, False)
-            batch = batch.reshape(files, -1)
-            losses, gradients = model.gradients(params, images[batch], labels[batch])
-            rows = to_backend(gradients, trial.backend)
-            clock.lap()
-
-            relabelled = None
-            if one.wants_relabelled:
-                flipped = classes - 1 - labels[batch]
-                lies = model.gradients(params, images[batch], flipped)[1]
-                relabelled = to_backend(lies, trial.backend)
-            messages = one.send(rows, step, relabelled)
-            clock.lap()
-
-            votes = one.vote(messages, step)
-            clock.lap()
-
-            aggregate = to_host(one.aggregate(votes.rows, step))
-            clock.lap()
-
-            velocity = np.float32(trial.momentum) * velocity + aggregate
-            params = params - np.float32(trial.rate) * velocity
-            clock.lap()
-
-            true = combine(np.full((1, files), 1 / files), gradients)[0].astype(np.float64)
-            error, norm = np.sqrt(((aggregate - true) ** 2).sum()), np.sqrt((true**2).sum())
-            lost, undecided = votes.lost.sum(), votes.undecided.sum()
-            search = messages.search or Search(0, 0.0)
-            steps.append((losses.mean(), error, norm, lost, undecided, *search))
-            seconds.append(clock.seconds)
-            if step % trial.evaluate_every == 0 or step == trial.steps:
-                evaluations.append((step, *evaluate()))
-    return _history(trial, files, model.parameters, steps, seconds, evaluations)
+            wanted = step % trial.evaluate_every == 0 or step == trial.steps
+            rounds.append(host.persevere(functools.partial(_round, host, wanted=wanted), step))
+            if wanted:
+                evaluations.append((step, *problem.evaluate(rounds[-1].params)))
+    return _history(trial, problem, rounds, evaluations)
 
 
-def _history(trial, files, parameters, steps, seconds, evaluations) -> xr.Dataset:
+class _Done(NamedTuple):
+    outcome: Outcome
+    seconds: dict[str, float]
+    traffic: Traffic | None
+    params: np.ndarray | None
+
+
+def _round(host, step: int, wanted: bool = False) -> _Done:
+    """Perform one round in the order of the paper; with `wanted` return the parameters too."""
+    clock = _Clock()
+    host.broadcast(step)
+    clock.lap("broadcast")
+    computed = host.compute(step)
+    clock.lap("compute")
+    said = host.attack(computed, step)
+    clock.lap("attack")
+    messages = host.send(said, step)
+    clock.lap("send")
+    votes = host.vote(messages, step)
+    clock.lap("vote")
+    votes = host.collect(votes, step)
+    clock.lap("send")
+    aggregate = host.aggregate(votes, step)
+    clock.lap("aggregate")
+    host.update(aggregate, step)
+    clock.lap("update")
+    outcome = host.judge(said, votes, aggregate, step)
+    return _Done(outcome, clock.seconds, host.traffic, host.settle(step, wanted))
+
+
+def _host(trial, cluster, server, deadline, faults):
+    """Return who performs the phases of a round."""
+    check_known("server", [server], SERVERS)
+    if cluster is None:
+        if deadline is not None or faults or server != "central":
+            raise ValueError("server, deadline and faults need a cluster=Client")
+        return OneProcess(trial)
+    return SERVERS[server](trial, cluster, deadline, faults)
+
+
+def _history(trial: Trial, problem: Problem, rounds: list[_Done], evaluations) -> xr.Dataset:
     """Label what `train` recorded."""
-    columns = (np.array(column) for column in zip(*steps, strict=True))
-    loss, error, norm, lost, undecided, evaluations_used, value_found = columns
+    outcomes = [np.array(column) for column in zip(*(done.outcome for done in rounds), strict=True)]
+    told = dict(zip(Outcome._fields, outcomes, strict=True))
     eval_step, test_loss, accuracy = (np.array(column) for column in zip(*evaluations, strict=True))
     modelled = costs.round_seconds(
         workers=trial.workers,
-        files=files,
+        files=problem.files,
         copies=trial.copies,
         vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,
         outer=trial.outer,
         mixers=trial.mixers,
-        parameters=parameters,
+        parameters=problem.model.parameters,
         batch=trial.batch,
-        sample_flops=6.0 * parameters,
+        sample_flops=6.0 * problem.model.parameters,
     )
-    step = np.arange(1, trial.steps + 1)
-    return xr.Dataset(
+    seconds = [[done.seconds[phase] for phase in PHASES] for done in rounds]
+    history = xr.Dataset(
         {
-            "loss": ("step", loss, {"long_name": "training loss"}),
-            "gradient_error": ("step", error, {"long_name": "error of the aggregate"}),
-            "gradient_norm": ("step", norm, {"long_name": "norm of the true mean gradient"}),
-            "lost_votes": ("step", lost),
-            "undecided_votes": ("step", undecided),
-            "search_evaluations": ("step", evaluations_used),
-            "search_value": ("step", value_found),
+            **{name: ("step", values, LONG_NAMES.get(name, {})) for name, values in told.items()},
             "images_per_node": (
                 (),
                 trial.copies * trial.batch / trial.workers,
                 {"units": "images"},
             ),
-            "votes": ((), 1 if trial.vote == "cyclic" else files),
+            "votes": ((), 1 if trial.vote == "cyclic" else problem.files),
             "modelled_seconds": (
                 "step",
                 np.full(trial.steps, sum(modelled.values())),
@@ -157,6 +200,31 @@ def _history(trial, files, parameters, steps, seconds, evaluations) -> xr.Datase
             "accuracy": ("eval_step", accuracy, {"long_name": "test accuracy"}),
             "test_loss": ("eval_step", test_loss, {"long_name": "test loss"}),
         },
-        coords={"step": step, "eval_step": eval_step, "phase": np.array(PHASES, dtype=object)},
+        coords={
+            "step": np.arange(1, trial.steps + 1),
+            "eval_step": eval_step,
+            "phase": np.array(PHASES, dtype=object),
+        },
         attrs={"trial": json.dumps(dataclasses.asdict(trial)), "semantics": SEMANTICS},
+    )
+    traffic = [done.traffic for done in rounds if done.traffic is not None]
+    return history.assign(_measured(traffic)) if traffic else history
+
+
+def _measured(traffic: list[Traffic]) -> xr.Dataset:
+    """Label what was seen of the nodes of a cluster."""
+    nodes = [(each.node_seconds.max(), each.node_seconds.mean()) for each in traffic]
+    moved = [[each.bytes.get(phase, 0) for phase in PHASES] for each in traffic]
+    return xr.Dataset(
+        {
+            "node_seconds": (("step", "statistic"), np.array(nodes), {"units": "s"}),
+            "bytes": (("step", "phase"), np.array(moved), {"units": "bytes"}),
+            "late_messages": ("step", [each.late for each in traffic]),
+            "malformed_messages": ("step", [each.malformed for each in traffic]),
+            "caught_messages": ("step", [each.caught for each in traffic]),
+        },
+        coords={
+            "statistic": np.array(["max", "mean"], dtype=object),
+            "phase": np.array(PHASES, dtype=object),
+        },
     )

@@ -36,4 +36,19 @@ def not_a_vector(rows, /, *, byzantine):
     return rows
 
 
+def fails_on_a_worker(shape, classes):
+    """Build a model whose gradients only a Dask worker cannot compute."""
+    from torch import nn
+
+    from detox_sim.primitives.threads import _in_dask_worker
+
+    class Model(nn.Linear):
+        def forward(self, images):
+            if _in_dask_worker():
+                raise RuntimeError("out of luck")
+            return super().forward(images.flatten(1))
+
+    return Model(64, classes)
+
+
 seventeen = 17

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from detox_sim import aggregators
 from detox_sim.aggregators.geometric import weiszfeld
+from detox_sim.primitives import trees
 
 # Rows needed, as (factor, plus) of n >= factor * byzantine + plus; (2, 1) unless listed.
 NEEDS = {
@@ -578,6 +579,19 @@ def test_a_dask_array_gives_the_same_answer(name, options, kind):
     assert isinstance(got, dask.array.Array)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.compute(), apply(name, options, rows, 2), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), RULES)
+@pytest.mark.parametrize("kind", ["distinct", "nan"])
+def test_shards_of_whole_units_give_the_same_bits(name, options, kind):
+    """What the sharded parameter server stands on."""
+    rows = draw_rows(kind, least(name, 2) + 2, 3 * trees.UNIT + 5, np.float32, seed=5)
+    if kind == "nan":
+        rows[1] = np.nan
+    lazy = dask.array.from_array(rows, chunks=(-1, (trees.UNIT, 2 * trees.UNIT, 5)))
+    np.testing.assert_array_equal(
+        apply(name, options, lazy, 2).compute(), apply(name, options, rows, 2)
+    )
 
 
 @pytest.mark.gpu

@@ -20,7 +20,8 @@ LAYERS = [
     {"lies"},
     {"rounds", "planning"},
     {"trial"},
-    {"cluster"},
+    {"problem"},
+    {"cluster", "one_process"},
     {"training"},
 ]
 LEVEL = {f"detox_sim.{name}": level for level, row in enumerate(LAYERS) for name in row}

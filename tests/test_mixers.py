@@ -16,6 +16,7 @@ from test_aggregators import apply as aggregate
 from test_aggregators import cases as cases_of_rows
 
 from detox_sim import mixers
+from detox_sim.primitives import trees
 
 # Options that have no default.
 REQUIRED = {"clipping": {"radius": 1.5}}
@@ -152,6 +153,19 @@ def test_a_dask_array_gives_the_same_answer(name, options, kind):
     assert isinstance(got, dask.array.Array)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.compute(), mix(name, options, rows, 2), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), MIXERS)
+@pytest.mark.parametrize("kind", ["distinct", "nan"])
+def test_shards_of_whole_units_give_the_same_bits(name, options, kind):
+    """What the sharded parameter server stands on."""
+    rows = draw_rows(kind, 9, 3 * trees.UNIT + 5, np.float32, seed=5)
+    if kind == "nan":
+        rows[1] = np.nan
+    lazy = dask.array.from_array(rows, chunks=(-1, (trees.UNIT, 2 * trees.UNIT, 5)))
+    np.testing.assert_array_equal(
+        mix(name, options, lazy, 2).compute(), mix(name, options, rows, 2)
+    )
 
 
 @pytest.mark.gpu

@@ -11,6 +11,8 @@ import dask.array
 import numpy as np
 import pytest
 import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detox_sim import aggregators, mixers, primitives
 from detox_sim.primitives import (
@@ -24,6 +26,7 @@ from detox_sim.primitives import (
     order_mean,
     take,
     threads,
+    trees,
     use_threads,
 )
 
@@ -428,3 +431,48 @@ def test_extra_memory_is_at_most_64_megabytes(name):
         [sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 64e6
+
+
+# --- However the columns are cut ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 7, 45])
+@pytest.mark.parametrize("widths", [[1, 1, 1, 1, 1, 1], [3, 3], [1, 4, 1], [5, 1]])
+def test_distances_have_the_same_bits_however_whole_units_are_cut(n, widths):
+    columns = 5 * trees.UNIT + 77
+    rows = np.random.default_rng(n).standard_normal((n, columns)).astype(np.float32)
+    sizes = np.array(widths) * trees.UNIT
+    sizes[-1] -= trees.UNIT - 77
+    pieces = dask.array.from_array(rows, chunks=(-1, tuple(sizes.tolist())))
+    np.testing.assert_array_equal(distances(pieces), distances(rows))
+    for points in (rows[:1], rows[:2]):
+        np.testing.assert_array_equal(distances(pieces, points), distances(rows, points))
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 70), st.integers(1, 70), st.integers(1, 20))
+def test_nodes_cover_what_they_are_asked_for(start, count, longest):
+    nodes = trees.cut(start, start + count, longest)
+    units = [unit for level, i in nodes for unit in range(i << level, (i + 1) << level)]
+    assert units == list(range(start, start + count))
+    assert all(1 << level <= longest for level, _ in nodes)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 40), st.randoms())
+def test_a_sum_does_not_depend_on_order_or_grouping(count, random):
+    values = np.random.default_rng(count).standard_normal(count) * 10.0 ** np.arange(count)
+    whole: trees.Nodes = {}
+    for unit in range(count):
+        trees.merge(whole, {(0, unit): values[unit]})
+    shuffled: trees.Nodes = {}
+    for unit in random.sample(range(count), count):
+        trees.merge(shuffled, {(0, unit): values[unit]})
+    assert trees.total(shuffled) == trees.total(whole)
+    middle = random.randrange(count)
+    left: trees.Nodes = {}
+    right: trees.Nodes = {}
+    for unit in range(count):
+        trees.merge(left if unit < middle else right, {(0, unit): values[unit]})
+    trees.merge(left, right)
+    assert trees.total(left) == trees.total(whole)

@@ -1,5 +1,19 @@
 """Dask: connecting to a cluster, and the parameter server whose compute nodes are its workers."""
 
-from detox_sim.cluster.connecting import connect, cores, versions
+from detox_sim.cluster.central import Central, Traffic
+from detox_sim.cluster.connecting import connect, cores, here, versions
+from detox_sim.cluster.faults import ClusterError, Fault, LostError
+from detox_sim.cluster.sharded import Sharded
 
-__all__ = ["connect", "cores", "versions"]
+__all__ = [
+    "Central",
+    "ClusterError",
+    "Fault",
+    "LostError",
+    "Sharded",
+    "Traffic",
+    "connect",
+    "cores",
+    "here",
+    "versions",
+]

@@ -5,10 +5,13 @@ has the length d stays a Dask array, and only sums over chunks, (n, n) or (n, m)
 """
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
 from detox_sim import primitives
+from detox_sim.arrays import kind
+from detox_sim.primitives import trees
 from detox_sim.primitives.threads import use_threads
 
 AT_A_TIME = 64  # chunks whose sums are held at a time
@@ -36,21 +39,23 @@ def map_columns(function, rows):
     return rows.map_blocks(work, drop_axis=0, dtype=rows.dtype, meta=rows._meta.reshape(-1))
 
 
-def _sum_over_chunks(function, *arrays):
-    """Add up on the host what a function makes of each chunk of columns, in their order."""
+def _over_chunks(function, *arrays, places=()) -> Iterator:
+    """Yield what a function makes of each chunk of columns (and of its place), in their order."""
     import dask
 
-    pieces = [array.to_delayed().ravel() for array in arrays]
+    pieces = [array.to_delayed().ravel() for array in arrays] + ([places] if places else [])
     work = dask.delayed(functools.partial(_alone, function), pure=False)
     parts = [work(*blocks) for blocks in zip(*pieces, strict=True)]
-    return sum(
-        np.sum(dask.compute(*parts[start : start + AT_A_TIME]), axis=0)
-        for start in range(0, len(parts), AT_A_TIME)
-    )
+    for start in range(0, len(parts), AT_A_TIME):
+        yield from dask.compute(*parts[start : start + AT_A_TIME])
+
+
+def _sum_over_chunks(function, *arrays):
+    return sum(_over_chunks(function, *arrays))
 
 
 def distances(rows):
-    return _sum_over_chunks(primitives.distances, _whole_rows(rows))
+    return _measure("distance_nodes", _whole_rows(rows))
 
 
 def cross_distances(rows, points):
@@ -59,8 +64,34 @@ def cross_distances(rows, points):
         import dask.array
 
         points = dask.array.from_array(points, chunks=(-1, rows.chunks[1]))
-    points = _whole_rows(points).rechunk({1: rows.chunks[1]})
-    return _sum_over_chunks(primitives.distances, rows, points)
+    return _measure("cross_nodes", rows, _whole_rows(points).rechunk({1: rows.chunks[1]}))
+
+
+def _measure(name: str, *arrays) -> np.ndarray:
+    """Add up squared distances over chunks.
+
+    With the bits of the whole array where chunks of NumPy arrays start at whole units.
+    """
+    starts = np.cumsum([0, *arrays[0].chunks[1][:-1]])
+    if kind(arrays[0]._meta) != "numpy" or (starts % trees.UNIT).any():
+        return _sum_over_chunks(primitives.distances, *arrays)
+    nodes: trees.Nodes = {}
+    firsts = (starts // trees.UNIT).tolist()
+    for part in _over_chunks(functools.partial(_nodes, name), *arrays, places=firsts):
+        trees.merge(nodes, part)
+    square = trees.total(nodes)
+    if len(arrays) > 1:
+        return square
+
+    from detox_sim.primitives.cpu import symmetric
+
+    return symmetric(square)
+
+
+def _nodes(name: str, *blocks_and_place) -> trees.Nodes:
+    from detox_sim.primitives import cpu
+
+    return getattr(cpu, name)(*blocks_and_place)
 
 
 def combine(weights, rows, dtype):

@@ -4,16 +4,19 @@ A block stays in cache, threads take turns at chunks of blocks, and no sum depen
 of threads or on the kind of processor.
 """
 
+import contextlib
+import threading
+
 import numba
 import numpy as np
 
+from detox_sim.primitives import trees
 from detox_sim.primitives.network import order_network
-from detox_sim.primitives.threads import spread
+from detox_sim.primitives.threads import spread, use_threads
 from detox_sim.primitives.tile import TILE, add_column, add_tile
 
 CHUNK = 1 << 21  # values that a thread takes at a time
-PARTIAL_BYTES = 1 << 24  # of sums of distances, one a chunk
-ORDERED, MEASURED, SUMMED = 256, 256, 4096  # columns in a block, by what is done to it
+ORDERED, MEASURED, SUMMED = 256, 256, trees.UNIT  # columns in a block, by what is done to it
 NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
 MANY_ROWS = 1000  # rows that are measured against points at a time
@@ -153,67 +156,113 @@ def _load_float64(rows, column, stop, block):
 
 
 @kernel
-def _distances_chunk(rows, start, stop, block, total):
-    for column in range(start, stop, block.shape[1]):
-        _load_float64(rows, column, stop, block)
-        for i in range(0, block.shape[0], TILE):
-            for j in range(0, i + 1, TILE):
-                add_tile(block, block, i, j, total)
+def _carry(pending, value, unit):
+    """Add the sum of one more unit to those before it, in pairs, pairs of pairs, and so on."""
+    level = 0
+    while (unit >> level) & 1:
+        value += pending[level]
+        level += 1
+    pending[level] = value
 
 
 @kernel
-def _cross_chunk(rows, points, start, stop, block, others, total):
-    for column in range(start, stop, block.shape[1]):
-        _load_float64(rows, column, stop, block)
-        _load_float64(points, column, stop, others)
-        for i in range(0, block.shape[0], TILE):
-            if others.shape[0] == 1:
-                add_column(block, others, i, 0, total)
-            else:
-                for j in range(0, others.shape[0], TILE):
-                    add_tile(block, others, i, j, total)
+def _distances_node(rows, start, units, block, value, pending):
+    for unit in range(units):
+        value[:] = 0.0
+        column = start + unit * SUMMED
+        stop = min(column + SUMMED, rows.shape[1])
+        for first in range(column, stop, block.shape[1]):
+            _load_float64(rows, first, stop, block)
+            for i in range(0, block.shape[0], TILE):
+                for j in range(0, i + 1, TILE):
+                    add_tile(block, block, i, j, value)
+        _carry(pending, value, unit)
+
+
+@kernel
+def _cross_node(rows, points, start, units, block, others, value, pending):
+    for unit in range(units):
+        value[:] = 0.0
+        column = start + unit * SUMMED
+        stop = min(column + SUMMED, rows.shape[1])
+        for first in range(column, stop, block.shape[1]):
+            _load_float64(rows, first, stop, block)
+            _load_float64(points, first, stop, others)
+            for i in range(0, block.shape[0], TILE):
+                if others.shape[0] == 1:
+                    add_column(block, others, i, 0, value)
+                else:
+                    for j in range(0, others.shape[0], TILE):
+                        add_tile(block, others, i, j, value)
+        _carry(pending, value, unit)
 
 
 def _blocks_of(count: int) -> np.ndarray:
     return np.zeros((-(-count // TILE) * TILE, MEASURED))
 
 
-def distances(rows):
+def _in_nodes(rows, first: int, work) -> trees.Nodes:
+    """Add up ``work(column, level)`` over the columns of rows, which start at unit `first`."""
+    nodes: trees.Nodes = {}
+    lock = threading.Lock()
+
+    def add(node):
+        level, index = node
+        part = {node: work(((index << level) - first) * SUMMED, level)}
+        with lock:
+            trees.merge(nodes, part)
+
+    stop = first + -(-rows.shape[1] // SUMMED)
+    spread(add, trees.cut(first, stop, max(1, CHUNK // len(rows) // SUMMED)))
+    return nodes
+
+
+def distance_nodes(rows, first: int = 0) -> trees.Nodes:
+    """Return sums of squared differences, only i >= j, of columns that start at unit `first`."""
     rows, n = _read_only(rows), len(rows)
 
-    def partial(chunk):
+    def work(column, level):
         block = _blocks_of(n)
-        total = np.zeros((len(block), len(block)))
-        _distances_chunk(rows, *chunk, block, total)
-        return total[:n, :n]
+        value = np.empty((len(block), len(block)))
+        pending = np.empty((level + 1, *value.shape))
+        _distances_node(rows, column, 1 << level, block, value, pending)
+        return pending[level, :n, :n]
 
-    most = max(1, PARTIAL_BYTES // (8 * n * n))
-    chunks = _chunks(rows)
-    step = -(-len(chunks) // most)
-    chunks = [
-        (part[0][0], part[-1][1])
-        for part in (chunks[i : i + step] for i in range(0, len(chunks), step))
-    ]
-    square = np.tril(sum(spread(partial, chunks)))
-    return square + np.tril(square, -1).T
+    return _in_nodes(rows, first, work)
+
+
+def distances(rows):
+    return symmetric(trees.total(distance_nodes(rows)))
+
+
+def symmetric(lower: np.ndarray) -> np.ndarray:
+    """Return the matrix whose lower half is given."""
+    return np.tril(lower) + np.tril(lower, -1).T
+
+
+def cross_nodes(rows, points, first: int = 0) -> trees.Nodes:
+    """Return sums of squared differences to points, of columns that start at unit `first`."""
+    rows, points = _read_only(rows), _read_only(points)
+
+    def work(column, level):
+        block = _blocks_of(len(rows))
+        others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
+        value = np.empty((len(block), len(others)))
+        pending = np.empty((level + 1, *value.shape))
+        _cross_node(rows, points, column, 1 << level, block, others, value, pending)
+        return pending[level, : len(rows), : len(points)]
+
+    return _in_nodes(rows, first, work)
 
 
 def cross_distances(rows, points):
-    rows, points = _read_only(rows), _read_only(points)
+    parts = [rows[start : start + MANY_ROWS] for start in range(0, len(rows), MANY_ROWS)]
 
-    def partial(part):
-        chosen, chunk = rows[part[0]], part[1]
-        block = _blocks_of(len(chosen))
-        others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
-        total = np.zeros((len(block), len(others)))
-        _cross_chunk(chosen, points, *chunk, block, others, total)
-        return part[0], total[: len(chosen), : len(points)]
+    def measure(part):
+        with contextlib.nullcontext() if len(parts) == 1 else use_threads(1):
+            return trees.total(cross_nodes(part, points))
 
-    some = [slice(start, start + MANY_ROWS) for start in range(0, len(rows), MANY_ROWS)]
-    square = np.zeros((len(rows), len(points)))
-    for place, part in spread(partial, [(r, c) for r in some for c in _chunks(rows[r])]):
-        square[place] += part
-    return square
+    return np.concatenate(spread(measure, parts))
 
 
 # --- combine ------------------------------------------------------------------------------------
