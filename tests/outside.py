@@ -40,11 +40,11 @@ def fails_on_a_worker(shape, classes):
     """Build a model whose gradients only a Dask worker cannot compute."""
     from torch import nn
 
-    from detox_sim.primitives.threads import _in_dask_worker
+    from detox_sim.primitives.threads import in_dask_worker
 
     class Model(nn.Linear):
         def forward(self, images):
-            if _in_dask_worker():
+            if in_dask_worker():
                 raise RuntimeError("out of luck")
             return super().forward(images.flatten(1))
 

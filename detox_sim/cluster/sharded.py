@@ -5,21 +5,19 @@ each winner is then cut by coordinate and fetched by the workers that are the se
 where it is checked against its digest. Rules and the update run on Dask arrays of these shards.
 """
 
-import contextlib
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from detox_sim import voting
-from detox_sim.arrays import to_backend, to_host
+from detox_sim.arrays import to_host
 from detox_sim.cluster import nodes
 from detox_sim.cluster.central import Said, Traffic
 from detox_sim.cluster.faults import Fault
+from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages
-from detox_sim.primitives.trees import UNIT
 from detox_sim.rounds import Outcome, judge
 from detox_sim.trial import Trial
 
@@ -63,57 +61,25 @@ class Sharded:
     def reset(self) -> None:
         """Go back to step 0."""
         params = self.problem.initial()
-        self._saved = (0, params, np.zeros_like(params))
-        self._restore()
+        self._place(0, params, np.zeros_like(params))
 
-    def _restore(self) -> int:
-        """Spread the state last saved over the workers, and return its step."""
-        step, params, velocity = self._saved
-        units = np.array_split(np.arange(0, params.size, UNIT), len(self.workers.addresses))
-        self._bounds = [int(part[0]) for part in units if part.size] + [params.size]
-        self._params, self._velocity = self._spread(params, step), self._spread(velocity, step)
+    def _place(self, step: int, params: np.ndarray, velocity: np.ndarray) -> int:
+        """Spread the state after a step over the workers, keep it here too; return the step."""
+        self._shards = Shards(self.workers, params.size)
+        self._params = self._shards.spread(params, step)
+        self._velocity = self._shards.spread(velocity, step)
+        self._saved = step, params, velocity
         return step
-
-    def _spread(self, vector: np.ndarray, step: int) -> "da.Array":
-        with self.workers.guarded(step, "receive the state"):
-            blocks = [
-                self.workers.client.scatter(
-                    vector[a:b], workers=[self.workers.home(shard)], hash=False
-                )
-                for shard, (a, b) in enumerate(itertools.pairwise(self._bounds))
-            ]
-        return self._now(step, "receive the state", self._array(blocks, "numpy"))[0]
-
-    def _array(self, blocks: "Sequence[Future]", backend: str, rows: int | None = None):
-        """Return the Dask array (d,) or (rows, d) whose chunks of columns are these futures."""
-        import dask.array as da
-
-        lead = () if rows is None else (rows,)
-        meta = to_backend(np.empty((0,) * (1 + len(lead)), np.float32), backend)
-        chunks = [
-            da.from_delayed(block, (*lead, b - a), np.float32, meta)
-            for block, (a, b) in zip(blocks, itertools.pairwise(self._bounds), strict=True)
-        ]
-        return da.concatenate(chunks, axis=-1)
-
-    def _blocks(self, array: "da.Array") -> "list[Future]":
-        """Return the futures of the chunks of a vector that is being computed on the workers."""
-        futures = {future.key: future for future in self.workers.client.futures_of(array)}
-        return [futures[key] for key in array.__dask_keys__()]
 
     def persevere(self, perform, step: int):
         """Perform a step; if a worker took data with it, all steps from the state last saved on."""
-        return self.workers.persevere(perform, step, self._restore)
+        return self.workers.persevere(perform, step, lambda: self._place(*self._saved))
 
     def settle(self, step: int, wanted: bool) -> np.ndarray | None:
         """End a step; return the parameters (d,) if they are wanted."""
         if wanted or step - self._saved[0] >= SAVE_STEPS:
-            both = self._blocks(self._params) + self._blocks(self._velocity)
-            parts = self.workers.get(dict(enumerate(both)), step, "save the state", "shard")
-            halves = np.split(np.arange(len(both)), 2)
-            params, velocity = (np.concatenate([parts[i] for i in half]) for half in halves)
-            self._saved = step, params, velocity
-            self._restore()
+            state = self._params, self._velocity
+            self._place(step, *self._shards.gather(state, step, "save the state"))
         return self._saved[1] if wanted else None
 
     # --- The round ----------------------------------------------------------------------------
@@ -121,13 +87,13 @@ class Sharded:
     def broadcast(self, step: int) -> None:
         self.traffic = Traffic()
         self.workers.refresh()
-        blocks = self._blocks(self._params)
+        blocks = self._shards.blocks(self._params)
         self._copies = {
             address: self.workers.submit(nodes.join, *blocks, at=address)
             for address in self.workers.addresses
         }
         self.workers.finish(self._copies, step, "receive parameters", who="worker")
-        self.traffic.bytes["broadcast"] = 4 * self._bounds[-1] * len(self._copies)
+        self.traffic.bytes["broadcast"] = 4 * self.problem.model.parameters * len(self._copies)
 
     def compute(self, step: int) -> "dict[int, Future]":
         return self.workers.compute(self._copies, step)
@@ -142,7 +108,7 @@ class Sharded:
         for node, spoken in workers.arrived(said.spoken, step).items():
             home, faults = workers.home(node), workers.faults_of(node, step)
             sealed[node] = workers.submit(
-                nodes.seal, spoken, said.computed[node], faults, self._bounds, at=home
+                nodes.seal, spoken, said.computed[node], faults, self._shards.bounds, at=home
             )
             reports[node] = workers.submit(nodes.announce, sealed[node], spoken, at=home)
         told = workers.get(reports, step, "send")
@@ -211,7 +177,7 @@ class Sharded:
             by_node.setdefault(int(holders[file, copy]), []).append(file)
         wanted = [[(file, elected.roots[file]) for file in files] for files in by_node.values()]
         shards = []
-        for shard, (a, b) in enumerate(itertools.pairwise(self._bounds)):
+        for shard, (a, b) in enumerate(self._shards.ranges):
             parts = []
             for node, files in by_node.items():
                 places = np.searchsorted(workers.files[node], files).tolist()
@@ -224,8 +190,10 @@ class Sharded:
                     nodes.assemble, len(holders), a, b, shard, wanted, parts, at=workers.home(shard)
                 )
             )
-        count = len(self._bounds) - 1
-        self.traffic.bytes["send"] += len(asked) * (4 * self._bounds[-1] + 32 * count * count)
+        count = len(self._shards.ranges)
+        self.traffic.bytes["send"] += len(asked) * (
+            4 * self.problem.model.parameters + 32 * count * count
+        )
         return shards
 
     def _mismatches(self, shards: "list[Future]", step: int) -> set[int]:
@@ -242,7 +210,7 @@ class Sharded:
             for shard, future in enumerate(shards)
         ]
         self._vote_blocks = blocks
-        rows = self._array(blocks, backend, rows=len(elected.roots))
+        rows = self._shards.array(blocks, backend, rows=len(elected.roots))
 
         def wrong() -> np.ndarray:
             true = self._true_roots(elected.ballots.said.computed, step)
@@ -257,7 +225,7 @@ class Sharded:
                 nodes.true_roots,
                 computed[node],
                 np.flatnonzero(sources == node).tolist(),
-                self._bounds,
+                self._shards.bounds,
                 at=self.workers.home(node),
             )
             for node in dict.fromkeys(sources.tolist())
@@ -270,19 +238,19 @@ class Sharded:
         return true
 
     def aggregate(self, votes: voting.Votes, step: int) -> "da.Array":
-        with self._on_workers(step, "aggregate"):
-            return self._now(step, "aggregate", self._one.aggregate(votes.rows, step))[0]
+        with self._shards.computing(step, "aggregate"):
+            return self._shards.now(step, "aggregate", self._one.aggregate(votes.rows, step))[0]
 
     def update(self, aggregate: "da.Array", step: int) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
         state = self.problem.update(self._params, self._velocity, here)
-        with self._on_workers(step, "update"):
-            self._params, self._velocity = self._now(step, "update", *state)
+        with self._shards.computing(step, "update"):
+            self._params, self._velocity = self._shards.now(step, "update", *state)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: "da.Array", step: int) -> Outcome:
         losses, self.traffic.node_seconds = self.workers.told(said.computed, step)
         false = np.flatnonzero(votes.lost | votes.undecided).tolist()
-        with self._on_workers(step, "tell the truth"):
+        with self._shards.computing(step, "tell the truth"):
             rows = self._with_truth(said, votes.rows, false, step) if false else votes.rows
             return judge(losses, rows, aggregate, votes, said.search)
 
@@ -290,7 +258,7 @@ class Sharded:
         """Return the votes with the true gradients of some files in place of what won."""
         workers, sources = self.workers, self._one.assign(step)[files, 0].tolist()
         blocks = []
-        for shard, (a, b) in enumerate(itertools.pairwise(self._bounds)):
+        for shard, (a, b) in enumerate(self._shards.ranges):
             parts = [
                 workers.submit(
                     nodes.true_piece, said.computed[node], file, a, b, at=workers.home(node)
@@ -307,25 +275,7 @@ class Sharded:
                     at=workers.home(shard),
                 )
             )
-        return self._array(blocks, self._trial.backend, rows=rows.shape[0])
-
-    def _on_workers(self, step: int, doing: str):
-        """Let Dask arrays be computed on the workers, and errors name the step."""
-        import dask
-
-        stack = contextlib.ExitStack()
-        stack.enter_context(self.workers.guarded(step, doing))
-        stack.enter_context(dask.config.set(scheduler=self.workers.client))
-        return stack
-
-    def _now(self, step: int, doing: str, *arrays: "da.Array") -> "list[da.Array]":
-        """Compute arrays where their shards are."""
-        done = self.workers.client.persist(
-            list(arrays), workers=self.workers.addresses, allow_other_workers=True
-        )
-        futures = self.workers.client.futures_of(done)
-        self.workers.finish(dict(enumerate(futures)), step, doing, who="shard")
-        return done
+        return self._shards.array(blocks, self._trial.backend, rows=rows.shape[0])
 
 
 def _check_vote(trial: Trial) -> None:

@@ -11,6 +11,7 @@ from detox_sim.catalogue import check_number
 from detox_sim.cluster import nodes
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.messages import Search
+from detox_sim.primitives.threads import in_dask_worker
 from detox_sim.trial import Trial
 
 if TYPE_CHECKING:
@@ -81,14 +82,10 @@ class Workers:
 
     def submit(self, task: Callable, *arguments: Any, at: str) -> "Future":
         """Run a task on one worker; on another if that one is gone."""
-        return self.client.submit(
-            task,
-            *arguments,
-            workers=[at],
-            allow_other_workers=True,
-            pure=False,
-            resources=self.resources,
-        )
+        where = {"workers": [at], "allow_other_workers": True, "resources": self.resources}
+        if self.resources and in_dask_worker():  # which has the resource, and would wait for itself
+            where = {"workers": self.addresses}
+        return self.client.submit(task, *arguments, pure=False, **where)
 
     def faults_of(self, node: int, step: int) -> list[Fault]:
         return [fault for fault in self.faults if (fault.step, fault.node) == (step, node)]

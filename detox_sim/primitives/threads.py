@@ -42,7 +42,7 @@ def threads() -> int:
     count = _count.get()
     if count is not None:
         return count
-    return 1 if _in_dask_worker() else _cores()
+    return 1 if in_dask_worker() else _cores()
 
 
 def _cores() -> int:
@@ -50,7 +50,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
-def _in_dask_worker() -> bool:
+def in_dask_worker() -> bool:
+    """Return whether this is a task of Dask's distributed scheduler.
+
+    Examples
+    --------
+    >>> in_dask_worker()
+    False
+    """
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return False
