@@ -51,4 +51,15 @@ def fails_on_a_worker(shape, classes):
     return Model(64, classes)
 
 
+def train_as_if_on_a_gpu(trial, server):
+    """Train on the cluster that runs this task, whose worker's only GPU the task holds."""
+    from unittest import mock
+
+    from detox_sim import train
+    from detox_sim.cluster import here, workers
+
+    with mock.patch.dict(workers.RESOURCES, numpy={"GPU": 1.0}), here() as client:
+        return train(trial, cluster=client, server=server).load()
+
+
 seventeen = 17

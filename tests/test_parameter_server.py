@@ -7,6 +7,7 @@ import threading
 import time
 
 import numpy as np
+import outside
 import pytest
 from distributed import Client, LocalCluster
 
@@ -306,6 +307,16 @@ def test_no_gpu_is_an_error_not_a_hang(two):
     object.__setattr__(trial, "backend", "cupy")  # a Trial of it cannot be made without a GPU
     with pytest.raises(ClusterError, match="has no worker with a GPU; start one with: dask worker"):
         train(trial, cluster=two)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_tasks_that_need_a_gpu_go_where_one_is_offered(server, monkeypatch, honest):
+    """As if NumPy needed one; also from a task that holds the only one."""
+    monkeypatch.setitem(workers.RESOURCES, "numpy", {"GPU": 1.0})
+    with connect(gpu=True) as client:
+        same_bits(honest, train(HONEST, cluster=client, server=server))
+        nested = client.submit(outside.train_as_if_on_a_gpu, HONEST, server, resources={"GPU": 1.0})
+        same_bits(honest, nested.result(timeout=60))
 
 
 # --- Digests --------------------------------------------------------------------------------------

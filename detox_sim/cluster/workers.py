@@ -17,6 +17,7 @@ from detox_sim.trial import Trial
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+RESOURCES = {"cupy": {"GPU": 1.0}}  # that a task asks of its worker, by backend
 LOOK_SECONDS = 1.0  # between two looks at whether anyone is still there
 PATIENCE_SECONDS = 30.0  # without any worker
 GRACE_SECONDS = 2.0  # beyond a deadline, for the transport
@@ -53,7 +54,7 @@ class Workers:
             if fault.node >= trial.workers:
                 raise ValueError(f"no node {fault.node} in a trial of {trial.workers} workers")
         self.trial, self.client, self.deadline, self.faults = trial, client, deadline, faults
-        self.resources = {"GPU": 1.0} if trial.backend == "cupy" else None
+        self.resources = RESOURCES.get(trial.backend)
         self.one, self.problem = nodes.setup(trial)
         self.files: dict[int, np.ndarray] = {}
         self.refresh()
