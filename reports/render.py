@@ -13,6 +13,8 @@ from pathlib import Path
 from reports import FOLDER
 
 HERE = Path(__file__).parent
+# A page shows what a dataset says of itself, and lets a browser run or load none of it.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 GENERAL = {"index": "Overview", "how_to_choose": "How to choose"}
 
 
@@ -81,6 +83,7 @@ def _page(name: str, pages: dict[str, str], results: Path, folder: Path) -> None
     style = (HERE / "report.css").read_text()
     (folder / f"{name}.html").write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
         f"<body><nav>{links}</nav><main>{body}</main></body></html>\n"

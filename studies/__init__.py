@@ -12,7 +12,9 @@ A study is a module with
 * ``run(fields) -> xarray.Dataset``: one cell, a pure function of its fields;
 * ``figure(dataset) -> matplotlib.figure.Figure``, from the stored dataset alone.
 
-A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others.
+A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others,
+and may use all workers through `detox_sim.cluster.here`. ``WORKERS = 1`` asks for one worker with
+all the memory.
 ``python -m studies.<study>`` is ``python -m studies.reproduce <study>``.
 """
 
@@ -29,6 +31,8 @@ __all__ = [
     "robustness_audit",
     "vote_semantics",
     "stragglers",
+    "step_time",
+    "scaling",
     "kernels",
 ]
 

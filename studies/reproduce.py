@@ -16,7 +16,7 @@ from pathlib import Path
 import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
-from detox_sim.cluster import connect, cores, versions
+from detox_sim.cluster import Tls, connect, cores, versions
 from studies.outputs import make_outputs
 from studies.progress import Progress
 from studies.requests import Plan, make_plans, parse_settings
@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SchedulerLostError as error:
         print(
-            f"error: {error}; finished cells are kept. Resume with:\n  {command}", file=sys.stderr
+            f"error: {error}; finished cells are kept. "
+            f"Once it and its workers run again, resume with:\n  {command}",
+            file=sys.stderr,
         )
         return 1
     except KeyboardInterrupt:
@@ -79,8 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--profile", default="laptop", help=f"{' or '.join(PROFILES)}")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tcp://...)")
+    where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tls://...)")
     where.add_argument("--workers", type=int, metavar="N", help="processes; default one a core")
+    add_tls(parser)
     parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
     parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
     parser.add_argument("--plan", action="store_true", help="say what would run, and run nothing")
@@ -95,6 +98,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_tls(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the files for a ``tls://`` scheduler."""
+    parser.add_argument("--tls-ca", metavar="PEM", help="certificates of the cluster's authority")
+    parser.add_argument("--tls-cert", metavar="PEM", help="our certificate for a tls:// scheduler")
+    parser.add_argument("--tls-key", metavar="PEM", help="its private key")
+
+
+def tls_files(options: argparse.Namespace) -> Tls | None:
+    """Return the files that the options name, None without any; ValueError where one is missing."""
+    files = {name: getattr(options, f"tls_{name}") for name in Tls._fields}
+    missing = [f"--tls-{name}" for name, path in files.items() if path is None]
+    if len(missing) == len(files):
+        return None
+    if missing:
+        raise ValueError(f"TLS needs all three files; add {' and '.join(missing)}")
+    if options.scheduler is None:
+        raise ValueError("the TLS files are for a scheduler; add --scheduler tls://HOST:PORT")
+    return Tls(**files)
+
+
 def _checked(options: argparse.Namespace) -> list[Plan]:
     """Return what the options ask for, or raise UsageError."""
     try:
@@ -102,6 +125,7 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
             raise unknown("profile", options.profile, PROFILES)
         if options.workers is not None and options.workers < 1:
             raise ValueError(f"--workers must be 1 or more, got {options.workers}")
+        tls_files(options)
         settings = parse_settings(options.set)
         if options.backend:
             require(options.backend)
@@ -134,13 +158,12 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
         record = provenance(versions(PACKAGES))
         resources = {"GPU": 1.0} if options.backend == "cupy" else None
         timed = {cell for plan in plans if plan.exclusive for cell in plan.cells}
-        # Timed cells run one at a time: where there are no others, one worker has all the memory.
-        workers = 1 if options.workers is None and timed.issuperset(todo) else options.workers
         with connect(
             options.scheduler,
-            workers=workers,
+            workers=_workers(plans, todo, options),
             packages=PACKAGES,
             gpu=resources is not None,
+            tls=tls_files(options),
         ) as client:
             _check_writable(folder)
             for cell in cells if options.fresh else ():
@@ -168,6 +191,20 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     return 1 if failed else 0
 
 
+def _workers(plans: list[Plan], todo: list[Cell], options: argparse.Namespace) -> int:
+    """Return how many workers to start: as asked, or as studies that run alone say, or one a core.
+
+    A study says WORKERS = 1 where one cell wants all the memory.
+    """
+    missing = set(todo)
+    wanted = [
+        getattr(plan.module, "WORKERS", cores())
+        for plan in plans
+        if not missing.isdisjoint(plan.cells)
+    ]
+    return options.workers or max(wanted, default=cores())
+
+
 def _check_writable(folder: Path) -> None:
     """Make the folders of the output, or raise UsageError."""
     try:
@@ -189,7 +226,7 @@ def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> N
     from rich.console import Console
     from rich.table import Table
 
-    workers = options.workers or cores()
+    workers = _workers(plans, todo, options)
     table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a worker")
     missing = set(todo)
     for plan in plans:

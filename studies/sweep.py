@@ -4,6 +4,7 @@ Knows nothing of what a cell computes.
 """
 
 import asyncio
+import concurrent.futures
 import itertools
 import json
 import os
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Axes = Mapping[str, Sequence | Mapping[str, Fields]]
+
+
+CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 class SchedulerLostError(Exception):
@@ -121,12 +125,15 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         try:
             outcome = future.result()
         except (Exception, asyncio.CancelledError) as error:
-            if client.status != "running":
+            # The client cancels what it had submitted, and may have found the next scheduler.
+            if client.status != "running" or isinstance(error, CANCELLED):
                 raise SchedulerLostError("the scheduler was lost in mid-sweep") from error
             if not last:
                 given_up.append(cell)
                 continue
-            outcome = {"error": f"the worker died: {error!r}"}
+            killed = type(error).__name__ == "KilledWorker"
+            what = "the worker died" if killed else "Dask could not run it"
+            outcome = {"error": f"{what}: {error}"}
         if "error" in outcome:
             store.write_failure(cell, outcome["error"])
         else:

@@ -1,43 +1,68 @@
 """Joining a scheduler: what is wrong is said within seconds."""
 
+import argparse
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+import types
 
 import psutil
 import pytest
 
-from detox_sim.cluster import connect, versions
+from detox_sim.cluster import connect, cores, versions
+from detox_sim.cluster.connecting import here
+from studies import reproduce
 from studies.reproduce import PACKAGES, main
 
 
-@contextlib.contextmanager
-def scheduler(folder, workers=1, path=None):
-    """Start a real dask-scheduler and workers on loopback; yield the address."""
-    file = folder / "scheduler.json"
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+def launch(command, *options, environment=()):
+    """Start ``dask scheduler`` or ``dask worker`` on loopback, as a process of its own."""
+    line = [sys.executable, "-m", f"distributed.cli.dask_{command}", *map(str, options)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", file]
-    command += ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    processes = [subprocess.Popen(command, **quiet)]
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", file]
-    command += ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    everywhere = ["--host", "127.0.0.1", "--no-dashboard"]
+    return subprocess.Popen([*line, *everywhere], env=os.environ | dict(environment), **quiet)
+
+
+@contextlib.contextmanager
+def scheduler(folder, workers=1, path=None, port=0, options=(), more=(), environment=()):
+    """Start a real dask-scheduler and workers on loopback; yield the address.
+
+    `options` go to all of them, `more` to the workers.
+    """
+    file = folder / "scheduler.json"
+    environment = dict(environment)
+    where = ["--scheduler-file", file, *options]
+    environment |= {"PYTHONPATH": str(path)} if path else {}
+    file.unlink(missing_ok=True)
+    processes = [launch("scheduler", "--port", port, *where, environment=environment)]
     try:
         until = time.monotonic() + 30
         while not file.exists() or not file.read_text().strip().endswith("}"):
             assert time.monotonic() < until, "the scheduler did not start"
             time.sleep(0.1)
         for _ in range(workers):
-            processes.append(subprocess.Popen(command, env=environment, **quiet))
+            processes.append(
+                launch("worker", "--nthreads", 1, *more, *where, environment=environment)
+            )
         yield json.loads(file.read_text())["address"]
     finally:
         for process in reversed(processes):
             process.terminate()
-        for process in processes:
             process.wait(20)
+
+
+def started(command):
+    """Return the processes that `launch` started, oldest first."""
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if f"distributed.cli.dask_{command}" in process.cmdline():
+                found.append(process)
+    return sorted(found, key=psutil.Process.create_time)
 
 
 def test_a_silent_scheduler_is_an_error_within_seconds(tmp_path, capsys):
@@ -55,7 +80,7 @@ def test_what_is_no_address_is_an_error(address):
 
 
 def test_tls_without_certificates_is_an_error():
-    message = "needs certificates: set distributed.comm.tls"
+    message = "needs certificates: give a CA, .* or set distributed.comm.tls"
     with pytest.raises(ConnectionError, match=message), connect("tls://127.0.0.1:8786"):
         pass
 
@@ -88,6 +113,7 @@ def test_a_scheduler_that_dies_in_mid_sweep_is_told(tmp_path):
     assert driver.returncode == 1
     assert "error: the scheduler was lost in mid-sweep" in error
     assert "python -m studies.reproduce accuracy_reverse" in error
+    assert error.startswith("error: "), "Dask's own log is not shown"
     assert not list(tmp_path.rglob("*.failed.json"))
 
 
@@ -135,3 +161,115 @@ def test_the_embedded_cluster_listens_on_loopback_only():
 
 def test_versions_name_what_is_missing():
     assert versions(["numpy", "no-such-package"])["no-such-package"] is None
+
+
+def listening(processes):
+    """Return the addresses on which processes wait for connections."""
+    return {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def test_no_process_of_the_embedded_cluster_listens_beyond_loopback():
+    driver = psutil.Process()
+    with connect(workers=1) as client:
+        assert client.submit(abs, -1).result() == 1
+        family = driver.children(recursive=True)
+        assert listening(family) == {"127.0.0.1"}, "workers listen, dashboards too"
+        assert listening([driver]) == {"127.0.0.1"}, "scheduler and nannies"
+
+
+def test_what_listens_everywhere_is_seen():
+    with socket.socket() as everywhere:
+        everywhere.bind(("0.0.0.0", 0))
+        everywhere.listen()
+        assert "0.0.0.0" in listening([psutil.Process()])
+
+
+def test_an_open_scheduler_is_warned_of_once(tmp_path):
+    with scheduler(tmp_path) as address:
+        unlike = address.replace("127.0.0.1", "127.1")  # on loopback, but does not look like it
+        with pytest.warns(UserWarning, match="anyone") as seen, connect(unlike) as client:
+            assert client.submit(abs, -1).result() == 1
+        said = [str(warning.message) for warning in seen]
+        assert said == [f"anyone who reaches {unlike} can run code on its workers; use tls://"]
+        with connect(unlike), connect(address):
+            pass
+
+
+def where_it_runs(_):
+    return os.getpid()
+
+
+def ask_all():
+    """Ask every worker twice, from a task on one of them."""
+    with here() as client:
+        workers = sorted(client.scheduler_info(-1)["workers"])
+        asked = [
+            client.submit(where_it_runs, i, workers=[worker], pure=False)
+            for i, worker in enumerate(workers * 2)
+        ]
+        return os.getpid(), client.gather(asked)
+
+
+def test_a_task_may_use_all_workers_its_own_included():
+    with connect(workers=2) as client:
+        client.wait_for_workers(2, timeout=30)
+        for _ in range(2):  # and the worker's thread is there again afterwards
+            mine, others = client.submit(ask_all, pure=False).result(timeout=60)
+            assert len(others) == 4
+            assert mine in others
+            assert len(set(others)) == 2
+
+
+def test_a_task_that_holds_the_gpu_may_pin_tasks_beside_itself():
+    with connect(gpu=True) as client:
+        mine, others = client.submit(ask_all, resources={"GPU": 1}).result(timeout=60)
+    assert others == [mine, mine]
+
+
+def test_here_is_an_embedded_cluster_outside_a_task():
+    with here() as client:
+        assert client.submit(abs, -2).result() == 2
+        assert client.cluster is not None
+
+
+def plan(cells, **module):
+    return types.SimpleNamespace(cells=cells, module=types.SimpleNamespace(**module))
+
+
+@pytest.mark.parametrize(
+    ("asked", "todo", "workers"),
+    [
+        (None, ["plain"], cores()),
+        (None, ["timed"], cores()),
+        (None, ["large"], 1),
+        (None, ["large", "timed"], cores()),
+        (None, [], cores()),
+        (3, ["large"], 3),
+    ],
+)
+def test_a_core_each_unless_a_study_says_otherwise(asked, todo, workers):
+    plans = [
+        plan(["plain"]),
+        plan(["timed"], EXCLUSIVE=True),
+        plan(["large"], EXCLUSIVE=True, WORKERS=1),
+    ]
+    options = argparse.Namespace(workers=asked)
+    assert reproduce._workers(plans, todo, options) == workers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tls-ca", "a.pem"], "TLS needs all three files; add --tls-cert and --tls-key"),
+        (["--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c"], "add --scheduler tls://"),
+    ],
+)
+def test_half_of_tls_is_bad_usage(tmp_path, capsys, arguments, message):
+    assert main(["filtering", "--output", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,7 @@
 """Dask: connecting to a cluster, and the parameter server whose compute nodes are its workers."""
 
 from detox_sim.cluster.central import Central, Traffic
-from detox_sim.cluster.connecting import connect, cores, here, versions
+from detox_sim.cluster.connecting import Tls, connect, cores, here, versions
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.cluster.sharded import Sharded
 
@@ -11,6 +11,7 @@ __all__ = [
     "Fault",
     "LostError",
     "Sharded",
+    "Tls",
     "Traffic",
     "connect",
     "cores",

@@ -209,9 +209,15 @@ def _join(scheduler: str, tls: Tls | None) -> "Client":
     try:
         return Client(scheduler, timeout=ANSWER_SECONDS, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
+        if scheduler.startswith("tls://") and not re.search("Timed out|Refused", str(error)):
+            raise ConnectionError(
+                f"{scheduler} and these certificates do not go together ({error}); "
+                "use a certificate and a key that the cluster's CA signed, and that CA"
+            ) from error
         raise ConnectionError(
             f"no dask-scheduler answers at {scheduler!r} within {ANSWER_SECONDS:g} s ({error}); "
-            "start one with: dask scheduler, or leave the scheduler out for an embedded cluster"
+            "start one with: dask scheduler, or leave the scheduler out for an embedded cluster "
+            "(one with certificates answers at tls:// only)"
         ) from error
 
 
@@ -274,6 +280,8 @@ def _check_workers(client: "Client", scheduler: str, packages: Sequence[str], gp
     here = versions(packages)
     # A function of this module would have to be there already: send this one by value.
     there = client.run(_by_value(versions), list(packages))
+    # It loads the tasks before it hands them on, so it needs the packages too.
+    there["the scheduler"] = client.run_on_scheduler(_by_value(versions), list(packages))
     wrong = {
         f"{worker}: {name} {found.get(name)} (here {here[name]})"
         for worker, found in there.items()
@@ -282,7 +290,7 @@ def _check_workers(client: "Client", scheduler: str, packages: Sequence[str], gp
     }
     if wrong:
         raise ConnectionError(
-            "workers run other versions, so their results would differ: "
+            "workers or scheduler run other versions, so results would differ: "
             + "; ".join(sorted(wrong))
             + "; install the same constraints.txt there"
         )

@@ -1,0 +1,224 @@
+"""Say what this machine, and a scheduler, have and lack for the studies, and what to do about it.
+
+Exit codes: 0 nothing is wrong, 1 something is, 2 bad usage.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from detox_sim import data
+from detox_sim.arrays import require
+from detox_sim.cluster import Tls, connect, cores
+from detox_sim.cluster.connecting import ENVIRONMENT
+from studies.reproduce import PACKAGES, add_tls, tls_files
+
+PINS = Path(__file__).parent.parent / "constraints.txt"
+WORKER_GIGABYTES = 1.0  # a worker process with torch, and a cell of the profile laptop
+DISK_GIGABYTES = 1.0  # all results of the profile laptop, several times over
+INSTALL = "pip install --constraint constraints.txt --editable ."
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, what was found, and the fix if that is wrong."""
+
+    subject: str
+    found: str
+    fix: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--scheduler", metavar="ADDR", help="look at this dask-scheduler too")
+    add_tls(parser)
+    options = parser.parse_args(arguments)
+    try:
+        tls = tls_files(options)
+    except ValueError as error:
+        parser.error(str(error))
+    findings = examine(options.scheduler, tls)
+    for finding in findings:
+        print(f"{'PROBLEM' if finding.fix else 'ok':8}{finding.subject:11}{finding.found}")
+        if finding.fix:
+            print(f"{'':8}{'':11}fix: {finding.fix}")
+    return int(any(finding.fix for finding in findings))
+
+
+def examine(scheduler: str | None = None, tls: Tls | None = None) -> list[Finding]:
+    """Return a finding for each thing that the studies need or can use.
+
+    Examples
+    --------
+    >>> [finding.subject for finding in examine()]
+    ['Python', 'packages', 'threads', 'memory', 'disk', 'GPU', 'CuPy', 'data', 'scheduler']
+    """
+    gpus = _gpus()
+    return [
+        _python(),
+        _packages(),
+        _threads(),
+        _memory(),
+        _disk(Path.cwd()),
+        Finding("GPU", ", ".join(gpus) or "none; all studies run on the CPU"),
+        _cupy(bool(gpus)),
+        _data(),
+        _scheduler(scheduler, tls),
+    ]
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    fix = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return Finding("Python", found, fix)
+
+
+def _packages(pins: Path = PINS) -> Finding:
+    """Compare with the pins beside the source, or with what an installed wheel asks for."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name as plain
+
+    listed = importlib.metadata.requires("detox-sim") or []
+    needed = {
+        plain(r.name): r for r in map(Requirement, listed) if not r.marker or r.marker.evaluate()
+    }
+    pinned = pins.exists()
+    if pinned:
+        lines = re.findall(r"^[\w.-]+==[\w.+!-]+$", pins.read_text(), re.M)
+        wanted = {plain(r.name): r for r in map(Requirement, lines)}
+    else:
+        wanted = needed
+    versions = {name: _version(name) for name in wanted | needed}
+    wrong = [
+        f"{name} {found}, wanted {str(wanted[name].specifier).lstrip('=')}"
+        for name, found in versions.items()
+        if found and name in wanted and not wanted[name].specifier.contains(found, True)
+    ]
+    wrong += [f"{name} is missing" for name in needed if not versions[name]]
+    source = "constraints.txt" if pinned else "the package asks (no constraints.txt beside it)"
+    if wrong:
+        fix = INSTALL if pinned else "pip install --upgrade detox-sim, or install from a clone"
+        return Finding("packages", "; ".join(wrong), fix)
+    return Finding("packages", f"{sum(map(bool, versions.values()))} as {source}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _threads() -> Finding:
+    """Compare the cores with the threads that the environment asks for."""
+    usable = cores()
+    found = f"{usable} cores to use of {os.cpu_count()}; a worker takes one"
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    many = [n for n in names if os.environ.get(n, "").isdigit() and int(os.environ[n]) > usable]
+    if many:
+        asked = ", ".join(f"{name}={os.environ[name]}" for name in many)
+        return Finding("threads", f"{found}, but {asked}", f"unset {' '.join(many)}")
+    return Finding("threads", found)
+
+
+def _memory(available: float | None = None) -> Finding:
+    """Compare the free memory (bytes) with what one worker a core takes."""
+    import psutil
+    from distributed.system import MEMORY_LIMIT  # of the container, if that is less
+
+    free = min(psutil.virtual_memory().available, MEMORY_LIMIT) if available is None else available
+    most = int(free / 1e9 / WORKER_GIGABYTES)
+    found = f"{free / 1e9:.1f} GB free for {cores()} workers of {WORKER_GIGABYTES:g} GB"
+    if most >= cores():
+        return Finding("memory", found)
+    fix = f"give --workers {most}" if most else f"free {WORKER_GIGABYTES:g} GB"
+    return Finding("memory", found, fix)
+
+
+def _disk(folder: Path) -> Finding:
+    """Look for room for results, and for the right to write them, in a folder."""
+    free = shutil.disk_usage(folder).free / 1e9
+    found = f"{free:.1f} GB free in {folder}"
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", f"cannot write to {folder}", "name another folder with --output")
+    return Finding("disk", found, "" if free >= DISK_GIGABYTES else "name a disk with --output")
+
+
+def _gpus() -> list[str]:
+    """Return the names of the GPUs that the driver knows."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip().replace(", ", ", driver ") for line in told.stdout.splitlines() if line]
+
+
+def _cupy(gpu: bool) -> Finding:
+    """Look for a CuPy that works; none is fine, one that does not work is not."""
+    extras = "pip install '.[cuda12]' (or cuda13)"
+    names = [name for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if _version(name)]
+    if not names:
+        return Finding("CuPy", f"not installed; to use the GPU: {extras}" if gpu else "not needed")
+    try:
+        require("cupy")
+    except ValueError as error:
+        fix = extras if gpu else f"install the GPU's driver, or pip uninstall {names[0]}"
+        return Finding("CuPy", str(error), fix)
+    return Finding("CuPy", f"{names[0]} {_version(names[0])}")
+
+
+def _data() -> Finding:
+    """Load the data sets; an optional one that was never asked for may be missing."""
+    found = [f"digits ({len(data.digits().train_images)} images)"]
+    try:
+        found.append(f"fashion_mnist ({len(data.fashion_mnist().train_images)} images)")
+    except ValueError as error:
+        what, _, fix = str(error).partition(": ")
+        if os.environ.get("FASHION_MNIST") or "finds no" not in what:
+            return Finding("data", f"{found[0]}, but {what}", fix or "get that file anew")
+        found.append(f"no fashion_mnist (optional; {fix.rpartition('; ')[2]})")
+    return Finding("data", ", ".join(found))
+
+
+def _scheduler(address: str | None, tls: Tls | None) -> Finding:
+    """Join a scheduler as a study does; look at its workers' versions, threads and environment."""
+    if address is None:
+        return Finding("scheduler", "none given; studies start a cluster of their own on loopback")
+    try:
+        with connect(address, packages=PACKAGES, tls=tls) as client:
+            workers = client.scheduler_info(-1)["workers"].values()
+            variable = "MALLOC_TRIM_THRESHOLD_"
+            trims = client.run(os.getenv, variable).values()
+    except ConnectionError as error:
+        found, _, fix = str(error).rpartition("; ")
+        return Finding("scheduler", found or str(error), fix)
+    least = min(worker["memory_limit"] for worker in workers) / 1e9
+    gpus = sum("GPU" in worker["resources"] for worker in workers)
+    found = (
+        f"{address}: {len(workers)} workers, {gpus} with a GPU, {least:.1f} GB or more each, "
+        f"all with this Python and these versions of {', '.join(PACKAGES)}"
+    )
+    wanted = ENVIRONMENT[f"distributed.nanny.pre-spawn-environ.{variable}"]
+    if any(worker["nthreads"] != 1 for worker in workers):
+        return Finding("scheduler", f"{found}; some have several threads", "add --nthreads 1")
+    if any(trim != str(wanted) for trim in trims):
+        fix = f"export {variable}={wanted} before dask worker, which is several times slower else"
+        return Finding("scheduler", f"{found}; {variable} differs", fix)
+    return Finding("scheduler", found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
