@@ -89,6 +89,37 @@ def check(factory: "Callable[..., torch.nn.Module]", shape: tuple[int, ...], cla
         raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
 
 
+def sample_flops(
+    factory: "Callable[..., torch.nn.Module]", shape: tuple[int, ...], classes: int
+) -> int:
+    """Count the floating-point operations of the gradient of one image, products and sums.
+
+    Those of matrix products and convolutions, forward and backward, which are nearly all.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(shape, classes) -> torch.nn.Module``; it is built without being allocated.
+    shape : tuple of int
+        (channels, height, width).
+    classes : int
+
+    Examples
+    --------
+    >>> sample_flops(softmax, (1, 8, 8), 10) == 2 * (2 * 64 * 10)
+    True
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        module = factory(shape, classes)
+        with counter:
+            module(torch.empty(1, *shape)).sum().backward()
+    return int(counter.get_total_flops())
+
+
 class Evaluation(NamedTuple):
     """Mean cross-entropy, and the share of images whose most likely class is right."""
 

@@ -31,12 +31,17 @@ class Problem:
     def __init__(self, trial: Trial, files: int):
         self._trial, self._data = trial, trial.dataset
         factory = bind(models, trial.model, trial.model_options)
-        self.model = Model(factory(self._data.train_images.shape[1:], self._data.classes))
+        self._made_by = factory, self._data.train_images.shape[1:], self._data.classes
+        self.model = Model(factory(*self._made_by[1:]))
         self.files = files
 
     def initial(self) -> np.ndarray:
         """Return the parameters (d,) of step 0."""
         return self.model.initial(stream(self._trial.seed, "parameters"))
+
+    def sample_flops(self) -> int:
+        """Return the floating-point operations of the gradient of one image."""
+        return models.sample_flops(*self._made_by)
 
     def gradients(
         self,

@@ -79,8 +79,8 @@ def train(
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `lost_votes`, `undecided_votes`, `search_evaluations` and `search_value` (what an
-        attack that searches spent and found; 0 otherwise), `modelled_seconds`
-        (`costs.round_seconds`), and `seconds` (step, phase), measured here. Over `eval_step` (0,
+        attack that searches spent and found; 0 otherwise), `modelled_seconds` (of the paper's
+        cluster, by `costs.round_seconds`), and `seconds` (step, phase), measured here. Over `eval_step` (0,
         then every `evaluate_every` steps, then the last): `accuracy` and `test_loss`. Once:
         `images_per_node`, the load of a step, and `votes`, one a file.
         `attrs["trial"]` is the trial, as JSON.
@@ -120,7 +120,7 @@ def train(
             rounds.append(host.persevere(functools.partial(_round, host, wanted=wanted), step))
             if wanted:
                 evaluations.append((step, *problem.evaluate(rounds[-1].params)))
-    return _history(trial, problem, rounds, evaluations)
+    return _history(trial, problem, server, rounds, evaluations)
 
 
 class _Done(NamedTuple):
@@ -163,7 +163,9 @@ def _host(trial, cluster, server, deadline, faults):
     return SERVERS[server](trial, cluster, deadline, faults)
 
 
-def _history(trial: Trial, problem: Problem, rounds: list[_Done], evaluations) -> xr.Dataset:
+def _history(
+    trial: Trial, problem: Problem, server: str, rounds: list[_Done], evaluations
+) -> xr.Dataset:
     """Label what `train` recorded."""
     outcomes = [np.array(column) for column in zip(*(done.outcome for done in rounds), strict=True)]
     told = dict(zip(Outcome._fields, outcomes, strict=True))
@@ -179,7 +181,8 @@ def _history(trial: Trial, problem: Problem, rounds: list[_Done], evaluations) -
         mixers=trial.mixers,
         parameters=problem.model.parameters,
         batch=trial.batch,
-        sample_flops=6.0 * problem.model.parameters,
+        sample_flops=problem.sample_flops(),
+        server=server,
     )
     seconds = [[done.seconds[phase] for phase in PHASES] for done in rounds]
     history = xr.Dataset(

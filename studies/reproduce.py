@@ -136,7 +136,7 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
         )
         if options.study or options.profile == "smoke":
             return plans
-        return [plan for plan in plans if not plan.exclusive]  # timed ones want to be named
+        return [plan for plan in plans if not getattr(plan.module, "BY_NAME", False)]
     except ValueError as error:
         raise UsageError(error) from error
 

@@ -209,6 +209,7 @@ def complexity() -> list[Complexity]:
         Complexity("median", "T", "p log(p) d", "T + p log(p) d"),
         Complexity("geometric_median", "T", "I p d", "T + I p d"),
         Complexity("krum, multi_krum, bulyan", "T", "p² d", "T + p² d"),
+        Complexity("DETOX: vote, mean", "r T", "p d + p d / r", "r T + p d"),
         Complexity(
             "DETOX: vote, mean in k groups, any of them", "r T, r ~ ln q",
             "p d + p d / r + k² d", "T ln q + p d",
@@ -216,6 +217,10 @@ def complexity() -> list[Complexity]:
         Complexity(
             "DETOX: vote, multi_krum in k groups, mean", "r T",
             "p d + p² d / (k r²) + k d", "r T + p d + p² d / (k r²)",
+        ),
+        Complexity(
+            "DETOX: vote, krum or bulyan on all votes", "r T",
+            "p d + p² d / r²", "r T + p d + p² d / r²",
         ),
     ]  # fmt: skip
 

@@ -1,0 +1,185 @@
+"""The constants of a cluster, fitted to measured rounds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detox_sim.costs.model import PHASES, Cluster, counts, round_seconds, slowest
+from detox_sim.streams import stream
+
+_RATES = {"byte": "bandwidth", "flop": "node_flops"}  # attributes that are operations a second
+
+
+class Measured(NamedTuple):
+    """A measured round.
+
+    Attributes
+    ----------
+    shape : dict
+        Keyword arguments of `counts`.
+    seconds : dict
+        Of any of `PHASES`; "compute" is the mean over nodes.
+    slowest : float, optional
+        Seconds of the slowest node.
+    """
+
+    shape: dict[str, Any]
+    seconds: dict[str, float]
+    slowest: float | None = None
+
+
+class Fitted(NamedTuple):
+    """A cluster and how well it is known.
+
+    Attributes
+    ----------
+    cluster : Cluster
+    draws : list of Cluster
+        Fitted to settings drawn with replacement (a bootstrap over settings).
+    """
+
+    cluster: Cluster
+    draws: list[Cluster]
+
+    def interval(self, attribute: str, level: float = 0.95) -> tuple[float, float]:
+        """Return the percentile interval of one of the cluster's attributes."""
+        return _percentiles([getattr(draw, attribute) for draw in self.draws], level)
+
+    def predict(self, *, level: float = 0.95, **shape) -> dict[str, tuple[float, float, float]]:
+        """Return the seconds of each phase and of the "round", with a percentile interval.
+
+        The interval has the uncertainty of the constants, and not that of the model's form:
+        see `relative_errors` on settings that were not fitted.
+        """
+        found = _with_round(round_seconds(cluster=self.cluster, **shape))
+        others = [_with_round(round_seconds(cluster=draw, **shape)) for draw in self.draws]
+        return {
+            phase: (value, *_percentiles([other[phase] for other in others], level))
+            for phase, value in found.items()
+        }
+
+
+def _with_round(seconds: dict[str, float]) -> dict[str, float]:
+    return seconds | {"round": sum(seconds.values())}
+
+
+def _percentiles(values: list[float], level: float) -> tuple[float, float]:
+    shares = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(values, shares, method="nearest")  # a rate may be infinite
+    return float(low), float(high)
+
+
+def fit(
+    rounds: Sequence[Measured], *, start: Cluster | None = None, draws: int = 200, seed: int = 0
+) -> Fitted:
+    """Fit a cluster to measured rounds: least squares of relative errors, constants >= 0.
+
+    Parameters
+    ----------
+    rounds : sequence of Measured
+        One a setting, such as medians over the steps of a run.
+    start : Cluster, optional
+        Gives the constants that no round tells of.
+    draws : int
+        Bootstrap samples of the settings.
+    seed : int
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ValueError
+        Without a round that tells of some constant.
+
+    Examples
+    --------
+    >>> shape = dict(workers=9, files=9, copies=1, groups=None, inner=None, outer="mean",
+    ...              batch=90, sample_flops=1e6)
+    >>> rounds = [Measured(shape | {"parameters": d}, {"send": 9 * (0.01 + 4e-9 * d)})
+    ...           for d in (10**5, 10**6, 10**7)]
+    >>> found = fit(rounds).cluster
+    >>> round(found.latency, 6), round(found.bandwidth)
+    (0.01, 1000000000)
+    """
+    start = start or Cluster()
+    if not any(_equations(one) for one in rounds):
+        raise ValueError("fit needs at least one measured round with a phase above 0 seconds")
+    cluster = _solve(rounds, start)
+    rng = stream(seed, "costs bootstrap")
+    samples = rng.integers(len(rounds), size=(draws, len(rounds)))
+    again = [_solve([rounds[i] for i in sample], cluster) for sample in samples]
+    return Fitted(cluster, again)
+
+
+def _equations(one: Measured) -> list[tuple[dict[str, float], float]]:
+    """Return (counts, seconds) of each measured phase."""
+    work = counts(**one.shape)
+    found = [(work[phase], one.seconds[phase]) for phase in PHASES if phase in one.seconds]
+    return [(each, seconds) for each, seconds in found if seconds > 0 and any(each.values())]
+
+
+def _solve(rounds: Sequence[Measured], start: Cluster) -> Cluster:
+    from scipy.optimize import nnls
+
+    equations = [equation for one in rounds for equation in _equations(one)]
+    names = sorted({name for work, _ in equations for name, count in work.items() if count})
+    if not names:
+        return start
+    rows = [[work.get(name, 0) / seconds for name in names] for work, seconds in equations]
+    table = np.array(rows)
+    scale = np.linalg.norm(table, axis=0)
+    prices = nnls(table / scale, np.ones(len(table)))[0] / scale
+    priced = zip(names, prices, strict=True)
+    found = {_attribute(name): _value(name, price) for name, price in priced}
+    return replace(start, **found, tail=_tail(rounds, start.tail))
+
+
+def _attribute(operation: str) -> str:
+    names = {**_RATES, "message": "latency"}
+    return names.get(operation, f"{operation}_seconds")
+
+
+def _value(operation: str, price: float) -> float:
+    if operation not in _RATES:
+        return float(price)
+    return float(1 / price) if price else float("inf")
+
+
+def _tail(rounds: Sequence[Measured], default: float) -> float:
+    """Return the tail that best explains how much longer the slowest node takes."""
+    late = [
+        (slowest(one.shape["workers"], 1.0) - 1, one.slowest / one.seconds["compute"] - 1)
+        for one in rounds
+        if one.slowest and one.seconds.get("compute")
+    ]
+    if not late:
+        return default
+    expected, found = np.array(late).T
+    return max(0.0, float(expected @ found / max(expected @ expected, 1e-300)))
+
+
+def relative_errors(cluster: Cluster, rounds: Sequence[Measured]) -> dict[str, np.ndarray]:
+    """Return modelled / measured - 1 of every measured phase, one value a round.
+
+    Of "compute" the mean over nodes is compared. A phase that is 0 in the model is left out.
+
+    Examples
+    --------
+    >>> shape = dict(workers=9, files=9, copies=1, groups=None, inner=None, outer="mean",
+    ...              parameters=10, batch=90, sample_flops=1.0)
+    >>> one = Measured(shape, {"compute": 20.0})
+    >>> relative_errors(Cluster(node_flops=1.0), [one])
+    {'compute': array([-0.5])}
+    """
+    errors: dict[str, list[float]] = {}
+    for one in rounds:
+        work = counts(**one.shape)
+        for phase, seconds in one.seconds.items():
+            modelled = cluster.seconds(work[phase])
+            if seconds > 0 and modelled > 0:
+                errors.setdefault(phase, []).append(modelled / seconds - 1)
+    return {phase: np.array(values) for phase, values in errors.items()}

@@ -1,0 +1,269 @@
+"""Seconds of one synchronous round, by phase: counts of operations times seconds for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, log2
+
+from detox_sim.aggregators.facts import FACTS
+from detox_sim.aggregators.geometric import MOST_ROWS
+
+PHASES = ("compute", "broadcast", "send", "vote", "aggregate", "update")
+SERVERS = ("central", "sharded")
+DIGEST = 32  # bytes
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Seconds of each operation; the defaults stand for the paper's cluster and the DETOX code.
+
+    Nothing of the defaults is measured in the run at hand. The nodes and the network are those of
+    46 m5.2xlarge machines at 10 Gbit/s, quoted and assumed; the server's constants are of the
+    DETOX research code, measured once on a shared 2-core machine. `fit` replaces them.
+
+    Attributes
+    ----------
+    node_flops : float
+        Floating-point operations a second of one node in training (assumed: 130 images of
+        ResNet-18 a second).
+    file_seconds : float
+        What a node spends on each file whatever its size.
+    gradient_seconds : float
+        And on each value of a file's gradient, whatever its images.
+    tail : float
+        A node takes its mean time times 1 - tail + tail E, E exponential: 0 has no stragglers.
+    bandwidth : float
+        Bytes a second into and out of a server.
+    latency : float
+        Seconds a message.
+    pass_seconds : float
+        Server seconds per value read once.
+    vote_seconds : float
+        Per value compared with the other copies.
+    sort_seconds : float
+        Per value put in order with n - 1 others, and doubling of n + 1.
+    pair_seconds : float
+        Per coordinate of a pair of rows in a distance.
+    hash_seconds : float
+        Per value of which a digest is taken (assumed: 1.6 GB/s, a core with instructions for it).
+    call_seconds : float
+        Per call of a rule or vote.
+
+    Examples
+    --------
+    >>> Cluster().bandwidth
+    1250000000.0
+    """
+
+    node_flops: float = 4.3e11
+    file_seconds: float = 0.0
+    gradient_seconds: float = 0.0
+    tail: float = 0.0
+    bandwidth: float = 1.25e9
+    latency: float = 1e-4
+    pass_seconds: float = 2e-10
+    vote_seconds: float = 7e-10
+    sort_seconds: float = 5.5e-9
+    pair_seconds: float = 9.3e-10
+    hash_seconds: float = 2.5e-9
+    call_seconds: float = 0.0
+
+    def seconds(self, work: Mapping[str, float]) -> float:
+        """Return the seconds of counted operations.
+
+        Examples
+        --------
+        >>> Cluster(bandwidth=8.0, latency=0.5).seconds({"byte": 16, "message": 2})
+        3.0
+        """
+        return sum(count * self.price(name) for name, count in work.items())
+
+    def price(self, operation: str) -> float:
+        """Return the seconds of one operation, such as "byte", "message", "flop" or "pair"."""
+        special = {"byte": 1 / self.bandwidth, "flop": 1 / self.node_flops, "message": self.latency}
+        return special[operation] if operation in special else getattr(self, f"{operation}_seconds")
+
+
+# Passes, orderings and pairs of what is not an aggregator; unknown functions count as one pass.
+_MIXER_WORK = {"nnm": (1, 0, 1), "bucketing": (1, 0, 0), "clipping": (2, 0, 0), "arc": (2, 0, 0)}
+_STEPS = 40  # passes of the geometric median's iteration where it does without distances
+
+
+def _rule(name: str, rows: int, parameters: float) -> dict[str, float]:
+    facts = FACTS.get(name)
+    passes, sorts, pairs = facts.work if facts else _MIXER_WORK.get(name, (1, 0, 0))
+    if name == "geometric_median" and rows > MOST_ROWS:
+        passes, pairs = _STEPS, 0
+    values = rows * parameters
+    return {
+        "pass": passes * values,
+        "sort": sorts * values * log2(rows + 1),
+        "pair": pairs * (rows - 1) / 2 * values,
+        "call": 1,
+    }
+
+
+def rule_seconds(rule: str, rows: int, parameters: int, cluster: Cluster) -> float:
+    """Return the modelled server seconds of one rule or mixer on (rows, parameters) values.
+
+    A function from outside counts as one pass. Work that does not grow with the parameters
+    (`FACTS[rule].extra`) is left out.
+
+    Examples
+    --------
+    >>> pair = rule_seconds("krum", 45, 10**6, Cluster())
+    >>> round(pair, 2)
+    0.92
+    """
+    return cluster.seconds(_rule(rule, rows, parameters))
+
+
+def counts(
+    *,
+    workers: int,
+    files: int,
+    copies: int,
+    groups: int | None,
+    inner: str | None,
+    outer: str,
+    parameters: int,
+    batch: int,
+    sample_flops: float,
+    vote: str = "majority",
+    mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    server: str = "central",
+    machines: int | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return how many of each operation a round takes, by phase; see `round_seconds`.
+
+    "compute" is that of a node, without stragglers.
+
+    Examples
+    --------
+    >>> work = counts(workers=45, files=15, copies=3, groups=5, inner="mean", outer="median",
+    ...               parameters=1000, batch=1440, sample_flops=6000.0)
+    >>> work["compute"]["flop"] / 6000, work["send"]["byte"], work["vote"]["vote"]
+    (96.0, 180000.0, 45000)
+    """
+    if server not in SERVERS:
+        raise ValueError(f"server is one of {', '.join(SERVERS)}; got {server!r}")
+    machines = workers if machines is None else machines
+    load = files * copies / workers
+    coded = vote == "cyclic"
+    votes = 1 if coded else files
+    received = 2 * workers if coded else files * copies
+    compared = (2 if coded else int(copies > 1)) * received * parameters
+    shards = machines if server == "sharded" else 1
+    work: dict[str, dict[str, float]] = {
+        "compute": {
+            "file": load,
+            "flop": load * batch / files * sample_flops,
+            "gradient": load * parameters,
+        },
+        "broadcast": _messages(ceil(log2(machines + 1)), parameters),
+        "send": _messages(received, parameters),
+        "vote": {"vote": compared, "call": int(compared > 0)},
+        "aggregate": _total(
+            _rule(name, rows, parameters / shards)
+            for name, rows in _stages(votes, groups, inner, outer, mixers)
+        ),
+        "update": {"pass": 3 * parameters / shards},
+    }
+    if server == "sharded":
+        digests = {"message": received, "byte": received * DIGEST}
+        hashed = {"hash": (received / machines + votes / shards) * parameters}
+        work["broadcast"] = _messages(machines, parameters / machines)
+        work["send"] = _total([digests, hashed, _messages(votes, parameters / shards)])
+        work["vote"] = {"vote": received * DIGEST / 4}
+        work["update"]["call"] = 1
+    return work
+
+
+def _messages(number: float, values: float) -> dict[str, float]:
+    return {"message": number, "byte": 4.0 * number * values}
+
+
+def _total(parts) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _stages(votes, groups, inner, outer, mixers) -> list[tuple[str, int]]:
+    """Return the rules and mixers of a hierarchy with the rows that each is given."""
+    outer_rows = votes if groups is None else groups
+    named = mixers if isinstance(mixers, Mapping) else {"votes": mixers}
+    stages = [(name, votes) for name in named.get("votes", ())]
+    stages += [(name, outer_rows) for name in (*named.get("outer", ()), outer)]
+    if groups is not None and inner is not None:
+        sizes = [votes // groups + (i < votes % groups) for i in range(groups)]
+        stages += [(name, size) for size in sizes for name in (*named.get("inner", ()), inner)]
+    return stages
+
+
+def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float]:
+    """Return the modelled seconds of one round, by phase.
+
+    Parameters
+    ----------
+    workers, files, copies : int
+        Each worker computes files * copies / workers files, all workers at once.
+    groups, inner, outer, mixers
+        The hierarchy, as in `Trial`. A mixer counts as if it kept the number of rows.
+    parameters : int
+        d; messages are float32.
+    batch : int
+        Distinct samples a round, in equal files.
+    sample_flops : float
+        Operations of one sample's gradient, such as `models.sample_flops`.
+    vote : str
+        With "cyclic" every worker sends one complex message in place of its copies, and the
+        result is one vote; the decoder is counted as two passes over them.
+    server : {"central", "sharded"}
+        One server takes in every copy; or digests vote, and the winners' coordinates are split
+        over the machines, which aggregate and update at once.
+    machines : int, optional
+        That hold the workers; one each by default.
+    cluster : Cluster, optional
+
+    Returns
+    -------
+    dict of str to float
+        Seconds for each of `PHASES`. "compute" is that of the slowest node, expected.
+
+    Raises
+    ------
+    ValueError
+        For an unknown server.
+
+    Examples
+    --------
+    >>> shape = dict(parameters=11_173_962, batch=1440, sample_flops=3.3e9)
+    >>> slow = round_seconds(workers=45, files=45, copies=1, groups=None, inner=None,
+    ...                      outer="multi_krum", **shape)
+    >>> fast = round_seconds(workers=45, files=15, copies=3, groups=2, inner="multi_krum",
+    ...                      outer="mean", **shape)
+    >>> fast["compute"] > slow["compute"] and fast["aggregate"] < slow["aggregate"]
+    True
+
+    References
+    ----------
+    Rajput et al., DETOX, NeurIPS 2019, section 4.1. Lee et al., Speeding up distributed machine
+    learning using codes, 2018, for the shifted exponential time of a node.
+    """
+    cluster = cluster or Cluster()
+    seconds = {phase: cluster.seconds(work) for phase, work in counts(**shape).items()}
+    seconds["compute"] *= slowest(shape["workers"], cluster.tail)
+    return seconds
+
+
+def slowest(workers: int, tail: float) -> float:
+    """Return the expected time of the slowest of so many nodes, in mean times.
+
+    Examples
+    --------
+    >>> slowest(45, 0.0), round(slowest(2, 0.1), 3)
+    (1.0, 1.05)
+    """
+    return 1 + tail * (sum(1 / k for k in range(1, workers + 1)) - 1)
