@@ -80,8 +80,9 @@ def train(
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `lost_votes`, `undecided_votes`, `search_evaluations` and `search_value` (what an
         attack that searches spent and found; 0 otherwise), `modelled_seconds` (of the paper's
-        cluster, by `costs.round_seconds`), and `seconds` (step, phase), measured here. Over `eval_step` (0,
-        then every `evaluate_every` steps, then the last): `accuracy` and `test_loss`. Once:
+        cluster, by `costs.round_seconds`), and `seconds` (step, phase), measured here. Over
+        `eval_step` (0, then every `evaluate_every` steps, then the last): `accuracy` and
+        `test_loss`. Once:
         `images_per_node`, the load of a step, and `votes`, one a file.
         `attrs["trial"]` is the trial, as JSON.
 
