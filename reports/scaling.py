@@ -108,7 +108,7 @@ table(pd.DataFrame(constants).T.rename_axis("seconds"))
 
 # %% [markdown]
 # Relative errors at the sizes that were not fitted (modelled / measured - 1). Kernels change their method with the number of
-# rows (a sorting network, then selection; direct differences, then matrix products), and caches make small arrays cheap: one
+# rows (a sorting network up to 128 of them, a sort above), and caches make small arrays cheap: one
 # constant for all sizes is a rough model, and an extrapolation is as uncertain as these errors, which are larger than
 # the bands of (b).
 

@@ -98,7 +98,8 @@ print(
 # not measured; stragglers are left out there. In brackets the interval that the fitted constants leave. The constants of the DETOX
 # code agree with its median at 11 million parameters within 2 % (at one million it takes a third less), and with its Multi-Krum at 45
 # rows of a million within 1 % (at 15 rows of 11 million it takes 1.7 times as long);
-# they overstate its Bulyan by about 2, which orders only the rows it selected. A server with several cores would be faster than
+# they overstate its Bulyan by about 2, which orders only the rows it selected; and they stand for its geometric median with our
+# algorithm, since no time of its own is known. A server with several cores would be faster than
 # our kernels on one thread.
 
 # %%
