@@ -86,7 +86,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": _GROWTH
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000, 2_000_000)}
-            | {"sweep": _sweep(6, 250)}
+            | {"sweep": _sweep(12, 125)}
         },
     ),
 }

@@ -33,7 +33,12 @@ PACKAGES = {"detox_sim", *ABOVE}
 STRANGERS = {"detox_sim.cluster.connecting", "studies.store", "studies.sweep"}
 
 # Compiled code: imported when it is needed.
-BACKENDS = {"detox_sim.primitives.cpu", "detox_sim.primitives.tile", "detox_sim.theory.kernels"}
+BACKENDS = {
+    "detox_sim.primitives.cpu",
+    "detox_sim.primitives.cpu_distances",
+    "detox_sim.primitives.tile",
+    "detox_sim.theory.kernels",
+}
 
 HEAVY = {"torch", "cupy", "dask", "distributed", "numba"}
 

@@ -83,15 +83,15 @@ def _measure(name: str, *arrays) -> np.ndarray:
     if len(arrays) > 1:
         return square
 
-    from detox_sim.primitives.cpu import symmetric
+    from detox_sim.primitives.cpu_distances import symmetric
 
     return symmetric(square)
 
 
 def _nodes(name: str, *blocks_and_place) -> trees.Nodes:
-    from detox_sim.primitives import cpu
+    from detox_sim.primitives import cpu_distances
 
-    return getattr(cpu, name)(*blocks_and_place)
+    return getattr(cpu_distances, name)(*blocks_and_place)
 
 
 def combine(weights, rows, dtype):
