@@ -266,6 +266,8 @@ def test_the_report_loads_nothing_from_anywhere(smoke):
         assert "<script" not in text
         assert "<link" not in text
         assert "@import" not in text
+        assert "Content-Security-Policy" in text.partition("<body>")[0]
+        assert "default-src 'none'" in text.partition("<body>")[0]
         loaded = re.findall(r"""(?:src|xlink:href|href)\s*=\s*["']([^"']+)["']""", text)
         loaded += re.findall(r"url\(([^)]+)\)", text)
         outside = [ref for ref in loaded if not re.match(r"#|data:|\w+\.html$", ref)]
