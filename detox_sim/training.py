@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -88,8 +88,9 @@ def train(
 
         On a cluster also `node_seconds` (step, statistic), the maximum and the mean over nodes of
         the seconds they computed; `bytes` (step, phase) of parameters, messages and digests
-        moved; and the copies that did not count: `late_messages`, `malformed_messages`, and
-        `caught_messages`, which were not what their digest said.
+        moved; the copies that did not count: `late_messages`, `malformed_messages` (with the
+        sharded server these lose a vote on digests), and `caught_messages`, which were not what
+        their digest said; and `new_workers` that joined, whose first tasks make a step slow.
 
         All but what is measured is the same bits on every run on a CPU. A round before the first
         step warms up; it is not timed. A run that diverges is a result: its values are Inf or NaN.
@@ -108,9 +109,13 @@ def train(
     >>> history.lost_votes.values.tolist()
     [0, 0]
     """
+    _check(cluster, server, deadline, faults)
     here = contextlib.nullcontext() if cluster is None else cluster.as_current()
     with here, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        host = _host(trial, cluster, server, deadline, faults)
+        if cluster is None:
+            host: Any = OneProcess(trial)
+        else:
+            host = SERVERS[server](trial, cluster, deadline, faults)
         problem = host.problem
         evaluations = [(0, *problem.evaluate(problem.initial()))]
         host.persevere(functools.partial(_round, host), 1)
@@ -154,14 +159,16 @@ def _round(host, step: int, wanted: bool = False) -> _Done:
     return _Done(outcome, clock.seconds, host.traffic, host.settle(step, wanted))
 
 
-def _host(trial, cluster, server, deadline, faults):
-    """Return who performs the phases of a round."""
+def _check(cluster, server: str, deadline, faults) -> None:
+    """Raise unless it is clear who performs the phases of a round."""
     check_known("server", [server], SERVERS)
-    if cluster is None:
-        if deadline is not None or faults or server != "central":
-            raise ValueError("server, deadline and faults need a cluster=Client")
-        return OneProcess(trial)
-    return SERVERS[server](trial, cluster, deadline, faults)
+    if cluster is None and (deadline is not None or faults or server != "central"):
+        raise ValueError("server, deadline and faults need a cluster=Client")
+    if cluster is not None and getattr(cluster, "status", None) != "running":
+        raise ValueError(
+            "cluster must be a connected distributed.Client, such as detox_sim.cluster.connect() "
+            f"gives; got {cluster!r}"
+        )
 
 
 def _history(
@@ -226,6 +233,7 @@ def _measured(traffic: list[Traffic]) -> xr.Dataset:
             "late_messages": ("step", [each.late for each in traffic]),
             "malformed_messages": ("step", [each.malformed for each in traffic]),
             "caught_messages": ("step", [each.caught for each in traffic]),
+            "new_workers": ("step", [each.new_workers for each in traffic]),
         },
         coords={
             "statistic": np.array(["max", "mean"], dtype=object),

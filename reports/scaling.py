@@ -166,6 +166,12 @@ swept = growth.efficiency(dataset)
 if len(swept):
     shown = swept.map(lambda value: f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})")
     table(shown)
+    for processes, row in swept.iloc[1:].iterrows():
+        best = row["efficiency"][0]
+        verdict = "reaches" if best >= 0.9 else "misses"
+        print(
+            f"the median efficiency at {processes} workers is {best:.0%}: it {verdict} the target of 90 %"
+        )
     if len(swept) < dataset.sizes["processes"]:
         print("only one Dask worker: run with --workers 2 for the efficiency of two")
 

@@ -35,7 +35,7 @@ show("step_time")
 # %% [markdown]
 # ## Speed-up by DETOX
 # Time of a round without / with DETOX. Measured for the largest setting here: the median of the ratios of the same turn, with
-# their range. A range that spans 1 shows no difference.
+# their range. A range that spans 1 shows no difference, and with so few turns one that does not shows little.
 
 # %%
 largest = dataset.setting.values[int(np.nan_to_num(dataset.nodes.values, nan=-1).argmax())]
@@ -90,7 +90,8 @@ print(
 # %% [markdown]
 # Of what was measured, some is the machine's and not the method's. A node's time is mostly a fixed cost a file at this size, so DETOX's
 # compute bar is less than r times higher. All processes share the cores, so each node is slowed by the others. Dask takes about a millisecond a task, which at this size is most of the communication bar, and the sharded server
-# needs more tasks a round. And a node in the same process as the server hands its message over in memory.
+# needs more tasks a round: a hierarchy of rules is several Dask operations with a task a shard each, which is why DETOX's aggregation
+# bar is higher there. And a node in the same process as the server hands its message over in memory.
 
 # %% [markdown]
 # ## Seconds on the paper's cluster, modelled
@@ -141,8 +142,8 @@ for server in dataset.server.values:
         low, high = found.interval(name)
         rows[name] = {
             "fitted here": f"{getattr(found.cluster, name):.2g}",
-            "95 % interval": "not in these rounds"
-            if low == high > 0
+            "95 % interval": ("not in these rounds" if high else "none: at the bound of 0")
+            if low == high
             else f"{low:.2g} to {high:.2g}",
             "quoted, or the DETOX code's": f"{getattr(quoted, name):.2g}",
         }

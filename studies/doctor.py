@@ -13,13 +13,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from detox_sim import data
-from detox_sim.arrays import require
-from detox_sim.cluster import Tls, connect, cores
-from detox_sim.cluster.connecting import ENVIRONMENT
-from studies.reproduce import PACKAGES, add_tls, tls_files
+if TYPE_CHECKING:
+    from detox_sim.cluster import Tls
+
+# All else is imported where it is used: what is missing must not keep the doctor from saying so.
 
 PINS = Path(__file__).parent.parent / "constraints.txt"
 WORKER_GIGABYTES = 1.0  # a worker process with torch, and a cell of the profile laptop
@@ -37,6 +36,11 @@ class Finding(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    basics = [_python(), _packages()]
+    if " is missing" in basics[1].found:
+        return _tell(basics)
+    from studies.reproduce import add_tls, tls_files
+
     parser = argparse.ArgumentParser(
         prog="python -m studies.doctor",
         description=__doc__,
@@ -49,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tls = tls_files(options)
     except ValueError as error:
         parser.error(str(error))
-    findings = examine(options.scheduler, tls)
+    return _tell(examine(options.scheduler, tls))
+
+
+def _tell(findings: list[Finding]) -> int:
+    """Print the findings; return the exit code."""
     for finding in findings:
         print(f"{'PROBLEM' if finding.fix else 'ok':8}{finding.subject:11}{finding.found}")
         if finding.fix:
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(finding.fix for finding in findings))
 
 
-def examine(scheduler: str | None = None, tls: Tls | None = None) -> list[Finding]:
+def examine(scheduler: str | None = None, tls: "Tls | None" = None) -> list[Finding]:
     """Return a finding for each thing that the studies need or can use.
 
     Examples
@@ -87,8 +95,11 @@ def _python() -> Finding:
 
 def _packages(pins: Path = PINS) -> Finding:
     """Compare with the pins beside the source, or with what an installed wheel asks for."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name as plain
+    try:
+        from packaging.requirements import Requirement
+        from packaging.utils import canonicalize_name as plain
+    except ModuleNotFoundError:
+        return Finding("packages", "packaging is missing", INSTALL)
 
     listed = importlib.metadata.requires("detox-sim") or []
     needed = {
@@ -123,6 +134,8 @@ def _version(name: str) -> str | None:
 
 def _threads() -> Finding:
     """Compare the cores with the threads that the environment asks for."""
+    from detox_sim.cluster import cores
+
     usable = cores()
     found = f"{usable} cores to use of {os.cpu_count()}; a worker takes one"
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -137,6 +150,8 @@ def _memory(available: float | None = None) -> Finding:
     """Compare the free memory (bytes) with what one worker a core takes."""
     import psutil
     from distributed.system import MEMORY_LIMIT  # of the container, if that is less
+
+    from detox_sim.cluster import cores
 
     free = min(psutil.virtual_memory().available, MEMORY_LIMIT) if available is None else available
     most = int(free / 1e9 / WORKER_GIGABYTES)
@@ -172,6 +187,8 @@ def _cupy(gpu: bool) -> Finding:
     names = [name for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if _version(name)]
     if not names:
         return Finding("CuPy", f"not installed; to use the GPU: {extras}" if gpu else "not needed")
+    from detox_sim.arrays import require
+
     try:
         require("cupy")
     except ValueError as error:
@@ -182,6 +199,8 @@ def _cupy(gpu: bool) -> Finding:
 
 def _data() -> Finding:
     """Load the data sets; an optional one that was never asked for may be missing."""
+    from detox_sim import data
+
     found = [f"digits ({len(data.digits().train_images)} images)"]
     try:
         found.append(f"fashion_mnist ({len(data.fashion_mnist().train_images)} images)")
@@ -193,10 +212,14 @@ def _data() -> Finding:
     return Finding("data", ", ".join(found))
 
 
-def _scheduler(address: str | None, tls: Tls | None) -> Finding:
+def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
     """Join a scheduler as a study does; look at its workers' versions, threads and environment."""
     if address is None:
         return Finding("scheduler", "none given; studies start a cluster of their own on loopback")
+    from detox_sim.cluster import connect
+    from detox_sim.cluster.connecting import ENVIRONMENT
+    from studies.reproduce import PACKAGES
+
     try:
         with connect(address, packages=PACKAGES, tls=tls) as client:
             workers = client.scheduler_info(-1)["workers"].values()

@@ -49,7 +49,7 @@ DEFINITIONS = [
     "fitted exponents: slope of log seconds against log p (or d), over p >= 150 in (a) and (b), "
     "where fixed costs no longer show; 95 % intervals: Student t for the slope through measured "
     "medians, percentiles over a bootstrap of the fitted constants for modelled rounds",
-    "(d): the same training runs, four or more, on one Dask worker and on several, in turns; "
+    "(d): the same training runs on one Dask worker and on several, in turns; "
     "efficiency: time on one / (workers x time on so many)",
 ]
 SCALE = "server measured, rest of a round modelled"

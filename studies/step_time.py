@@ -59,7 +59,7 @@ def _setting(workers: int, byzantine: int, batch: int, hidden: int, pipelines) -
     return sizes | {"pipelines": list(pipelines), "held_out": 0}
 
 
-_SMALL = ("Mean", "D-Mean", "Multi-Krum")
+_SMALL = ("Mean", "D-Mean", "Median", "Multi-Krum")
 _SOME = ("Mean", "D-Mean", "Median", "D-Median", "Multi-Krum")
 _OTHERS = ("Median", "D-Geometric median", "D-Multi-Krum", "Bulyan")
 PROFILES: dict[str, tuple[dict, dict]] = {
@@ -73,7 +73,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         },
     ),
     "laptop": (
-        {"steps": 1, "turns": 2, "seed": 0},
+        {"steps": 1, "turns": 3, "seed": 0},
         {
             "setting": {
                 "p = 45": _setting(45, 5, 1350, 4000, METHODS),

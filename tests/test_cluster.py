@@ -73,6 +73,17 @@ def test_a_silent_scheduler_is_an_error_within_seconds(tmp_path, capsys):
     assert "no dask-scheduler answers at 'tcp://127.0.0.1:9'" in capsys.readouterr().err
 
 
+def test_a_port_where_nobody_talks_is_an_error_within_seconds():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        start = time.monotonic()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match="no dask-scheduler answers"), connect(address):
+            pass
+    assert time.monotonic() - start < 30
+
+
 @pytest.mark.parametrize("address", ["nonsense", "", "http://127.0.0.1:80", "tcp://127.0.0.1"])
 def test_what_is_no_address_is_an_error(address):
     with pytest.raises(ConnectionError, match="no address of a dask-scheduler"), connect(address):

@@ -2,10 +2,13 @@
 
 import importlib.metadata
 import os
+import subprocess
+import sys
 
 import pytest
 from test_cluster import scheduler
 
+from detox_sim import data
 from studies import doctor
 from studies.doctor import main
 
@@ -95,7 +98,7 @@ def test_more_threads_than_cores_are_found(monkeypatch):
     ("gigabytes", "cores", "fix"), [(9, 4, ""), (2.5, 4, "give --workers 2"), (0.2, 4, "free 1 GB")]
 )
 def test_too_little_memory_is_found(monkeypatch, gigabytes, cores, fix):
-    monkeypatch.setattr(doctor, "cores", lambda: cores)
+    monkeypatch.setattr("detox_sim.cluster.cores", lambda: cores)
     assert doctor._memory(gigabytes * 1e9).fix == fix
 
 
@@ -127,19 +130,19 @@ def test_a_cupy_that_does_not_work_is_found(monkeypatch):
     assert doctor._cupy(False) == ("CuPy", "not needed", "")
     assert "cuda12" in doctor._cupy(True).found
     monkeypatch.setattr(doctor, "_version", lambda n: "13.6" if n == "cupy-cuda12x" else None)
-    monkeypatch.setattr(doctor, "require", broken)
+    monkeypatch.setattr("detox_sim.arrays.require", broken)
     assert doctor._cupy(False).fix == "install the GPU's driver, or pip uninstall cupy-cuda12x"
-    monkeypatch.setattr(doctor, "require", lambda _: None)
+    monkeypatch.setattr("detox_sim.arrays.require", lambda _: None)
     assert doctor._cupy(True) == ("CuPy", "cupy-cuda12x 13.6", "")
 
 
 def test_a_data_set_that_was_asked_for_must_be_there(tmp_path, monkeypatch):
-    doctor.data.fashion_mnist.cache_clear()
+    data.fashion_mnist.cache_clear()
     monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
     finding = doctor._data()
     assert f"fashion_mnist finds no train-images-idx3-ubyte.gz in {tmp_path}" in finding.found
     assert finding.fix.startswith("put train-images-idx3-ubyte.gz")
-    for name in doctor.data.FASHION_FILES:
+    for name in data.FASHION_FILES:
         (tmp_path / name).write_bytes(b"damaged")
     finding = doctor._data()
     assert "not a gzipped IDX file" in finding.found
@@ -176,3 +179,23 @@ def test_half_of_tls_is_bad_usage(capsys):
         main(["--scheduler", "tls://127.0.0.1:9", "--tls-ca", "ca.pem"])
     assert stopped.value.code == 2
     assert "add --tls-cert and --tls-key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["seaborn", "xarray", "packaging", "distributed", "torch"])
+def test_the_doctor_itself_needs_no_package(name):
+    code = f"""
+import importlib.metadata, runpy, sys
+real = importlib.metadata.version
+def version(name):
+    if name == {name!r}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return real(name)
+importlib.metadata.version = version
+sys.modules[{name!r}] = None
+sys.argv = ["doctor"]
+runpy.run_module("studies.doctor", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{name} is missing" in done.stdout
+    assert "fix: pip install" in done.stdout

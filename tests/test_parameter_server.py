@@ -15,7 +15,7 @@ from detox_sim import Trial, train
 from detox_sim.cluster import ClusterError, Fault, connect, workers
 from detox_sim.cluster.nodes import leaves, root
 
-MEASURED = {"seconds", "node_seconds", "bytes"}
+MEASURED = {"seconds", "node_seconds", "bytes", "modelled_seconds"}  # the last by the server
 SERVERS = ["central", "sharded"]
 SMALL = {"workers": 9, "copies": 3, "groups": 3, "batch": 45, "steps": 3, "evaluate_every": 2}
 WIDE = {"model_options": {"hidden": 256}}  # 19,210 parameters: shards for four workers
@@ -217,6 +217,32 @@ def test_impossible_deadlines(two, deadline):
         train(HONEST, cluster=two, deadline=deadline)
 
 
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ([Fault(9, 1, "drop")], "no step 9 in a trial of 3 steps"),
+        ([(1, 1, "drop")], "faults must be of detox_sim.cluster.Fault"),
+    ],
+)
+def test_impossible_faults(two, faults, message):
+    with pytest.raises(ValueError, match=message):
+        train(HONEST, cluster=two, faults=faults)
+
+
+@pytest.mark.parametrize("faults", [Fault(1, 1, "drop"), (f for f in [Fault(1, 1, "drop")])])
+def test_faults_may_come_in_any_way(two, faults):
+    history = train(HONEST, cluster=two, deadline=60.0, faults=faults)
+    assert history.late_messages.values.tolist() == [1, 0, 0]
+
+
+def test_a_cluster_is_a_connected_client():
+    with connect(workers=1) as client:
+        pass
+    for cluster in ("tcp://127.0.0.1:8786", client):
+        with pytest.raises(ValueError, match="cluster must be a connected"):
+            train(HONEST, cluster=cluster)
+
+
 def test_a_fault_of_nobody(two):
     with pytest.raises(ValueError, match="no node 9 in a trial of 9 workers"):
         train(HONEST, cluster=two, faults=[Fault(1, 9, "drop")])
@@ -278,6 +304,34 @@ def test_a_worker_out_of_memory_changes_nothing(honest):
             assert time.monotonic() < until, "the worker was not killed"
             time.sleep(0.2)
     same_bits(honest, history)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_worker_that_goes_before_it_is_sent_anything(server, monkeypatch, honest):
+    """After the server looked who is there."""
+    real, calls = workers.Workers.refresh, []
+
+    def refresh(self):
+        real(self)
+        calls.append(1)
+        if len(calls) == 4:
+            self.client.retire_workers([self.addresses[0]])
+
+    monkeypatch.setattr(workers.Workers, "refresh", refresh)
+    with connect(workers=2) as client:
+        same_bits(honest, train(HONEST, cluster=client, server=server))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_worker_that_joins_is_told(server, honest):
+    slow = Fault(1, 0, "delay", seconds=4.0)
+    with connect(workers=1) as client:
+        train(HONEST, cluster=client, server=server)
+        thread = during(0.5, lambda: client.cluster.scale(2))
+        history = train(HONEST, cluster=client, server=server, faults=[slow])
+        thread.join()
+    same_bits(honest, history)
+    assert history.new_workers.sum() == 1
 
 
 @pytest.mark.parametrize("server", SERVERS)

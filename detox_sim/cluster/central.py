@@ -32,7 +32,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.bytes = {"broadcast": 0, "send": 0}
-        self.late = self.malformed = self.caught = 0
+        self.late = self.malformed = self.caught = self.new_workers = 0
         self.node_seconds = np.zeros(1)
 
 
@@ -59,11 +59,9 @@ class Central:
     def broadcast(self, step: int) -> None:
         self.traffic = Traffic()
         self.workers.refresh()
+        self.traffic.new_workers = self.workers.newcomers()
         addresses = self.workers.addresses
-        with self.workers.guarded(step, "receive parameters"):
-            copy = self.workers.client.scatter(
-                self._params, workers=addresses, broadcast=True, hash=False
-            )
+        copy = self.workers.scatter(self._params, addresses, step)
         self._copies = dict.fromkeys(addresses, copy)
         self.traffic.bytes["broadcast"] = self._params.nbytes * len(addresses)
 

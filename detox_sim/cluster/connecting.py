@@ -1,5 +1,7 @@
 """Connecting to Dask: an embedded cluster on loopback, or an existing scheduler."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import importlib.metadata
 import ipaddress
@@ -109,7 +111,7 @@ def connect(
             raise ConnectionError("tls needs the address of a scheduler: tls://HOST:PORT")
         if scheduler is None:
             stack.enter_context(dask.config.set(ENVIRONMENT))
-            with _deaf_to_interrupts():
+            with _deaf_to_interrupts(), _starting():
                 cluster = LocalCluster(
                     n_workers=1 if gpu else workers or cores(),
                     threads_per_worker=1,
@@ -185,6 +187,15 @@ def _is_open(scheduler: str) -> bool:
 
 
 @contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Say in one line that the embedded cluster did not start."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError(f"the embedded cluster did not start ({error}); try again") from error
+
+
+@contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Let processes started inside ignore Ctrl-C, which is for the one who started them."""
     if threading.current_thread() is not threading.main_thread():
@@ -207,6 +218,7 @@ def _join(scheduler: str, tls: Tls | None) -> "Client":
         )
     security = _security(scheduler, tls)
     try:
+        _knock(scheduler, security)
         return Client(scheduler, timeout=ANSWER_SECONDS, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         if scheduler.startswith("tls://") and not re.search("Timed out|Refused", str(error)):
@@ -219,6 +231,21 @@ def _join(scheduler: str, tls: Tls | None) -> "Client":
             "start one with: dask scheduler, or leave the scheduler out for an embedded cluster "
             "(one with certificates answers at tls:// only)"
         ) from error
+
+
+def _knock(scheduler: str, security: "Security") -> None:
+    """Raise within seconds where nobody talks as Dask does; a Client would wait for ever."""
+    from distributed.comm import connect as reach
+
+    async def knock() -> None:
+        arguments = security.get_connection_args("client")
+        comm = await asyncio.wait_for(
+            reach(scheduler, timeout=ANSWER_SECONDS, **arguments), ANSWER_SECONDS + 1
+        )
+        await comm.close()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
+        thread.submit(asyncio.run, knock()).result()
 
 
 @contextlib.contextmanager

@@ -121,6 +121,11 @@ def lines(plot: Plot, node: int) -> np.ndarray:
     return to_host(take(plot.messages.rows, plot.messages.row_of[plot.holders == node]))
 
 
+def keep(forged: np.ndarray) -> np.ndarray:
+    """Bring what a node was told to the worker of that node."""
+    return forged
+
+
 @alone
 def speak(computed: Computed, forged: np.ndarray | None, faults: Sequence[Fault]) -> Spoken:
     """Make the messages of one node: what it computed, or what it was told, with its faults."""

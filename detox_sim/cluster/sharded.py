@@ -61,10 +61,12 @@ class Sharded:
     def reset(self) -> None:
         """Go back to step 0."""
         params = self.problem.initial()
-        self._place(0, params, np.zeros_like(params))
+        state = params, np.zeros_like(params)
+        self.workers.persevere(lambda step: self._place(step, *state), 0, restore=lambda: 0)
 
     def _place(self, step: int, params: np.ndarray, velocity: np.ndarray) -> int:
         """Spread the state after a step over the workers, keep it here too; return the step."""
+        self.workers.refresh()
         self._shards = Shards(self.workers, params.size)
         self._params = self._shards.spread(params, step)
         self._velocity = self._shards.spread(velocity, step)
@@ -87,7 +89,8 @@ class Sharded:
     def broadcast(self, step: int) -> None:
         self.traffic = Traffic()
         self.workers.refresh()
-        blocks = self._shards.blocks(self._params)
+        self.traffic.new_workers = self.workers.newcomers()
+        blocks = self._shards.blocks(self._params, step)
         self._copies = {
             address: self.workers.submit(nodes.join, *blocks, at=address)
             for address in self.workers.addresses

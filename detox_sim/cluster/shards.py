@@ -34,13 +34,10 @@ class Shards:
 
     def spread(self, vector: np.ndarray, step: int) -> "da.Array":
         """Send a vector (d,) to the shards."""
-        with self._workers.guarded(step, "receive the state"):
-            blocks = [
-                self._workers.client.scatter(
-                    vector[a:b], workers=[self._workers.home(shard)], hash=False
-                )
-                for shard, (a, b) in enumerate(self.ranges)
-            ]
+        blocks = [
+            self._workers.scatter(vector[a:b], [self._workers.home(shard)], step)
+            for shard, (a, b) in enumerate(self.ranges)
+        ]
         return self.now(step, "receive the state", self.array(blocks, "numpy"))[0]
 
     def array(self, blocks: "Sequence[Future]", backend: str, rows: int | None = None):
@@ -55,14 +52,15 @@ class Shards:
         ]
         return da.concatenate(chunks, axis=-1)
 
-    def blocks(self, vector: "da.Array") -> "list[Future]":
+    def blocks(self, vector: "da.Array", step: int) -> "list[Future]":
         """Return the futures of the chunks of a vector that `now` returned."""
-        futures = {future.key: future for future in self._workers.client.futures_of(vector)}
+        with self._workers.guarded(step, "find the state"):
+            futures = {future.key: future for future in self._workers.client.futures_of(vector)}
         return [futures[key] for key in vector.__dask_keys__()]
 
     def gather(self, vectors: "Sequence[da.Array]", step: int, doing: str) -> list[np.ndarray]:
         """Return vectors (d,) that `now` returned, here."""
-        blocks = [block for vector in vectors for block in self.blocks(vector)]
+        blocks = [block for vector in vectors for block in self.blocks(vector, step)]
         parts = list(self._workers.get(dict(enumerate(blocks)), step, doing, "shard").values())
         size = len(self.ranges)
         return [np.concatenate(parts[start : start + size]) for start in range(0, len(parts), size)]
@@ -80,11 +78,12 @@ class Shards:
 
     def now(self, step: int, doing: str, *arrays: "da.Array") -> "list[da.Array]":
         """Compute arrays where their shards are."""
-        done = self._workers.client.persist(
-            list(arrays),
-            workers=self._workers.addresses,
-            allow_other_workers=self._workers.resources is None,
-        )
-        futures = self._workers.client.futures_of(done)
+        with self._workers.guarded(step, doing):
+            done = self._workers.client.persist(
+                list(arrays),
+                workers=self._workers.addresses,
+                allow_other_workers=self._workers.resources is None,
+            )
+            futures = self._workers.client.futures_of(done)
         self._workers.finish(dict(enumerate(futures)), step, doing, who="shard")
         return done

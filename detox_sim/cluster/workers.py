@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 30.0  # without any worker
 GRACE_SECONDS = 2.0  # beyond a deadline, for the transport
 TRIES = 2  # more of a round, when a worker took data with it or was killed
 
-Futures = Mapping[int, "Future"]
+Futures = Mapping[Any, "Future"]
 
 
 class Workers:
@@ -50,24 +50,26 @@ class Workers:
             check_number("deadline", deadline)
             if not 0 < deadline < np.inf:
                 raise ValueError(f"deadline must be a number of seconds above 0, got {deadline!r}")
-        for fault in faults:
-            if fault.node >= trial.workers:
-                raise ValueError(f"no node {fault.node} in a trial of {trial.workers} workers")
+        faults = _checked(trial, faults)
         self.trial, self.client, self.deadline, self.faults = trial, client, deadline, faults
         self.resources = RESOURCES.get(trial.backend)
         self.one, self.problem = nodes.setup(trial)
         self.files: dict[int, np.ndarray] = {}
+        self.addresses: list[str] = []
+        self.joined = 0  # workers since it was last looked at
         self.refresh()
 
     def refresh(self) -> None:
         """Look again which workers there are."""
         known = self.client.scheduler_info(-1)["workers"]
         offers = {address: worker.get("resources", {}) for address, worker in known.items()}
+        before = set(self.addresses)
         self.addresses = sorted(
             address
             for address in self.client.nthreads()
             if self.resources is None or offers.get(address, {}).get("GPU", 0) >= 1
         )
+        self.joined += len(set(self.addresses) - before)
         if not self.addresses:
             wanted = "workers" if self.resources is None else "worker with a GPU"
             more = "" if self.resources is None else " --resources 'GPU=1'"
@@ -76,6 +78,11 @@ class Workers:
                 f"the scheduler at {where} has no {wanted}; start one with: "
                 f"dask worker {where} --nthreads 1{more}"
             )
+
+    def newcomers(self) -> int:
+        """Return how many workers joined since the last call: their first tasks are slow."""
+        self.joined, joined = 0, self.joined
+        return joined
 
     def home(self, node: int) -> str:
         """Return the address of the worker that a node is pinned to."""
@@ -87,6 +94,14 @@ class Workers:
         if self.resources and in_dask_worker():  # which has the resource, and would wait for itself
             where = {"workers": self.addresses}
         return self.client.submit(task, *arguments, pure=False, **where)
+
+    def scatter(self, vector: np.ndarray, addresses: list[str], step: int) -> "Future":
+        """Send a vector to workers, or raise LostError where one of them is gone."""
+        try:
+            with self.guarded(step, "receive the state"):
+                return self.client.scatter(vector, workers=addresses, broadcast=True, hash=False)
+        except KeyError as error:  # the scheduler's, for an address it no longer knows
+            raise LostError(f"step {step}: the worker at {error} is gone") from error
 
     def faults_of(self, node: int, step: int) -> list[Fault]:
         return [fault for fault in self.faults if (fault.step, fault.node) == (step, node)]
@@ -148,13 +163,20 @@ class Workers:
                 "the attackers",
             )[0]
         liars = set(holders[row_of != honest].tolist())
+        forged = {
+            node: self.submit(
+                nodes.keep,
+                self.submit(nodes.lines, plot, node, at=self.home(0)),
+                at=self.home(node),
+            )
+            for node in sorted(liars)
+        }
+        self.finish(forged, step, "forge")
         said = {}
         for node, future in computed.items():
             faults = self.faults_of(node, step)
-            forged = (
-                self.submit(nodes.lines, plot, node, at=self.home(0)) if node in liars else None
-            )
-            said[node] = self.submit(nodes.speak, future, forged, faults, at=self.home(node))
+            told = forged.get(node)
+            said[node] = self.submit(nodes.speak, future, told, faults, at=self.home(node))
         return said, row_of, search
 
     def told(self, computed: Futures, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +241,11 @@ class Workers:
             left = until - time.monotonic()
             if left <= 0:
                 break
-            with contextlib.suppress(TimeoutError, LostError), self.guarded(step, doing):
+            with (
+                contextlib.suppress(LostError),
+                self.guarded(step, doing),
+                contextlib.suppress(TimeoutError),
+            ):
                 wait(waiting, timeout=min(LOOK_SECONDS, left))
                 continue
             alone_since = self._look(step, doing, alone_since)
@@ -263,7 +289,7 @@ class Workers:
         gone = asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, OSError
         try:
             yield
-        except (ClusterError, TimeoutError):
+        except ClusterError:
             raise
         except ValueError as error:
             raise ClusterError(f"step {step}: {error}") from error
@@ -297,9 +323,22 @@ class Workers:
         return None
 
     def _wait_for_workers(self, step: int) -> None:
-        with contextlib.suppress(TimeoutError), self.guarded(step, "go on"):
+        with contextlib.suppress(LostError), self.guarded(step, "go on"):
             self.client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         try:
             self.refresh()
         except ClusterError as error:
             raise ClusterError(f"step {step}: {error}") from error
+
+
+def _checked(trial: Trial, faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    """Return the faults, or raise for what is none, or happens to nobody or never."""
+    faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+    for fault in faults:
+        if not isinstance(fault, Fault):
+            raise ValueError(f"faults must be of detox_sim.cluster.Fault, got {fault!r}")
+        if fault.node >= trial.workers:
+            raise ValueError(f"no node {fault.node} in a trial of {trial.workers} workers")
+        if fault.step > trial.steps:
+            raise ValueError(f"no step {fault.step} in a trial of {trial.steps} steps")
+    return faults
