@@ -55,6 +55,38 @@ def to_backend(array: np.ndarray, backend: str):
     return array if backend == "numpy" else require(backend).asarray(array)
 
 
+def to_torch(array):
+    """Return an array as a torch tensor on the same memory, by DLPack; a tensor as it is.
+
+    The tensor of a read-only array must not be written to.
+
+    Examples
+    --------
+    >>> to_torch(np.ones(2, np.float32))
+    tensor([1., 1.])
+    """
+    import torch
+
+    return array if isinstance(array, torch.Tensor) else torch.from_dlpack(array)
+
+
+def from_torch(tensor, backend: str):
+    """Return a torch tensor as an array of `backend` on the same memory, by DLPack.
+
+    Examples
+    --------
+    >>> from_torch(to_torch(np.ones(2, np.float32)), "numpy")
+    array([1., 1.], dtype=float32)
+    """
+    return tensor.numpy() if backend == "numpy" else require(backend).from_dlpack(tensor)
+
+
+def synchronize(backend: str) -> None:
+    """Wait until the GPU has done what it was told, so that a clock tells the truth."""
+    if backend == "cupy":
+        require(backend).cuda.get_current_stream().synchronize()
+
+
 def require(backend: str):
     """Import an array library by the name a Trial gives it.
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
-from detox_sim.arrays import to_backend, to_host
 from detox_sim.messages import Messages
-from detox_sim.problem import Problem
+from detox_sim.models import Gradients
+from detox_sim.problem import EVALUATED_NODE, Problem, State
 from detox_sim.rounds import Outcome, Round, judge
 from detox_sim.trial import Trial
 from detox_sim.voting import Votes
 
 
 class OneProcess:
-    """Attackers, nodes and server are this process; each file is computed once."""
+    """Attackers, nodes and server are this process; each file is computed once.
+
+    With backend "cupy" everything (n, d) and (d,) stays on the GPU.
+    """
 
     traffic = None
 
@@ -22,11 +23,10 @@ class OneProcess:
         files = len(Round(trial, sizes=(1,)).holders)
         self.problem = Problem(trial, files)
         self._one = Round(trial, self.problem.model.sizes)
-        self.reset()
+        self._state = self.problem.initial()
 
-    def reset(self) -> None:
-        self._params = self.problem.initial()
-        self._velocity = np.zeros_like(self._params)
+    def place(self, step: int, state: State) -> None:
+        self._state = state
 
     def persevere(self, perform: Callable, step: int):
         return perform(step)
@@ -34,21 +34,21 @@ class OneProcess:
     def broadcast(self, step: int) -> None:
         pass
 
-    def compute(self, step: int):
-        losses, gradients = self.problem.gradients(self._params, step, range(self.problem.files))
-        return losses, to_backend(gradients, self._trial.backend)
+    def compute(self, step: int) -> Gradients:
+        computed = self.problem.gradients(self._state.params, step, range(self.problem.files))
+        mine = (self._one.assign(step) == EVALUATED_NODE).any(axis=1)
+        self._seen = computed.statistics[mine]
+        return computed
 
-    def attack(self, computed, step: int):
-        losses, rows = computed
+    def attack(self, computed: Gradients, step: int):
         relabelled = None
         if self._one.wants_relabelled:
             files = range(self.problem.files)
-            relabelled = self.problem.gradients(self._params, step, files, relabelled=True)[1]
-            relabelled = to_backend(relabelled, self._trial.backend)
-        return losses, rows, self._one.send(rows, step, relabelled)
+            relabelled = self.problem.gradients(self._state.params, step, files, True).rows
+        return computed, self._one.send(computed.rows, step, relabelled)
 
     def send(self, said, step: int) -> Messages:
-        return said[2]
+        return said[1]
 
     def vote(self, messages: Messages, step: int) -> Votes:
         return self._one.vote(messages, step)
@@ -57,15 +57,14 @@ class OneProcess:
         return votes
 
     def aggregate(self, votes: Votes, step: int):
-        return to_host(self._one.aggregate(votes.rows, step))
+        return self._one.aggregate(votes.rows, step)
 
     def update(self, aggregate, step: int) -> None:
-        self._params, self._velocity = self.problem.update(self._params, self._velocity, aggregate)
+        self._state = self.problem.update(self._state, aggregate, self._seen, step)
 
     def judge(self, said, votes: Votes, aggregate, step: int) -> Outcome:
-        losses, rows, messages = said
-        aggregate = to_backend(aggregate, self._trial.backend)
-        return judge(losses, rows, aggregate, votes, messages.search)
+        computed, messages = said
+        return judge(computed.losses, computed.rows, aggregate, votes, messages.search)
 
-    def settle(self, step: int, wanted: bool) -> np.ndarray | None:
-        return self._params
+    def settle(self, step: int, wanted: bool) -> State | None:
+        return self._state

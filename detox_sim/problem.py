@@ -1,18 +1,36 @@
 """What a trial learns: its data, its model, and the gradients of the files of a step."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from detox_sim import models
+from detox_sim.arrays import to_backend, to_torch
 from detox_sim.catalogue import bind
-from detox_sim.models import Evaluation, Model
+from detox_sim.models import Evaluation, Gradients, Model
 from detox_sim.streams import stream
 from detox_sim.trial import Trial
+
+if TYPE_CHECKING:
+    import torch
+
+EVALUATED_NODE = 0  # whose batch-norm statistics evaluate: the first node's, as in the DETOX code
+
+
+class State(NamedTuple):
+    """Parameters and velocity (d,) at the server, and the running statistics (s,) of one node."""
+
+    params: Any
+    velocity: Any
+    statistics: np.ndarray
 
 
 class Problem:
     """The data and the model of a trial, loaded once a process.
+
+    Every node keeps the batch-norm statistics of the files it saw; nobody shares them. Those of
+    node 0 evaluate, so only these are kept.
 
     Parameters
     ----------
@@ -23,7 +41,7 @@ class Problem:
     Examples
     --------
     >>> problem = Problem(Trial(batch=45), files=15)
-    >>> losses, rows = problem.gradients(problem.initial(), step=1, files=[0, 7])
+    >>> losses, rows, _ = problem.gradients(problem.initial().params, step=1, files=[0, 7])
     >>> losses.shape, rows.shape == (2, problem.model.parameters)
     ((2,), True)
     """
@@ -32,12 +50,21 @@ class Problem:
         self._trial, self._data = trial, trial.dataset
         factory = bind(models, trial.model, trial.model_options)
         self._made_by = factory, self._data.train_images.shape[1:], self._data.classes
-        self.model = Model(factory(*self._made_by[1:]))
-        self.files = files
+        self.model = Model(
+            *self._made_by,
+            backend=trial.backend,
+            precision=trial.precision,
+            channels_last=trial.channels_last,
+        )
+        self._images = to_torch(self._data.train_images).to(self.model.device)
+        self.title, self.files = self._data.title, files
 
-    def initial(self) -> np.ndarray:
-        """Return the parameters (d,) of step 0."""
-        return self.model.initial(stream(self._trial.seed, "parameters"))
+    def initial(self) -> State:
+        """Return the state before the first step."""
+        params = self.model.initial(stream(self._trial.seed, "parameters"))
+        statistics = self.model.initial_statistics()
+        params = to_backend(params, self._trial.backend)
+        return State(params, np.zeros_like(params), statistics)
 
     def sample_flops(self) -> int:
         """Return the floating-point operations of the gradient of one image."""
@@ -45,28 +72,95 @@ class Problem:
 
     def gradients(
         self,
-        params: np.ndarray,
+        params,
         step: int,
         files: Sequence[int] | np.ndarray,
         relabelled: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean losses (n,) of the given files of a step, and their gradients (n, d).
+    ) -> Gradients:
+        """Return losses (n,), gradients (n, d), statistics (n, s) of the given files of a step.
 
         `relabelled` asks for those of label c as classes - 1 - c.
         """
-        images, labels = self._data.train_images, self._data.train_labels
-        batch = stream(self._trial.seed, "batch", step).choice(
-            len(images), self._trial.batch, False
-        )
+        labels, trial = self._data.train_labels, self._trial
+        batch = stream(trial.seed, "batch", step).choice(len(labels), trial.batch, False)
         mine = batch.reshape(self.files, -1)[np.asarray(files)]
         wanted = self._data.classes - 1 - labels[mine] if relabelled else labels[mine]
-        return self.model.gradients(params, images[mine], wanted)
+        images = self._scaled(self._drawn(mine, step, files)).unflatten(0, mine.shape)
+        seeds = [int(stream(trial.seed, "model", step, int(f)).integers(2**63)) for f in files]
+        return self.model.gradients(params, images, wanted, seeds)
 
-    def update(self, params, velocity, aggregate):
-        """Return parameters and velocity (d,) after the server's step with momentum."""
-        velocity = np.float32(self._trial.momentum) * velocity + aggregate
-        return params - np.float32(self._trial.rate) * velocity, velocity
+    def _drawn(self, mine: np.ndarray, step: int, files) -> "torch.Tensor":
+        """Return the images of some files (n, images a file), each cropped and flipped at random.
 
-    def evaluate(self, params: np.ndarray) -> Evaluation:
+        What is drawn belongs to the file, so that all its copies see the same images.
+        """
+        import torch
+
+        device, padding = self.model.device, self._data.padding
+        place = torch.from_numpy(mine.ravel()).to(device)
+        if not padding:
+            return self._images[place]
+        draws = [self._draw(step, int(file), mine.shape[1]) for file in files]
+        shifts, flips = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+        *_, channels, height, width = self._images.shape
+        rows = _reflected(shifts[:, :1] + np.arange(height) - padding, height)
+        columns = _reflected(shifts[:, 1:] + np.arange(width) - padding, width)
+        columns = np.where(flips[:, None], columns[:, ::-1], columns)
+        channel = torch.arange(channels, device=device)
+        return self._images[
+            place[:, None, None, None],
+            channel[:, None, None],
+            torch.from_numpy(rows).to(device)[:, None, :, None],
+            torch.from_numpy(columns).to(device)[:, None, None, :],
+        ]
+
+    def _draw(self, step: int, file: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = stream(self._trial.seed, "augmentation", step, file)
+        shifts = rng.integers(2 * self._data.padding + 1, size=(images, 2))
+        return shifts, rng.random(images) < 0.5
+
+    def _scaled(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Return what the model sees of images (n, channels, height, width)."""
+        import torch
+
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        mean, deviation = (
+            torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
+            for values in (self._data.mean, self._data.deviation)
+        )
+        return (images - mean) / deviation
+
+    def update(self, state: State, aggregate, seen: np.ndarray, step: int) -> State:
+        """Return the state after the server's step with momentum.
+
+        Parameters
+        ----------
+        state : State
+        aggregate : float32 (d,)
+        seen : float32 (n, s)
+            Batch statistics of the files of the node that evaluates, in its order.
+        step : int
+        """
+        trial, statistics = self._trial, state.statistics
+        velocity = np.float32(trial.momentum) * state.velocity + aggregate
+        rate = trial.rate * trial.decay ** (step // trial.decay_every)
+        for each in seen:
+            statistics = statistics + self.model.statistics_momentum * (each - statistics)
+        return State(state.params - np.float32(rate) * velocity, velocity, statistics)
+
+    def evaluate(self, state: State) -> Evaluation:
         """Return loss and accuracy on the test set."""
-        return self.model.evaluate(params, self._data.test_images, self._data.test_labels)
+        images = self._scaled(to_torch(self._data.test_images).to(self.model.device))
+        return self.model.evaluate(state.params, images, self._data.test_labels, state.statistics)
+
+
+def _reflected(index: np.ndarray, size: int) -> np.ndarray:
+    """Return places inside 0..size-1 for places that may lie a little outside: mirror images.
+
+    Examples
+    --------
+    >>> _reflected(np.array([-2, -1, 0, 3, 4]), 4)
+    array([2, 1, 0, 3, 2])
+    """
+    return size - 1 - np.abs(size - 1 - np.abs(index))

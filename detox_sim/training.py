@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs, models
-from detox_sim.catalogue import check_known
+from detox_sim import checkpoints, costs, models
+from detox_sim.arrays import synchronize, to_backend, to_host
+from detox_sim.catalogue import check_integer, check_known
 from detox_sim.cluster import Central, Fault, Sharded, Traffic
 from detox_sim.one_process import OneProcess
-from detox_sim.problem import Problem
+from detox_sim.problem import Problem, State
 from detox_sim.rounds import Outcome
 from detox_sim.trial import Trial
 
@@ -23,25 +25,35 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 4
+SEMANTICS = 5
 
 PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
 SERVERS = {"central": Central, "sharded": Sharded}
-LONG_NAMES = {
+ATTRIBUTES: dict[str, dict[str, str]] = {
     "loss": {"long_name": "training loss"},
     "gradient_error": {"long_name": "error of the aggregate"},
     "gradient_norm": {"long_name": "norm of the true mean gradient"},
+    "cosine": {"long_name": "cosine of the aggregate and the true mean gradient"},
+    "weight": {"long_name": "weight of a vote in the aggregate"},
+    "lost_weight": {"long_name": "weight of lost votes in the aggregate"},
+    "used_votes": {"long_name": "effective number of votes in the aggregate"},
+    "seconds": {"units": "s"},
+    "node_seconds": {"units": "s"},
+    "bytes": {"units": "bytes"},
 }
+DIMS = {"weight": "vote", "seconds": "phase", "bytes": "phase", "node_seconds": "statistic"}
 
 
 class _Clock:
     """Seconds of the phases of one step."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._backend = backend
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
+        synchronize(self._backend)
         now = time.perf_counter()
         self.seconds[phase] += now - self._last
         self._last = now
@@ -54,6 +66,8 @@ def train(
     server: str = "central",
     deadline: float | None = None,
     faults: Sequence[Fault] = (),
+    checkpoint: "str | os.PathLike[str] | None" = None,
+    checkpoint_every: int = 50,
 ) -> xr.Dataset:
     """Train one model by distributed SGD under the trial's adversary.
 
@@ -72,19 +86,26 @@ def train(
         On a cluster: seconds of a node's own clock after which its messages do not count.
     faults : sequence of cluster.Fault
         On a cluster: what goes wrong with messages.
+    checkpoint : path, optional
+        A file that is written every `checkpoint_every` steps, whole or not at all. A run that
+        finds one of its own goes on after it, and on a CPU ends with the bits of an undisturbed
+        one. It stays when the run is done.
 
     Returns
     -------
     xarray.Dataset
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
-        mean), `lost_votes`, `undecided_votes`, `search_evaluations` and `search_value` (what an
-        attack that searches spent and found; 0 otherwise), `modelled_seconds` (of the paper's
-        cluster, by `costs.round_seconds`), and `seconds` (step, phase), measured here. Over
+        mean), `cosine` (between the two), `lost_votes`, `undecided_votes`; `weight` (step, vote)
+        of each vote in the aggregate (`rounds.weights`), with `lost_weight`, the sum over lost
+        votes, and `used_votes`, one over the sum of squares; `search_evaluations` and
+        `search_value` (what an attack that searches spent and found; 0 otherwise);
+        `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`
+        (step, phase), measured here. Over
         `eval_step` (0, then every `evaluate_every` steps, then the last): `accuracy` and
-        `test_loss`. Once:
+        `test_loss`, with the batch-norm statistics of node 0. Once:
         `images_per_node`, the load of a step, and `votes`, one a file.
-        `attrs["trial"]` is the trial, as JSON.
+        `attrs["trial"]` is the trial, as JSON; `attrs["data"]` what the data are called.
 
         On a cluster also `node_seconds` (step, statistic), the maximum and the mean over nodes of
         the seconds they computed; `bytes` (step, phase) of parameters, messages and digests
@@ -98,8 +119,8 @@ def train(
     Raises
     ------
     ValueError
-        For an unknown server, a deadline or faults without a cluster, or a vote that cannot be
-        held on digests.
+        For an unknown server, a deadline or faults without a cluster, a vote that cannot be
+        held on digests, or a checkpoint of another run.
     cluster.ClusterError
         When a round cannot be finished; says at which step, and by which node.
 
@@ -110,6 +131,7 @@ def train(
     [0, 0]
     """
     _check(cluster, server, deadline, faults)
+    check_integer("checkpoint_every", checkpoint_every, 1)
     here = contextlib.nullcontext() if cluster is None else cluster.as_current()
     with here, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
         if cluster is None:
@@ -117,28 +139,28 @@ def train(
         else:
             host = SERVERS[server](trial, cluster, deadline, faults)
         problem = host.problem
-        evaluations = [(0, *problem.evaluate(problem.initial()))]
+        record = _Record(trial, checkpoint)
+        done, state = record.begun() or (0, problem.initial())
+        if not done:
+            record.evaluate(0, problem, state)
         host.persevere(functools.partial(_round, host), 1)
-        host.reset()
-        rounds = []
-        for step in range(1, trial.steps + 1):
-            wanted = step % trial.evaluate_every == 0 or step == trial.steps
-            rounds.append(host.persevere(functools.partial(_round, host, wanted=wanted), step))
-            if wanted:
-                evaluations.append((step, *problem.evaluate(rounds[-1].params)))
-    return _history(trial, problem, server, rounds, evaluations)
+        host.place(done, state)
+        for step in range(done + 1, trial.steps + 1):
+            evaluated = step % trial.evaluate_every == 0 or step == trial.steps
+            saved = checkpoint is not None and step % checkpoint_every == 0
+            perform = functools.partial(_round, host, wanted=evaluated or saved)
+            row, state = host.persevere(perform, step)
+            record.add(row)
+            if evaluated:
+                record.evaluate(step, problem, state)
+            if saved:
+                record.save(step, state)
+    return _history(trial, problem, server, record)
 
 
-class _Done(NamedTuple):
-    outcome: Outcome
-    seconds: dict[str, float]
-    traffic: Traffic | None
-    params: np.ndarray | None
-
-
-def _round(host, step: int, wanted: bool = False) -> _Done:
-    """Perform one round in the order of the paper; with `wanted` return the parameters too."""
-    clock = _Clock()
+def _round(host, step: int, wanted: bool = False) -> tuple[dict[str, Any], State | None]:
+    """Perform one round in the order of the paper; with `wanted` return the state too."""
+    clock = _Clock(host.problem.model.backend)
     host.broadcast(step)
     clock.lap("broadcast")
     computed = host.compute(step)
@@ -155,8 +177,67 @@ def _round(host, step: int, wanted: bool = False) -> _Done:
     clock.lap("aggregate")
     host.update(aggregate, step)
     clock.lap("update")
-    outcome = host.judge(said, votes, aggregate, step)
-    return _Done(outcome, clock.seconds, host.traffic, host.settle(step, wanted))
+    outcome: Outcome = host.judge(said, votes, aggregate, step)
+    row = outcome._asdict() | {"seconds": list(clock.seconds.values())}
+    return row | _measured(host.traffic), host.settle(step, wanted)
+
+
+def _measured(traffic: Traffic | None) -> dict[str, Any]:
+    """Return what was seen of the nodes of a cluster in one round."""
+    if traffic is None:
+        return {}
+    return {
+        "node_seconds": [traffic.node_seconds.max(), traffic.node_seconds.mean()],
+        "bytes": [traffic.bytes.get(phase, 0) for phase in PHASES],
+        "late_messages": traffic.late,
+        "malformed_messages": traffic.malformed,
+        "caught_messages": traffic.caught,
+        "new_workers": traffic.new_workers,
+    }
+
+
+class _Evaluated(NamedTuple):
+    eval_step: int
+    test_loss: float
+    accuracy: float
+
+
+class _Record:
+    """The rows of a history, and the checkpoint they are kept in."""
+
+    def __init__(self, trial: Trial, path: "str | os.PathLike[str] | None"):
+        self.rows: list[dict[str, Any]] = []
+        self.evaluations: list[_Evaluated] = []
+        self._path, self._backend = path, trial.backend
+        self._about = {"trial": dataclasses.asdict(trial), "semantics": SEMANTICS}
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def evaluate(self, step: int, problem: Problem, state: State) -> None:
+        self.evaluations.append(_Evaluated(step, *problem.evaluate(state)))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
+
+    def begun(self) -> tuple[int, State] | None:
+        """Return the last step of the checkpoint, and the state after it."""
+        found = None if self._path is None else checkpoints.load(self._path, self._about)
+        if found is None:
+            return None
+        kept = {name[4:]: values for name, values in found.items() if name.startswith("row_")}
+        step = int(found["step"])
+        self.rows = [{name: values[i] for name, values in kept.items()} for i in range(step)]
+        self.evaluations = [_Evaluated(int(i), *rest) for i, *rest in found["evaluations"]]
+        state = State(*(found[f"state_{name}"] for name in State._fields))
+        params, velocity = (to_backend(each, self._backend) for each in state[:2])
+        return step, State(params, velocity, state.statistics)
+
+    def save(self, step: int, state: State) -> None:
+        arrays = {f"row_{name}": values for name, values in self.columns().items()}
+        kept = {f"state_{name}": to_host(each) for name, each in state._asdict().items()}
+        told = {"step": np.array(step), "evaluations": np.array(self.evaluations)}
+        checkpoints.save(self._path or "", self._about, arrays | kept | told)
 
 
 def _check(cluster, server: str, deadline, faults) -> None:
@@ -171,13 +252,9 @@ def _check(cluster, server: str, deadline, faults) -> None:
         )
 
 
-def _history(
-    trial: Trial, problem: Problem, server: str, rounds: list[_Done], evaluations
-) -> xr.Dataset:
+def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr.Dataset:
     """Label what `train` recorded."""
-    outcomes = [np.array(column) for column in zip(*(done.outcome for done in rounds), strict=True)]
-    told = dict(zip(Outcome._fields, outcomes, strict=True))
-    eval_step, test_loss, accuracy = (np.array(column) for column in zip(*evaluations, strict=True))
+    columns = record.columns()
     modelled = costs.round_seconds(
         workers=trial.workers,
         files=problem.files,
@@ -192,22 +269,26 @@ def _history(
         sample_flops=problem.sample_flops(),
         server=server,
     )
-    seconds = [[done.seconds[phase] for phase in PHASES] for done in rounds]
+    eval_step, test_loss, accuracy = (
+        np.array(column) for column in zip(*record.evaluations, strict=True)
+    )
     history = xr.Dataset(
         {
-            **{name: ("step", values, LONG_NAMES.get(name, {})) for name, values in told.items()},
+            **{
+                name: (("step", DIMS[name]) if name in DIMS else "step", values)
+                for name, values in columns.items()
+            },
             "images_per_node": (
                 (),
                 trial.copies * trial.batch / trial.workers,
                 {"units": "images"},
             ),
-            "votes": ((), 1 if trial.vote == "cyclic" else problem.files),
+            "votes": ((), columns["weight"].shape[1]),
             "modelled_seconds": (
                 "step",
                 np.full(trial.steps, sum(modelled.values())),
                 {"units": "s"},
             ),
-            "seconds": (("step", "phase"), np.array(seconds), {"units": "s"}),
             "accuracy": ("eval_step", accuracy, {"long_name": "test accuracy"}),
             "test_loss": ("eval_step", test_loss, {"long_name": "test loss"}),
         },
@@ -216,27 +297,14 @@ def _history(
             "eval_step": eval_step,
             "phase": np.array(PHASES, dtype=object),
         },
-        attrs={"trial": json.dumps(dataclasses.asdict(trial)), "semantics": SEMANTICS},
-    )
-    traffic = [done.traffic for done in rounds if done.traffic is not None]
-    return history.assign(_measured(traffic)) if traffic else history
-
-
-def _measured(traffic: list[Traffic]) -> xr.Dataset:
-    """Label what was seen of the nodes of a cluster."""
-    nodes = [(each.node_seconds.max(), each.node_seconds.mean()) for each in traffic]
-    moved = [[each.bytes.get(phase, 0) for phase in PHASES] for each in traffic]
-    return xr.Dataset(
-        {
-            "node_seconds": (("step", "statistic"), np.array(nodes), {"units": "s"}),
-            "bytes": (("step", "phase"), np.array(moved), {"units": "bytes"}),
-            "late_messages": ("step", [each.late for each in traffic]),
-            "malformed_messages": ("step", [each.malformed for each in traffic]),
-            "caught_messages": ("step", [each.caught for each in traffic]),
-            "new_workers": ("step", [each.new_workers for each in traffic]),
-        },
-        coords={
-            "statistic": np.array(["max", "mean"], dtype=object),
-            "phase": np.array(PHASES, dtype=object),
+        attrs={
+            "trial": json.dumps(dataclasses.asdict(trial)),
+            "data": problem.title,
+            "semantics": SEMANTICS,
         },
     )
+    if "node_seconds" in history:
+        history = history.assign_coords(statistic=np.array(["max", "mean"], dtype=object))
+    for name in set(ATTRIBUTES) & set(columns):
+        history[name].attrs = ATTRIBUTES[name]
+    return history

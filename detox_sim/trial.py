@@ -9,6 +9,7 @@ from detox_sim import data, models
 from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.data import Data
+from detox_sim.models import PRECISIONS
 from detox_sim.rounds import KNOWLEDGE, Round, mixers_by_stage, named
 
 Options = dict[str, object]
@@ -44,16 +45,22 @@ class Trial:
     mixers_options : dict
         Mixer's name -> its options.
     model, data : str
-        Names from `models` and `data`.
+        Names from `models` and `data`, or ``"module:function"``; data also ``"images:PATH"``.
     batch : int
         Distinct images a step, split evenly over the files.
     steps : int
     rate, momentum : float
         v <- momentum v + aggregate; parameters <- parameters - rate v. At the server.
+    decay, decay_every : float, int
+        The rate of step t is rate * decay ** (t // decay_every).
     seed : int
         Same seed, same data order, initial parameters and placement, whatever the method.
     backend : {"numpy", "cupy"}
-        Array library of votes and aggregation.
+        Array library of votes and aggregation; with "cupy" the model runs on the GPU too.
+    precision : {"float32", "tf32", "bfloat16"}
+        Of the model's products and convolutions: full, TF32 (GPU only), or autocast to bfloat16.
+    channels_last : bool
+        Memory order of the model's features; faster for convolutions, with other bits.
     evaluate_every : int
         Steps between evaluations on the test set.
     assignment_options, ..., data_options : dict
@@ -89,8 +96,12 @@ class Trial:
     steps: int = 200
     rate: float = 0.1
     momentum: float = 0.9
+    decay: float = 1.0
+    decay_every: int = 10
     seed: int = 0
     backend: str = "numpy"
+    precision: str = "float32"
+    channels_last: bool = False
     evaluate_every: int = 10
     assignment_options: Options = field(default_factory=dict)
     placement_options: Options = field(default_factory=dict)
@@ -106,25 +117,32 @@ class Trial:
         _check_values(self)
         require(self.backend)
         with named("data"):
-            images, *_, classes = self.dataset
+            learnt = self.dataset
         one = Round(self, sizes=(1,))
-        _check_batch(self.batch, len(one.holders), len(images))
+        files = len(one.holders)
+        _check_batch(self.batch, files, len(learnt.train_labels))
         with named("model"):
             factory = bind(models, self.model, self.model_options)
-            models.check(factory, images.shape[1:], classes)
+            shape = learnt.train_images.shape[1:]
+            models.check(factory, shape, learnt.classes, self.batch // files)
         _rehearse(self, one)
 
     @property
     def dataset(self) -> Data:
-        return bind(data, self.data, self.data_options)()
+        return data.load(self.data, self.data_options)
+
+
+INTEGERS = (
+    "workers", "byzantine", "copies", "batch", "steps", "decay_every", "seed", "evaluate_every",
+)  # fmt: skip
 
 
 def _check_values(trial: Trial) -> None:
     """Check types, ranges and the shape of the hierarchy."""
-    for name in ("workers", "byzantine", "copies", "batch", "steps", "seed", "evaluate_every"):
+    for name in INTEGERS:
         check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
         object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
-    for name in ("rate", "momentum"):
+    for name in ("rate", "momentum", "decay"):
         value = getattr(trial, name)
         check_number(name, value)
         if not 0 <= value < 1e6:
@@ -136,6 +154,11 @@ def _check_values(trial: Trial) -> None:
             f"use at most {(trial.workers - 1) // 2}"
         )
     check_known("knowledge", [trial.knowledge], KNOWLEDGE)
+    check_known("precision", [trial.precision], PRECISIONS)
+    if trial.precision == "tf32" and trial.backend == "numpy":
+        raise ValueError("precision 'tf32' exists on GPUs only; use 'float32', or backend 'cupy'")
+    if not isinstance(trial.channels_last, bool):
+        raise ValueError(f"channels_last must be True or False, got {trial.channels_last!r}")
     if trial.groups is not None:
         if isinstance(trial.groups, bool) or not isinstance(trial.groups, int) or trial.groups < 1:
             raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")

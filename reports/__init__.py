@@ -1,8 +1,11 @@
 """Notebooks that open stored datasets and explain them; they never compute a result."""
 
 import base64
+import importlib
+import io
 import json
 import os
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,21 +15,37 @@ import xarray as xr
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 
 
+DATA = Path(__file__).with_name("data")
+COMMITTED = {
+    "fashion": "At the scale of Fashion-MNIST",
+    "paper": "At the paper's scale",
+}
+
+
 def _folder() -> Path:
     return Path(os.environ.get(FOLDER, "results/laptop"))
 
 
-def open_study(name: str) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Return a study's stored dataset and its provenance, from the folder of results.
+def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Return a study's stored dataset and its provenance.
+
+    Parameters
+    ----------
+    name : str
+    profile : {"fashion", "paper"}, optional
+        The dataset of this profile that comes with the package; by default that of the folder
+        of results.
 
     Raises
     ------
     FileNotFoundError
-        When the study has not been run; says how to run it.
+        When there is none; says how to make it.
     """
-    path = _folder() / f"{name}.nc"
+    folder = _folder() if profile is None else DATA / profile
+    path = folder / f"{name}.nc"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; run: python -m studies.reproduce {name}")
+        run = f"python -m studies.reproduce {name}" + (f" --profile {profile}" if profile else "")
+        raise FileNotFoundError(f"{path} is missing; run: {run}")
     with xr.open_dataset(path, engine="netcdf4") as stored:
         dataset = stored.load()
     return dataset, json.loads(dataset.attrs["provenance"])
@@ -34,30 +53,82 @@ def open_study(name: str) -> tuple[xr.Dataset, dict[str, Any]]:
 
 def show(name: str) -> None:
     """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
+    _, about = open_study(name)
+    _display((_folder() / "figures" / f"{name}.svg").read_bytes(), name, about)
+
+
+def show_committed(name: str, profile: str) -> None:
+    """Display the figure of a dataset that comes with the package, drawn from it."""
+    import matplotlib as mpl
+
+    from studies.style import draw
+
+    dataset, about = open_study(name, profile)
+    figure = draw(importlib.import_module(f"studies.{name}").figure, dataset)
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
+        figure.savefig(content, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    _display(content.getvalue(), f"{name}, profile {profile}", about)
+
+
+def _display(content: bytes, name: str, about: dict[str, Any]) -> None:
     from IPython.display import HTML, display
 
-    image = base64.b64encode((_folder() / "figures" / f"{name}.svg").read_bytes()).decode()
-    _, about = open_study(name)
+    image = base64.b64encode(content).decode()
     alt = escape(f"Figure of the study {name}: {about['title']}", quote=True)
     display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
 
 
-def describe(about: dict[str, Any]) -> None:
-    """Display what a reader who distrusts numbers asks first: claim, definitions, provenance."""
+def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset], None]) -> None:
+    """Display results of larger profiles that come with the package, as sections of a page.
+
+    Parameters
+    ----------
+    name : str
+    about : dict
+        Provenance of the results at hand: their profile is not shown twice.
+    tables : callable
+        Displays the tables of a dataset.
+    """
+    from IPython.display import Markdown, display
+
+    for profile, heading in COMMITTED.items():
+        if profile == about["profile"]:
+            continue
+        try:
+            dataset, told = open_study(name, profile)
+        except FileNotFoundError:
+            if profile == "fashion":
+                command = f"python -m studies.reproduce {name} --profile {profile}"
+                display(Markdown(f"## {heading}\n\nNo results come with it yet: `{command}`"))
+            continue
+        display(Markdown(f"## {heading}"))
+        describe(told, brief=True)
+        show_committed(name, profile)
+        tables(dataset)
+
+
+def describe(about: dict[str, Any], brief: bool = False) -> None:
+    """Display what a reader who distrusts numbers asks first: claim, definitions, provenance.
+
+    `brief` leaves out claim and definitions, which a page has already told.
+    """
     from IPython.display import Markdown, display
 
     environment = about["environments"][-1]
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     state = " with uncommitted changes" if environment["dirty"] else ""
     lines = [
-        f"**What the paper says.** {about['claim']}",
         f"**Scale.** {about['scale']}; profile `{about['profile']}`"
         + (f", changed by {about['settings']}." if about["settings"] else "."),
-        "**Definitions taken.**\n\n" + "\n".join(f"* {item}" for item in about["definitions"]),
         f"**Made** from {about['computed'][0]} to {about['computed'][1]} on "
         f"{' and '.join(about['hardware'])}, {about['cell_seconds']:g} s of one core; commit "
         f"`{environment['commit']}`{state}; {packages}.",
     ]
+    if not brief:
+        items = "\n".join(f"* {item}" for item in about["definitions"])
+        lines.insert(0, f"**What the paper says.** {about['claim']}")
+        lines.insert(2, f"**Definitions taken.**\n\n{items}")
     if len(about["environments"]) > 1:
         lines.append(
             f"Cells come from {len(about['environments'])} environments; the last is named."

@@ -15,7 +15,7 @@ from reports import FOLDER
 HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-GENERAL = {"index": "Overview", "how_to_choose": "How to choose"}
+GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}
 
 
 def render(results: Path, studies: Sequence[str]) -> Path:

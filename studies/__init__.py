@@ -3,13 +3,15 @@
 A study is a module with
 
 * ``TITLE``, ``CLAIM`` (the paper's, with its provenance), ``DEFINITIONS`` (those taken);
-* ``SCALE``: what its figure must say of the scale of the result;
+* ``SCALE``: what its figure must say of the scale of the result, or a function of a cell's fields;
 * ``FIELDS``: the names a cell may have;
 * ``VERSION``, raised by hand whenever the same fields may give other numbers;
-* ``PROFILES``: for each profile the base fields and the axes (see `studies.sweep.expand`);
+* ``PROFILES``: for each profile the base fields and the axes (see `studies.sweep.expand`); all
+  studies have ``smoke`` and ``laptop``, those that train also ``fashion`` and ``paper``;
 * ``prepare(fields) -> fields``: complete and check the fields of one cell, or raise ValueError;
 * ``cost(fields) -> (seconds, bytes)``: what one cell takes on one core, roughly;
-* ``run(fields) -> xarray.Dataset``: one cell, a pure function of its fields;
+* ``run(fields) -> xarray.Dataset``: one cell, a pure function of its fields; one that takes
+  ``checkpoint`` is given a path from which it can go on;
 * ``figure(dataset) -> matplotlib.figure.Figure``, from the stored dataset alone.
 
 A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others,
@@ -27,6 +29,9 @@ __all__ = [
     "mean_estimation",
     "accuracy_alie",
     "accuracy_reverse",
+    "sign_sgd",
+    "draco",
+    "tune",
     "placement",
     "robustness_audit",
     "vote_semantics",

@@ -86,7 +86,8 @@ def compute(
         files = np.arange(len(labels))[:, None]
         images, labels = images[files, order], labels[files, order]
     with computing(way):
-        return model.gradients(params.astype(dtype), images.astype(dtype), labels)[1]
+        rows = model.gradients(params.astype(dtype), images.astype(dtype), labels).rows
+    return rows.astype(np.float32, copy=False)
 
 
 def ballots(copies: np.ndarray) -> Messages:

@@ -200,15 +200,19 @@ def _cupy(gpu: bool) -> Finding:
 def _data() -> Finding:
     """Load the data sets; an optional one that was never asked for may be missing."""
     from detox_sim import data
+    from detox_sim.data import cifar, grey
 
     found = [f"digits ({len(data.digits().train_images)} images)"]
-    try:
-        found.append(f"fashion_mnist ({len(data.fashion_mnist().train_images)} images)")
-    except ValueError as error:
-        what, _, fix = str(error).partition(": ")
-        if os.environ.get("FASHION_MNIST") or "finds no" not in what:
+    if os.environ.get("FASHION_MNIST") or grey.local_fashion_mnist():
+        try:
+            found.append(f"fashion_mnist ({len(data.fashion_mnist().train_images)} images)")
+        except ValueError as error:
+            what, _, fix = str(error).partition(": ")
             return Finding("data", f"{found[0]}, but {what}", fix or "get that file anew")
-        found.append(f"no fashion_mnist (optional; {fix.rpartition('; ')[2]})")
+    else:
+        found.append("no fashion_mnist (optional; downloaded where a study asks for it)")
+    for name, archive in (("cifar10", cifar.CIFAR10), ("cifar100", cifar.CIFAR100)):
+        found.append(name if cifar.local(archive) else f"no {name} (optional)")
     return Finding("data", ", ".join(found))
 
 

@@ -52,11 +52,12 @@ def _make_study(plan: Plan, store: Store, folder: Path) -> bool:
         "title": plan.module.TITLE,
         "claim": plan.module.CLAIM,
         "definitions": plan.module.DEFINITIONS,
-        "scale": plan.module.SCALE,
+        "scale": _scale(plan),
         "profile": plan.profile,
         "settings": plan.settings,
         "version": plan.module.VERSION,
         "base": plan.base,
+        "fields": _common(plan),
     }
     dataset = assemble(plan.cells, plan.axes, store, about)
     if dataset is None:
@@ -68,6 +69,20 @@ def _make_study(plan: Plan, store: Store, folder: Path) -> bool:
     return True
 
 
+def _common(plan: Plan) -> dict:
+    """Return the fields that all cells share."""
+    first, *others = (cell.fields for cell in plan.cells)
+    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
+
+
+def _scale(plan: Plan) -> str:
+    """Return what the study says of its scale: always the same, or what its fields tell."""
+    said = plan.module.SCALE
+    if not callable(said):
+        return said
+    return "; ".join(dict.fromkeys(said(cell.fields) for cell in plan.cells))
+
+
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -75,7 +90,7 @@ def _key(*parts: object) -> str:
 def _source() -> str:
     """Return a digest of the files that decide how results are drawn and told."""
     root = Path(__file__).parent
-    kinds = {".py", ".css", ".mplstyle"}
-    paths = [*root.iterdir(), *(root.parent / "reports").iterdir()]
+    kinds = {".py", ".css", ".mplstyle", ".toml", ".nc"}
+    paths = [*root.iterdir(), *(root.parent / "reports").rglob("*")]
     files = sorted(path for path in paths if path.suffix in kinds)
     return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])

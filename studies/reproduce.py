@@ -19,11 +19,11 @@ from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import Tls, connect, cores, versions
 from studies.outputs import make_outputs
 from studies.progress import Progress
-from studies.requests import Plan, make_plans, parse_settings
+from studies.requests import Plan, make_plans, parse_settings, with_profile
 from studies.store import Cell, Store
 from studies.sweep import SchedulerLostError, execute, provenance
 
-PROFILES = ("smoke", "laptop")
+PROFILES = ("smoke", "laptop", "fashion", "paper")  # the last two: those studies that train
 PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
 WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STUDY",
         help=f"{', '.join(studies.__all__)}; default: all, but kernels only in smoke",
     )
-    parser.add_argument("--profile", default="laptop", help=f"{' or '.join(PROFILES)}")
+    parser.add_argument(
+        "--profile", default="laptop", help=f"{', '.join(PROFILES)}; default: laptop"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tls://...)")
     where.add_argument("--workers", type=int, metavar="N", help="processes; default one a core")
@@ -131,9 +133,8 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
             require(options.backend)
             settings["backend"] = options.backend
         check_known("study", options.study, studies.__all__)
-        plans = make_plans(
-            list(dict.fromkeys(options.study)) or studies.__all__, options.profile, settings
-        )
+        names = list(dict.fromkeys(options.study)) or with_profile(options.profile)
+        plans = make_plans(names, options.profile, settings)
         if options.study or options.profile == "smoke":
             return plans
         return [plan for plan in plans if not getattr(plan.module, "BY_NAME", False)]
@@ -167,7 +168,7 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
         ) as client:
             _check_writable(folder)
             for cell in cells if options.fresh else ():
-                store.path(cell).unlink(missing_ok=True)
+                store.forget(cell)
             with Progress(todo) as progress:
 
                 def done(cell: Cell, error: str | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+import studies
 from detox_sim.catalogue import check_known
 from studies.store import Cell
 from studies.sweep import expand
@@ -46,6 +47,18 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
     return settings
 
 
+def with_profile(profile: str) -> list[str]:
+    """Return the studies that have a profile.
+
+    Examples
+    --------
+    >>> with_profile("fashion")[0], with_profile("smoke") == studies.__all__
+    ('accuracy_alie', True)
+    """
+    modules = {name: importlib.import_module(f"studies.{name}") for name in studies.__all__}
+    return [name for name, module in modules.items() if profile in module.PROFILES]
+
+
 def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]:
     """Return the studies' cells, all fields checked, or raise ValueError.
 
@@ -53,6 +66,12 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
     label of an axis sets it.
     """
     modules = {name: importlib.import_module(f"studies.{name}") for name in names}
+    for name, module in modules.items():
+        if profile not in module.PROFILES:
+            raise ValueError(
+                f"{name} has no profile {profile!r}; it has {', '.join(module.PROFILES)}, and "
+                f"{profile!r} is one of {', '.join(with_profile(profile))}"
+            )
     tables = {name: module.PROFILES[profile] for name, module in modules.items()}
     known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
     check_known("name in --set", settings, known)

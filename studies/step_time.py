@@ -44,7 +44,7 @@ DEFINITIONS = [
     "constants either fitted to the rounds measured here, or those of the DETOX research code",
 ]
 SCALE = "toy scale measured: digits of 8 x 8 pixels; the paper's size is modelled"
-VERSION = 1
+VERSION = 2
 EXCLUSIVE = True  # its cells run one at a time: they are timed
 
 ATTACK = "alie"
@@ -146,15 +146,16 @@ def _deviation(history: xr.Dataset, alone: xr.Dataset) -> float:
 
 
 def _dataset(fields: dict, seconds, nodes, moved, deviation, machines: int) -> xr.Dataset:
-    images, *_, classes = _trial(fields, fields["pipelines"][0]).dataset
-    factory, like = partial(models.mlp, hidden=fields["hidden"]), (images.shape[1:], classes)
+    learnt = _trial(fields, fields["pipelines"][0]).dataset
+    like = learnt.train_images.shape[1:], learnt.classes
+    factory = partial(models.mlp, hidden=fields["hidden"])
     each = ("pipeline", "server")
     scalars = {
         "nodes": fields["workers"],
         "batch": fields["batch"],
         "held_out": fields["held_out"],
         "machines": machines,
-        "parameters": models.Model(factory(*like)).parameters,
+        "parameters": models.Model(factory, *like).parameters,
         "sample_flops": models.sample_flops(factory, *like),
     }
     return xr.Dataset(

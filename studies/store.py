@@ -35,7 +35,8 @@ class Cell:
     version : int
         The study's.
     run : callable
-        fields -> xarray.Dataset, importable on a worker.
+        fields -> xarray.Dataset, importable on a worker; one with a keyword `checkpoint` is given
+        a path where it may keep what it needs to go on after a kill.
     seconds, memory : float
         Expected cost on one core, and bytes.
     """
@@ -44,7 +45,7 @@ class Cell:
     labels: tuple
     fields: Fields
     version: int
-    run: Callable[[Fields], xr.Dataset]
+    run: Callable[..., xr.Dataset]
     seconds: float
     memory: float
 
@@ -73,6 +74,17 @@ class Store:
     def path(self, cell: Cell) -> Path:
         return self.folder / cell.study / f"{cell.digest}.nc"
 
+    def checkpoint(self, cell: Cell) -> Path:
+        """Return where a running cell may keep what it has; its folder exists."""
+        path = self.path(cell).with_suffix(".checkpoint").absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def forget(self, cell: Cell) -> None:
+        """Delete what is kept of a cell."""
+        for path in (self.path(cell), self.checkpoint(cell)):
+            path.unlink(missing_ok=True)
+
     def failure(self, cell: Cell) -> str | None:
         """Return the recorded traceback of a failed cell."""
         path = self.path(cell).with_suffix(".failed.json")
@@ -96,7 +108,8 @@ class Store:
         record |= {"study": cell.study, "version": cell.version, "fields": cell.fields}
         record["content"] = content(dataset)
         write_netcdf(dataset.assign_attrs(cell=json.dumps(record)), self.path(cell))
-        self.path(cell).with_suffix(".failed.json").unlink(missing_ok=True)
+        for path in (self.path(cell).with_suffix(".failed.json"), self.checkpoint(cell)):
+            path.unlink(missing_ok=True)
 
     def write_failure(self, cell: Cell, error: str) -> None:
         path = self.path(cell).with_suffix(".failed.json")

@@ -49,7 +49,7 @@ DEFINITIONS = [
     "exact: relative error of at most 0.001, above what rounding to float32 does to any code here",
 ]
 SCALE = "modelled times; real gradients of digits for the decoding"
-VERSION = 1
+VERSION = 2
 
 EXACT = 1e-3
 SLOWDOWN = 10.0  # of the figure, or the nearest there is

@@ -334,8 +334,9 @@ def file_gradients(files: int, images: int, seed: int) -> np.ndarray:
     Of a perceptron on digits, at its initial parameters. Their sum does not depend on the number
     of files, up to rounding.
     """
-    pictures, labels, _, _, classes = data.digits()
-    model = models.Model(models.mlp(pictures.shape[1:], classes))
+    digits = data.digits()
+    pictures, labels = digits.train_images, digits.train_labels
+    model = models.Model(models.mlp, pictures.shape[1:], digits.classes)
     chosen = stream(seed, "stragglers images").permutation(len(pictures))[:images]
     each = pictures[chosen].reshape(files, -1, *pictures.shape[1:])
     params = model.initial(stream(seed, "parameters"))

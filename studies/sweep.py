@@ -5,6 +5,7 @@ Knows nothing of what a cell computes.
 
 import asyncio
 import concurrent.futures
+import inspect
 import itertools
 import json
 import os
@@ -59,11 +60,16 @@ def expand(base: Fields, axes: Axes) -> list[tuple[tuple, Fields]]:
     return points
 
 
-def _attempt(run: Callable[[Fields], xr.Dataset], fields: Fields) -> dict:
-    """Run one cell on a worker; an exception is an outcome, not a death."""
+def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) -> dict:
+    """Run one cell on a worker; an exception is an outcome, not a death.
+
+    A `run` that can go on where it was is given the checkpoint, if its folder is here too.
+    """
     start = time.perf_counter()
+    resumes = "checkpoint" in inspect.signature(run).parameters
+    more = {"checkpoint": checkpoint} if resumes and Path(checkpoint).parent.is_dir() else {}
     try:
-        dataset = run(fields).load()
+        dataset = run(fields, **more).load()
     except Exception:
         return {"error": traceback.format_exc()}
     hardware = f"{platform.machine()}, {os.cpu_count()} cores"
@@ -113,6 +119,7 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
             _attempt,
             cell.run,
             cell.fields,
+            str(store.checkpoint(cell)),
             key=f"{cell.study}-{cell.digest}-{time.monotonic_ns()}",
             priority=-rank,
             resources=resources,

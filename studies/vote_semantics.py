@@ -59,7 +59,7 @@ DEFINITIONS = [
     "error: distance of the mean or the coordinate-wise median of all votes from the mean of all "
     "true gradients (holder 0's), in lengths of that mean",
 ]
-VERSION = 1
+VERSION = 2
 SCALE = "toy scale: digits of 8 x 8 pixels, thousands of parameters, one machine"
 
 LIARS = {"nobody": 0, "one": 1, "two": 2}  # in each file that has any
@@ -111,7 +111,8 @@ def prepare(fields: dict) -> dict:
         raise ValueError(
             f"probes must be at most steps = {fields['steps']}, got {fields['probes']}"
         )
-    images, *_, classes = data.digits()
+    digits = data.digits()
+    images, classes = digits.train_images, digits.classes
     models.check(bind(models, fields["model"], {}), images.shape[1:], classes)
     return fields
 
@@ -165,8 +166,9 @@ def probed_steps(steps: int, probes: int) -> np.ndarray:
 
 def run(fields: dict) -> xr.Dataset:
     """Return noise, false alarms, slack and errors along a training that nobody attacks."""
-    images, labels, _, _, classes = data.digits()
-    model = models.Model(bind(models, fields["model"], {})(images.shape[1:], classes))
+    digits = data.digits()
+    images, labels = digits.train_images, digits.train_labels
+    model = models.Model(bind(models, fields["model"], {}), images.shape[1:], digits.classes)
     seed, files = fields["seed"], fields["workers"] // HOLDERS
     params = model.initial(stream(seed, "parameters"))
     velocity = np.zeros_like(params)
@@ -176,7 +178,7 @@ def run(fields: dict) -> xr.Dataset:
         for step in range(1, fields["steps"] + 1):
             batch = stream(seed, "batch", step).choice(len(images), fields["batch"], False)
             batch = batch.reshape(files, -1)
-            losses, rows = model.gradients(params, images[batch], labels[batch])
+            losses, rows, _ = model.gradients(params, images[batch], labels[batch])
             if step in probed:
                 drawn = (images[batch], labels[batch])
                 copies = np.stack([

@@ -3,6 +3,7 @@
 import numpy as np
 
 from detox_sim import voting
+from detox_sim.data import Data
 from detox_sim.voting.votes import outcome
 
 
@@ -34,6 +35,15 @@ def clique_of_real_copies(messages, /, *, holders):
 
 def not_a_vector(rows, /, *, byzantine):
     return rows
+
+
+def pictures(*, side=32, padding=4):
+    """Make coloured noise whose mean tells the class; augmented unless `padding` is 0."""
+    rng = np.random.default_rng(side)
+    labels = np.arange(80) % 10
+    noise = rng.integers(0, 100, size=(80, 3, side, side))
+    images = (noise + 15 * labels[:, None, None, None]).astype(np.uint8)
+    return Data(images[:64], labels[:64], images[64:], labels[64:], 10, "pictures", padding=padding)
 
 
 def fails_on_a_worker(shape, classes):

@@ -22,8 +22,9 @@ def normal(shape, seed=0, dtype=np.float64):
 
 def real_gradients(files):
     """Gradients (files, 4810) of a perceptron on the digits, one row a file."""
-    images, labels, *_, classes = data.digits()
-    model = models.Model(models.mlp(images.shape[1:], classes))
+    digits = data.digits()
+    images, labels = digits.train_images, digits.train_labels
+    model = models.Model(models.mlp, images.shape[1:], digits.classes)
     parts = [array[: 12 * files].reshape(files, 12, *array.shape[1:]) for array in (images, labels)]
     with models.one_thread():
         return model.gradients(model.initial(stream(0, "parameters")), *parts)[1]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from test_cluster import scheduler
 
-from detox_sim import data
+from detox_sim.data import grey
 from studies import doctor
 from studies.doctor import main
 
@@ -137,12 +137,11 @@ def test_a_cupy_that_does_not_work_is_found(monkeypatch):
 
 
 def test_a_data_set_that_was_asked_for_must_be_there(tmp_path, monkeypatch):
-    data.fashion_mnist.cache_clear()
     monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
     finding = doctor._data()
     assert f"fashion_mnist finds no train-images-idx3-ubyte.gz in {tmp_path}" in finding.found
     assert finding.fix.startswith("put train-images-idx3-ubyte.gz")
-    for name in data.FASHION_FILES:
+    for name in grey.FASHION_FILES:
         (tmp_path / name).write_bytes(b"damaged")
     finding = doctor._data()
     assert "not a gzipped IDX file" in finding.found

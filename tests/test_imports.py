@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first; a module may import only from rows above its own.
 LAYERS = [
-    {"arrays", "streams", "catalogue"},
+    {"arrays", "streams", "catalogue", "checkpoints"},
     {"primitives"},
     {"messages"},
     {"aggregators", "attacks", "assignments", "models", "data"},
@@ -40,7 +40,7 @@ BACKENDS = {
     "detox_sim.theory.kernels",
 }
 
-HEAVY = {"torch", "cupy", "dask", "distributed", "numba"}
+HEAVY = {"torch", "cupy", "dask", "distributed", "numba", "PIL", "pooch"}
 
 
 def module_name(path):

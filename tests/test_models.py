@@ -1,16 +1,16 @@
-"""Law 6: gradients of `models.__all__` against differences; and the data they learn from."""
-
-import gzip
-import struct
+"""Law 6: gradients of `models.__all__` against differences, and what batch norms keep."""
 
 import numpy as np
 import pytest
+import torch
 
-from detox_sim import data, models
-from detox_sim.models import Model, one_thread
+from detox_sim import models
+from detox_sim.models import Model, check, one_thread
 from detox_sim.streams import stream
 
-SHAPE, CLASSES = (1, 8, 8), 10
+CLASSES = 10
+SHAPES = {"softmax": (1, 8, 8), "mlp": (1, 8, 8), "cnn": (1, 8, 8), "lenet5": (1, 28, 28)}
+NORMED = ("resnet8", "resnet20", "resnet18", "vgg13_bn")
 
 
 @pytest.fixture(autouse=True)
@@ -19,72 +19,94 @@ def _one_thread():
         yield
 
 
-def model_of(name):
-    model = Model(getattr(models, name)(SHAPE, CLASSES))
+def shape_of(name):
+    return SHAPES.get(name, (3, 32, 32))
+
+
+def model_of(name, **options):
+    model = Model(getattr(models, name), shape_of(name), CLASSES, **options)
     return model, model.initial(stream(3, "parameters"))
 
 
-def batch(files, size, dtype=np.float32, seed=0):
+def batch(files, size, dtype=np.float32, seed=0, shape=(1, 8, 8)):
     rng = np.random.default_rng(seed)
-    images = rng.random((files, size, *SHAPE)).astype(dtype)
+    images = rng.random((files, size, *shape)).astype(dtype)
     return images, rng.integers(CLASSES, size=(files, size))
 
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_gradients_are_the_slopes_of_the_loss(name):
-    """In double precision, along random directions; the rows themselves are float32."""
+    """In double precision, along random directions."""
     model, params = model_of(name)
-    params, (images, labels) = params.astype(np.float64), batch(2, 6, np.float64)
-    losses, rows = model.gradients(params, images, labels)
+    params = params.astype(np.float64)
+    images, labels = batch(2, 3, np.float64, shape=shape_of(name))
+    losses, rows, _ = model.gradients(params, images, labels)
     rng, h = np.random.default_rng(1), 1e-8  # kinks are near
-    for _ in range(5):
+    for _ in range(2 if name in NORMED else 5):
         direction = rng.normal(size=model.parameters)
-        ahead, _ = model.gradients(params + h * direction, images, labels)
-        behind, _ = model.gradients(params - h * direction, images, labels)
+        direction /= np.linalg.norm(direction) / np.sqrt(min(model.parameters, 5000))
+        ahead = model.gradients(params + h * direction, images, labels).losses
+        behind = model.gradients(params - h * direction, images, labels).losses
         slope = (ahead - behind) / (2 * h)
         size = np.linalg.norm(rows, axis=1)
         assert np.abs(rows @ direction - slope).max() < 1e-5 * size.max()
-    assert losses == pytest.approx(
-        [model.evaluate(params, *file).loss for file in zip(images, labels, strict=True)]
-    )
+    if name not in NORMED:  # which evaluate by other statistics
+        assert losses == pytest.approx(
+            [model.evaluate(params, *file).loss for file in zip(images, labels, strict=True)]
+        )
 
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_a_gradient_does_not_depend_on_the_other_files(name):
     model, params = model_of(name)
-    images, labels = batch(5, 4)
-    losses, rows = model.gradients(params, images, labels)
+    images, labels = batch(5, 4, shape=shape_of(name))
+    losses, rows, statistics = model.gradients(params, images, labels)
     assert rows.dtype == np.float32
     assert rows.shape == (5, model.parameters)
-    for i in reversed(range(5)):
-        loss, row = model.gradients(params, images[i : i + 1], labels[i : i + 1])
-        assert row.tobytes() == rows[i].tobytes()
-        assert loss[0] == losses[i]
+    for some in ([4], [3], [0], [1, 2], [2, 0, 4]):
+        loss, row, seen = model.gradients(params, images[some], labels[some])
+        assert row.tobytes() == rows[some].tobytes()
+        assert loss.tobytes() == losses[some].tobytes()
+        assert seen.tobytes() == statistics[some].tobytes()
 
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_a_model_is_pure(name):
     model, params = model_of(name)
-    images, labels = batch(2, 3)
+    images, labels = batch(2, 3, shape=shape_of(name))
     for array in (params, images, labels):
         array.flags.writeable = False
     before = params.tobytes()
-    _, first = model.gradients(params, images, labels)
+    first = model.gradients(params, images, labels)
     model.gradients(params + 1, images, labels)
     model.evaluate(params + 1, images[0], labels[0])
-    _, again = model.gradients(params, images, labels)
-    assert first.tobytes() == again.tobytes()
+    again = model.gradients(params, images, labels)
+    for one, other in zip(first, again, strict=True):
+        assert one.tobytes() == other.tobytes()
     assert params.tobytes() == before
 
 
 @pytest.mark.parametrize("name", models.__all__)
 def test_initial_parameters_come_from_the_stream(name):
     model, params = model_of(name)
+    state = torch.random.get_rng_state()
     assert params.dtype == np.float32
     assert params.shape == (model.parameters,)
     assert params.tobytes() == model.initial(stream(3, "parameters")).tobytes()
     assert params.tobytes() != model.initial(stream(4, "parameters")).tobytes()
     assert 0 < params.std() <= np.abs(params).max() <= 1
+    assert (torch.random.get_rng_state() == state).all()  # the caller's draws are left alone
+
+
+def test_a_model_keeps_its_own_initial_parameters():
+    """VGG's last layer is N(0, 0.01^2), its biases 0, its batch norms start at 1 and 0."""
+    model, params = model_of("vgg13_bn")
+    pieces = np.split(params, np.cumsum(model.sizes)[:-1])
+    assert pieces[-2].std() == pytest.approx(0.01, rel=0.05)
+    assert pieces[0].std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)
+    assert not pieces[-1].any()
+    assert not pieces[1].any()
+    assert (pieces[2] == 1).all()
 
 
 def test_evaluation_by_hand():
@@ -98,111 +120,155 @@ def test_evaluation_by_hand():
     assert got.loss == pytest.approx(np.log(11) - 0.75 * np.log(2), rel=1e-6)
 
 
+def test_evaluation_in_parts_is_that_of_the_whole(monkeypatch):
+    model, params = model_of("cnn")
+    images, labels = batch(1, 23)
+    whole = model.evaluate(params, images[0], labels[0])
+    monkeypatch.setattr(models.flat, "EVALUATED_AT_ONCE", 5)
+    parts = model.evaluate(params, images[0], labels[0])
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert parts.accuracy == whole.accuracy
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "parameters"),
+    ("name", "options", "shape", "classes", "parameters"),
     [
-        ("softmax", {}, 64 * 10 + 10),
-        ("mlp", {"hidden": 5}, 64 * 5 + 5 + 5 * 10 + 10),
-        ("cnn", {"width": 3}, 27 + 3 + 3 * 6 * 9 + 6 + 6 * 4 * 10 + 10),
+        ("softmax", {}, (1, 8, 8), 10, 64 * 10 + 10),
+        ("mlp", {"hidden": 5}, (1, 8, 8), 10, 64 * 5 + 5 + 5 * 10 + 10),
+        ("cnn", {"width": 3}, (1, 8, 8), 10, 27 + 3 + 3 * 6 * 9 + 6 + 6 * 4 * 10 + 10),
+        ("lenet5", {}, (1, 28, 28), 10, 156 + 2416 + 48120 + 10164 + 850),
+        ("lenet5", {}, (1, 32, 32), 10, 61706),
+        ("resnet18", {}, (3, 32, 32), 10, 11_173_962),
+        ("vgg13_bn", {}, (3, 32, 32), 100, 9_462_180),
+        ("vgg13_bn", {}, (3, 32, 32), 10, 9_416_010),
+        ("resnet20", {}, (3, 32, 32), 10, 272_474),
     ],
 )
-def test_parameters_by_hand(name, options, parameters):
-    assert Model(getattr(models, name)(SHAPE, CLASSES, **options)).parameters == parameters
+def test_parameters_are_those_published(name, options, shape, classes, parameters):
+    def factory(shape, classes):
+        return getattr(models, name)(shape, classes, **options)
+
+    assert Model(factory, shape, classes).parameters == parameters
 
 
-# --- Data ------------------------------------------------------------------------------------
+# --- Batch norms ------------------------------------------------------------------------------
 
 
-def test_digits_are_split_once_and_for_all():
-    digits = data.digits()
-    assert digits is data.digits()
-    assert digits.train_images.shape == (1438, 1, 8, 8)
-    assert digits.test_images.shape == (359, 1, 8, 8)
-    assert digits.train_images.dtype == np.float32
-    assert digits.train_labels.dtype == digits.test_labels.dtype == np.int64
-    assert digits.classes == 10
-    assert (digits.train_images.min(), digits.train_images.max()) == (0, 1)
-    assert set(digits.train_labels) == set(digits.test_labels) == set(range(10))
+def conv_and_norm(shape, classes):
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 3, 3),
+        nn.BatchNorm2d(3, momentum=0.25),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3 * (shape[1] - 2) * (shape[2] - 2), classes),
+    )
 
 
-def test_digits_parts_are_together_the_whole():
-    from sklearn.datasets import load_digits
-
-    digits = data.digits()
-    images = np.concatenate([digits.train_images, digits.test_images]) * 16
-    labels = np.concatenate([digits.train_labels, digits.test_labels])
-    parts = [(*image.ravel().tolist(), label) for image, label in zip(images, labels, strict=True)]
-    raw, answers = load_digits(return_X_y=True)
-    whole = [(*image.tolist(), label) for image, label in zip(raw, answers, strict=True)]
-    assert sorted(parts) == sorted(whole)
-
-
-def write_idx(path, array):
-    header = b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
-
-
-@pytest.fixture
-def clothes(tmp_path):
-    """Four small IDX files; returns their folder and what they hold."""
-    rng = np.random.default_rng(0)
-    arrays = [
-        rng.integers(256, size=(20, 28, 28)),
-        np.arange(20) % 10,
-        rng.integers(256, size=(7, 28, 28)),
-        np.arange(7) % 10,
-    ]
-    for name, array in zip(data.FASHION_FILES, arrays, strict=True):
-        write_idx(tmp_path / name, array)
-    return tmp_path, arrays
+def test_statistics_are_those_that_torch_keeps():
+    """The moving average of a file's statistics is the module's own running statistics."""
+    model = Model(conv_and_norm, (1, 8, 8), CLASSES)
+    params, (images, labels) = model.initial(stream(0, "parameters")), batch(3, 5)
+    seen = model.gradients(params, images, labels).statistics
+    running = model.initial_statistics()
+    for each in seen:
+        running = running + model.statistics_momentum * (each - running)
+    module = conv_and_norm((1, 8, 8), CLASSES)
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(params), module.parameters())
+    for file in images:
+        module(torch.from_numpy(file))
+    norm = module[1]
+    kept = torch.cat([norm.running_mean, norm.running_var]).detach().numpy()
+    np.testing.assert_allclose(running, kept, rtol=1e-5)
+    module.eval()
+    scores = module(torch.from_numpy(images[0]))
+    loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels[0]))
+    assert model.evaluate(params, images[0], labels[0], running).loss == pytest.approx(
+        loss.item(), rel=1e-5
+    )
+    assert model.evaluate(params, images[0], labels[0]).loss != pytest.approx(loss.item(), rel=1e-3)
 
 
-def test_fashion_mnist_reads_idx_files(clothes, monkeypatch):
-    folder, (images, labels, test_images, test_labels) = clothes
-    got = data.fashion_mnist(folder=str(folder))
-    assert got.train_images.dtype == np.float32
-    assert got.train_images.shape == (20, 1, 28, 28)
-    np.testing.assert_allclose(got.train_images[:, 0], images / 255, rtol=1e-6)
-    np.testing.assert_allclose(got.test_images[:, 0], test_images / 255, rtol=1e-6)
-    assert got.train_labels.tolist() == labels.tolist()
-    assert got.test_labels.tolist() == test_labels.tolist()
-    assert got.classes == 10
-    data.fashion_mnist.cache_clear()
-    monkeypatch.setenv("FASHION_MNIST", str(folder))
-    assert (data.fashion_mnist().train_images == got.train_images).all()
-    data.fashion_mnist.cache_clear()
+def test_a_cumulative_batch_norm_is_refused():
+    def factory(shape, classes):
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, momentum=None), nn.Linear(64, 10))
+
+    with pytest.raises(ValueError, match="batch norms need a momentum"):
+        Model(factory, (1, 8, 8), CLASSES)
 
 
-@pytest.mark.parametrize("missing", data.FASHION_FILES)
-def test_a_missing_file_is_named(clothes, missing):
-    folder, _ = clothes
-    (folder / missing).unlink()
-    with pytest.raises(ValueError, match=f"finds no {missing} in {folder}") as refused:
-        data.fashion_mnist(folder=str(folder))
-    assert all(name in str(refused.value) for name in data.FASHION_FILES)
+# --- Options, and models that do not fit ------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\x00\x0d\x01\x00\x00\x00\x00"])
-def test_what_is_not_idx_is_refused(clothes, content):
-    folder, _ = clothes
-    (folder / data.FASHION_FILES[0]).write_bytes(gzip.compress(content))
-    with pytest.raises(ValueError, match="is not a gzipped IDX file of unsigned bytes"):
-        data.fashion_mnist(folder=str(folder))
+def with_dropout(shape, classes):
+    from torch import nn
+
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, classes))
 
 
-def test_data_are_read_only(clothes):
-    folder, _ = clothes
-    for loaded in (data.digits(), data.fashion_mnist(folder=str(folder))):
-        for array in loaded[:4]:
-            with pytest.raises(ValueError, match="read-only"):
-                array[0] = 0
+def test_what_a_model_draws_belongs_to_the_file():
+    model = Model(with_dropout, (1, 8, 8), CLASSES)
+    params, (images, labels) = model.initial(stream(0, "parameters")), batch(2, 4)
+    images[1], labels[1] = images[0], labels[0]
+    rows = model.gradients(params, images, labels, seeds=[5, 6]).rows
+    again = model.gradients(params, images[:1], labels[:1], seeds=[6]).rows
+    assert (rows[0] != rows[1]).any()
+    assert again[0].tobytes() == rows[1].tobytes()
 
 
-@pytest.mark.parametrize("name", models.__all__)
-def test_models_take_other_images(clothes, name):
-    folder, _ = clothes
-    loaded = data.fashion_mnist(folder=str(folder))
-    model = Model(getattr(models, name)(loaded.train_images.shape[1:], loaded.classes))
-    params = model.initial(stream(0, "parameters"))
-    losses, _ = model.gradients(params, loaded.train_images[None], loaded.train_labels[None])
-    assert losses[0] == pytest.approx(np.log(10), rel=0.3)
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet8"])
+def test_options_change_little_but_something(name):
+    images, labels = batch(2, 16, shape=shape_of(name))
+    plain, params = model_of(name)
+    wanted = plain.gradients(params, images, labels).rows
+    for options, most in (({"precision": "bfloat16"}, 0.2), ({"channels_last": True}, 5e-3)):
+        found = model_of(name, **options)[0].gradients(params, images, labels).rows
+        gap = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+        assert gap < most
+        assert gap > 0 or "precision" not in options
+
+
+def test_full_precision_turns_tf32_off_and_gives_it_back():
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        seen = []
+
+        def factory(shape, classes):
+            class Watched(torch.nn.Linear):
+                def forward(self, images):
+                    cudnn = torch.backends.cudnn.allow_tf32
+                    seen.append((torch.backends.cuda.matmul.allow_tf32, cudnn))
+                    return super().forward(images.flatten(1))
+
+            return Watched(64, classes)
+
+        for precision, allowed in (("float32", False), ("tf32", True)):
+            model = Model(factory, (1, 8, 8), CLASSES, precision=precision)
+            seen.clear()
+            model.gradients(model.initial(stream(0, "parameters")), *batch(1, 2))
+            assert seen == [(allowed, allowed)]
+            assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "images", "message"),
+    [
+        ("lenet5", (1, 8, 8), 2, "lenet5 needs images of 12 x 12 or more, got 8 x 8; use cnn"),
+        ("vgg13_bn", (3, 28, 28), 2, "vgg13_bn needs images of 32 x 32, got 28 x 28"),
+        ("resnet8", (1, 4, 4), 1, "cannot train on 1 images of 1x4x4 at once: Expected more than"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(name, shape, images, message):
+    with pytest.raises(ValueError, match=message):
+        check(getattr(models, name), shape, CLASSES, images)
+
+
+def test_scores_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"scores \(images, classes\) = \(2, 10\), got \(2, 7\)"):
+        check(lambda shape, classes: models.softmax(shape, 7), (1, 8, 8), CLASSES)

@@ -209,6 +209,8 @@ def test_a_file_of_different_copies_is_undecided_and_counted_as_zero():
 @pytest.mark.parametrize("model", models.__all__)
 def test_the_same_seed_gives_the_same_bits(model):
     fields = {"byzantine": 3, "groups": 5, "attack": "gaussian", "model": model}
+    if model not in ("softmax", "mlp", "cnn"):
+        fields |= {"data": "outside:pictures", "steps": 2, "batch": 10}
     once, again, other = run(**fields), run(**fields), run(**fields, seed=1)
     assert bits(once) == bits(again)
     assert distinct([once, other]) == 2
@@ -269,7 +271,7 @@ def test_the_steps_are_momentum_at_the_server(momentum):
     from detox_sim.models import Model, one_thread
     from detox_sim.streams import stream
 
-    model = Model(models.softmax((1, 8, 8), 10))
+    model = Model(models.softmax, (1, 8, 8), 10)
     digits = data.digits()
     params = model.initial(stream(trial.seed, "parameters"))
     velocity = np.zeros_like(params)
@@ -278,7 +280,7 @@ def test_the_steps_are_momentum_at_the_server(momentum):
         for step in range(1, trial.steps + 1):
             chosen = stream(trial.seed, "batch", step).choice(1438, trial.batch, replace=False)
             images, labels = digits.train_images[chosen], digits.train_labels[chosen]
-            loss, gradient = model.gradients(params, images[None], labels[None])
+            loss, gradient, _ = model.gradients(params, images[None], labels[None])
             velocity = momentum * velocity + gradient[0]
             params = params - 0.2 * velocity
             losses.append(loss[0])

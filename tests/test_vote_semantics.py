@@ -82,7 +82,7 @@ def test_bf16_is_far_noisier_than_float64():
 def one_file():
     """A model, its parameters and three files of eight images."""
     images, labels, *_ = data.digits()
-    model = models.Model(models.cnn((1, 8, 8), 10))
+    model = models.Model(models.cnn, (1, 8, 8), 10)
     params = model.initial(stream(0, "parameters"))
     return model, params, images[:24].reshape(3, 8, 1, 8, 8), labels[:24].reshape(3, 8)
 

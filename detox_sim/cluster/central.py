@@ -11,6 +11,7 @@ from detox_sim.cluster import nodes
 from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages, Search
+from detox_sim.problem import State
 from detox_sim.rounds import Outcome, judge
 from detox_sim.trial import Trial
 
@@ -44,13 +45,12 @@ class Central:
     ):
         self._trial, self.workers = trial, Workers(trial, client, deadline, faults)
         self._one, self.problem = self.workers.one, self.workers.problem
-        self.reset()
+        self.place(0, self.problem.initial())
 
-    def reset(self) -> None:
-        """Go back to step 0."""
-        self._params = self.problem.initial()
-        self._velocity = np.zeros_like(self._params)
-        self._step = 0
+    def place(self, step: int, state: State) -> None:
+        """Go on after a step that left that state."""
+        params, velocity, statistics = state
+        self._step, self._state = step, State(to_host(params), to_host(velocity), statistics)
 
     def persevere(self, perform, step: int):
         """Perform a step, again if a worker took data with it: the state is safe here."""
@@ -61,9 +61,10 @@ class Central:
         self.workers.refresh()
         self.traffic.new_workers = self.workers.newcomers()
         addresses = self.workers.addresses
-        copy = self.workers.scatter(self._params, addresses, step)
+        params = self._state.params
+        copy = self.workers.scatter(params, addresses, step)
         self._copies = dict.fromkeys(addresses, copy)
-        self.traffic.bytes["broadcast"] = self._params.nbytes * len(addresses)
+        self.traffic.bytes["broadcast"] = params.nbytes * len(addresses)
 
     def compute(self, step: int) -> "dict[int, Future]":
         return self.workers.compute(self._copies, step)
@@ -76,7 +77,7 @@ class Central:
 
         Row i < files is a true copy of file i; zero, until `judge` asks, where none arrived.
         """
-        holders, d = self._one.assign(step), self._params.size
+        holders, d = self._one.assign(step), self._state.params.size
         spoken = self.workers.get(self.workers.arrived(said.spoken, step), step, "send")
         rows = np.zeros((len(holders) + holders.size, d), np.float32)
         row_of = np.full(holders.shape, -1)
@@ -114,7 +115,8 @@ class Central:
             return to_host(self._one.aggregate(votes.rows, step))
 
     def update(self, aggregate: np.ndarray, step: int) -> None:
-        self._next = self.problem.update(self._params, self._velocity, aggregate)
+        seen = self.workers.seen(step)
+        self._next = self.problem.update(self._state, aggregate, seen, step)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: np.ndarray, step: int) -> Outcome:
         holders = self._one.assign(step)
@@ -131,7 +133,7 @@ class Central:
         rows = self._rows[: len(holders)]
         return judge(losses, rows, to_backend(aggregate, self._trial.backend), votes, said.search)
 
-    def settle(self, step: int, wanted: bool) -> np.ndarray | None:
-        """End a step; return the parameters (d,) if they are wanted."""
-        self._step, (self._params, self._velocity) = step, self._next
-        return self._params if wanted else None
+    def settle(self, step: int, wanted: bool) -> State | None:
+        """End a step; return the state if it is wanted."""
+        self._step, self._state = step, self._next
+        return self._state if wanted else None

@@ -31,6 +31,7 @@ class Computed(NamedTuple):
     files: np.ndarray
     losses: np.ndarray
     rows: np.ndarray
+    statistics: np.ndarray
     relabelled: np.ndarray | None
     seconds: float
 
@@ -79,10 +80,11 @@ def compute(trial: Trial, step: int, files: np.ndarray, relabel: bool, params) -
     """Compute the gradients of one node's files (n,), and with `relabel` those of other labels."""
     _, problem = setup(trial)
     start = time.perf_counter()
-    losses, rows = problem.gradients(params, step, files)
+    losses, rows, statistics = problem.gradients(params, step, files)
+    rows = to_host(rows)
     seconds = time.perf_counter() - start
-    relabelled = problem.gradients(params, step, files, relabelled=True)[1] if relabel else None
-    return Computed(files, losses, rows, relabelled, seconds)
+    relabelled = to_host(problem.gradients(params, step, files, True).rows) if relabel else None
+    return Computed(files, losses, rows, statistics, relabelled, seconds)
 
 
 @alone
@@ -143,6 +145,11 @@ def speak(computed: Computed, forged: np.ndarray | None, faults: Sequence[Fault]
 def told(computed: Computed) -> tuple[np.ndarray, float]:
     """Return the losses (n,) of one node and the seconds it computed."""
     return computed.losses, computed.seconds
+
+
+def seen(computed: Computed) -> np.ndarray:
+    """Return the batch statistics (n, s) of one node."""
+    return computed.statistics
 
 
 def truth(computed: Computed, file: int) -> np.ndarray:

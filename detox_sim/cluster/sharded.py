@@ -18,6 +18,7 @@ from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages
+from detox_sim.problem import State
 from detox_sim.rounds import Outcome, judge
 from detox_sim.trial import Trial
 
@@ -54,34 +55,34 @@ class Sharded:
         _check_vote(trial)
         self._trial, self.workers = trial, Workers(trial, client, deadline, faults)
         self._one, self.problem = self.workers.one, self.workers.problem
-        self.reset()
+        self.place(0, self.problem.initial())
 
     # --- State --------------------------------------------------------------------------------
 
-    def reset(self) -> None:
-        """Go back to step 0."""
-        params = self.problem.initial()
-        state = params, np.zeros_like(params)
-        self.workers.persevere(lambda step: self._place(step, *state), 0, restore=lambda: 0)
+    def place(self, step: int, state: State) -> None:
+        """Go on after a step that left that state."""
+        params, velocity, statistics = state
+        here = State(to_host(params), to_host(velocity), statistics)
+        self.workers.persevere(lambda at: self._place(at, here), step, restore=lambda: step)
 
-    def _place(self, step: int, params: np.ndarray, velocity: np.ndarray) -> int:
+    def _place(self, step: int, state: State) -> int:
         """Spread the state after a step over the workers, keep it here too; return the step."""
         self.workers.refresh()
-        self._shards = Shards(self.workers, params.size)
-        self._params = self._shards.spread(params, step)
-        self._velocity = self._shards.spread(velocity, step)
-        self._saved = step, params, velocity
+        self._shards = Shards(self.workers, state.params.size)
+        params, velocity = (self._shards.spread(each, step) for each in state[:2])
+        self._state = State(params, velocity, state.statistics)
+        self._saved = step, state
         return step
 
     def persevere(self, perform, step: int):
         """Perform a step; if a worker took data with it, all steps from the state last saved on."""
         return self.workers.persevere(perform, step, lambda: self._place(*self._saved))
 
-    def settle(self, step: int, wanted: bool) -> np.ndarray | None:
-        """End a step; return the parameters (d,) if they are wanted."""
+    def settle(self, step: int, wanted: bool) -> State | None:
+        """End a step; return the state if it is wanted."""
         if wanted or step - self._saved[0] >= SAVE_STEPS:
-            state = self._params, self._velocity
-            self._place(step, *self._shards.gather(state, step, "save the state"))
+            params, velocity = self._shards.gather(self._state[:2], step, "save the state")
+            self._place(step, State(params, velocity, self._state.statistics))
         return self._saved[1] if wanted else None
 
     # --- The round ----------------------------------------------------------------------------
@@ -90,7 +91,7 @@ class Sharded:
         self.traffic = Traffic()
         self.workers.refresh()
         self.traffic.new_workers = self.workers.newcomers()
-        blocks = self._shards.blocks(self._params, step)
+        blocks = self._shards.blocks(self._state.params, step)
         self._copies = {
             address: self.workers.submit(nodes.join, *blocks, at=address)
             for address in self.workers.addresses
@@ -246,9 +247,10 @@ class Sharded:
 
     def update(self, aggregate: "da.Array", step: int) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
-        state = self.problem.update(self._params, self._velocity, here)
+        state = self.problem.update(self._state, here, self.workers.seen(step), step)
         with self._shards.computing(step, "update"):
-            self._params, self._velocity = self._shards.now(step, "update", *state)
+            params, velocity = self._shards.now(step, "update", *state[:2])
+        self._state = State(params, velocity, state.statistics)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: "da.Array", step: int) -> Outcome:
         losses, self.traffic.node_seconds = self.workers.told(said.computed, step)

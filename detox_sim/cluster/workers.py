@@ -12,6 +12,7 @@ from detox_sim.cluster import nodes
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.messages import Search
 from detox_sim.primitives.threads import in_dask_worker
+from detox_sim.problem import EVALUATED_NODE
 from detox_sim.trial import Trial
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ class Workers:
         faults = _checked(trial, faults)
         self.trial, self.client, self.deadline, self.faults = trial, client, deadline, faults
         self.resources = RESOURCES.get(trial.backend)
-        self.one, self.problem = nodes.setup(trial)
         self.files: dict[int, np.ndarray] = {}
+        self._watched: Future | None = None
         self.addresses: list[str] = []
         self.joined = 0  # workers since it was last looked at
         self.refresh()
+        self.one, self.problem = nodes.setup(trial)
 
     def refresh(self) -> None:
         """Look again which workers there are."""
@@ -138,7 +140,16 @@ class Workers:
             for node, mine in self.files.items()
         }
         self.finish(futures, step, "compute")
+        self._watched = futures.get(EVALUATED_NODE)
         return futures
+
+    def seen(self, step: int) -> np.ndarray:
+        """Return the batch statistics (n, s) that the node that evaluates saw in this step."""
+        size = self.problem.model.statistics_momentum.size
+        if not size or self._watched is None:
+            return np.zeros((0, size), np.float32)
+        task = self.submit(nodes.seen, self._watched, at=self.home(EVALUATED_NODE))
+        return self.get({EVALUATED_NODE: task}, step, "tell its statistics")[EVALUATED_NODE]
 
     def attack(
         self, computed: Futures, step: int

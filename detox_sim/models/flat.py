@@ -1,0 +1,367 @@
+"""A torch module as pure functions of one flat vector of parameters."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from detox_sim.arrays import from_torch, to_torch
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+EVALUATED_AT_ONCE = 1000  # images
+Factory = Callable[..., "torch.nn.Module"]
+
+
+def check(factory: Factory, shape: tuple[int, ...], classes: int, images: int = 2) -> None:
+    """Build the model, and show it a file of that many images, without allocating anything.
+
+    Raises
+    ------
+    ValueError
+        When it is no model, or does not fit.
+
+    Examples
+    --------
+    >>> from detox_sim.models import mlp
+    >>> check(mlp, (1, 8, 8), 10)
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = factory(shape, classes)
+        if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
+            raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
+        size = "x".join(map(str, shape))
+        try:
+            scores = module(torch.empty(images, *shape))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"cannot train on {images} images of {size} at once: {reason}"
+            ) from error
+    if tuple(scores.shape) != (images, classes):
+        raise ValueError(
+            f"a model gives scores (images, classes) = ({images}, {classes}), "
+            f"got {tuple(scores.shape)}"
+        )
+
+
+def sample_flops(factory: Factory, shape: tuple[int, ...], classes: int) -> int:
+    """Count the floating-point operations of the gradient of one image, products and sums.
+
+    Those of matrix products and convolutions, forward and backward, which are nearly all.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(shape, classes) -> torch.nn.Module``; it is built without being allocated.
+    shape : tuple of int
+        (channels, height, width).
+    classes : int
+
+    Examples
+    --------
+    >>> from detox_sim.models import softmax
+    >>> sample_flops(softmax, (1, 8, 8), 10) == 2 * (2 * 64 * 10)
+    True
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        module = factory(shape, classes).eval()
+        with counter:
+            module(torch.empty(1, *shape)).sum().backward()
+    return int(counter.get_total_flops())
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy, and the share of images whose most likely class is right."""
+
+    loss: float
+    accuracy: float
+
+
+class Gradients(NamedTuple):
+    """Of each file: mean loss (files,), its gradient (files, d), batch statistics (files, s).
+
+    Statistics are the mean and the unbiased variance of every input of a batch norm.
+    """
+
+    losses: np.ndarray
+    rows: Any
+    statistics: np.ndarray
+
+
+class Model:
+    """Pure functions over one flat float32 parameter vector (d,), d = `parameters`.
+
+    `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
+
+    A file's gradient is that of a pass of its own, or of a `vmap` over files where the model is
+    dense, which is up to twice as fast for small files and gives the same bits whatever the files;
+    convolutions are slower that way (measured: `studies.throughput`). One thread is assumed
+    (`one_thread`), since bits differ between counts.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(shape, classes) -> torch.nn.Module``, such as the catalogue's.
+    shape : tuple of int
+        (channels, height, width) of an image.
+    classes : int
+    backend : {"numpy", "cupy"}
+        "cupy" computes on the GPU, and gives its arrays without a copy.
+    precision : {"float32", "tf32", "bfloat16"}
+        Of products and convolutions: full; TF32 (GPU only); or autocast to bfloat16.
+    channels_last : bool
+        Memory order of images and features.
+
+    Examples
+    --------
+    >>> from detox_sim.models import softmax
+    >>> from detox_sim.streams import stream
+    >>> model = Model(softmax, (1, 8, 8), 10)
+    >>> losses, rows, _ = model.gradients(
+    ...     model.initial(stream(0, "parameters")),
+    ...     np.zeros((3, 2, 1, 8, 8), np.float32), np.zeros((3, 2), np.int64))
+    >>> losses.shape, rows.shape
+    ((3,), (3, 650))
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        shape: tuple[int, ...],
+        classes: int,
+        *,
+        backend: str = "numpy",
+        precision: str = "float32",
+        channels_last: bool = False,
+    ):
+        import torch
+
+        self._build = lambda: factory(shape, classes)
+        self.backend, self.device = backend, "cpu" if backend == "numpy" else "cuda"
+        self._precision, self._channels_last = precision, channels_last
+        with torch.random.fork_rng(devices=[]):  # its parameters are never used
+            self._module = self._build().to(self.device)
+        self._names = [name for name, _ in self._module.named_parameters()]
+        self._shapes = [p.shape for p in self._module.parameters()]
+        self.sizes = [p.numel() for p in self._module.parameters()]
+        self.parameters = sum(self.sizes)
+        self._norms = _batch_norms(self._module)
+        # How much of what a node sees in a step goes into its running statistics (s,).
+        self.statistics_momentum = np.concatenate(
+            [np.zeros(0, np.float32)]
+            + [np.full(2 * norm.num_features, norm.momentum, np.float32) for norm in self._norms]
+        )
+        for norm in self._norms:
+            norm.momentum = 1.0  # so that the buffers hold those of the last batch alone
+        self._dense = all(_is_dense(module) for module in self._module.modules())
+        self._lock = threading.Lock()  # the module's modes and buffers are shared
+
+    def initial(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw initial parameters (d,), as the model's own factory does."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            module = self._build()
+        parts = [parameter.detach().reshape(-1) for parameter in module.parameters()]
+        return torch.cat(parts).numpy().astype(np.float32)
+
+    def initial_statistics(self) -> np.ndarray:
+        """Return the running statistics (s,) of a node that has seen nothing: means 0, variances 1.
+
+        Examples
+        --------
+        >>> from detox_sim.models import mlp, resnet18
+        >>> Model(mlp, (1, 8, 8), 10).initial_statistics().size
+        0
+        >>> Model(resnet18, (3, 32, 32), 10).initial_statistics().size
+        9600
+        """
+        sizes = [norm.num_features for norm in self._norms]
+        parts = [part for size in sizes for part in (np.zeros(size), np.ones(size))]
+        return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
+
+    def gradients(self, params, images, labels, seeds: Sequence[int] | None = None) -> Gradients:
+        """Return loss, gradient and batch statistics of each file.
+
+        Parameters
+        ----------
+        params : float32 (d,)
+        images : float32 (files, images a file, channels, height, width)
+            An array, or a torch tensor.
+        labels : int64 (files, images a file)
+        seeds : sequence of int (files,), optional
+            For models that draw numbers themselves, such as dropout.
+        """
+        import torch
+
+        images, labels = self._tensor(images), self._tensor(labels)
+        flat = self._tensor(params)
+        rows = torch.zeros(len(images), self.parameters, dtype=flat.dtype, device=self.device)
+        with self._lock, self._computing():
+            self._module.train()
+            for norm in self._norms:
+                norm.to(flat.dtype)
+            if self._dense:
+                losses, statistics = self._vectorised(flat, images, labels, rows), []
+            else:
+                losses, statistics = self._one_by_one(flat, images, labels, rows, seeds)
+        seen = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
+        return Gradients(
+            losses.double().cpu().numpy(), from_torch(rows, self.backend), seen.astype(np.float32)
+        )
+
+    def _one_by_one(self, flat, images, labels, rows, seeds):
+        """Let autograd add each file's gradient to its row, which is zero."""
+        import torch
+
+        leaves = self._unflatten(flat.clone(), grad=True)
+        losses, statistics = [], []
+        for file, row in enumerate(rows):
+            for leaf, piece in zip(leaves.values(), row.split(self.sizes), strict=True):
+                leaf.grad = piece.view(leaf.shape)
+            with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
+                torch.manual_seed(0 if seeds is None else seeds[file])
+                loss = self._loss(leaves, images[file], labels[file])
+            loss.backward()
+            losses.append(loss.detach())
+            if self._norms:
+                statistics.append(torch.cat([b.reshape(-1) for b in self._buffers()]))
+        return torch.stack(losses), statistics
+
+    def _vectorised(self, flat, images, labels, rows):
+        import torch
+
+        def loss(leaves, files_images, files_labels):
+            value = self._loss(leaves, files_images, files_labels)
+            return value, value
+
+        each = torch.func.vmap(torch.func.grad(loss, has_aux=True), in_dims=(None, 0, 0))
+        grads, losses = each(self._unflatten(flat, grad=False), images, labels)
+        for name, piece in zip(self._names, rows.split(self.sizes, dim=1), strict=True):
+            piece.copy_(grads[name].reshape(len(rows), -1))
+        return losses
+
+    def _loss(self, leaves, images, labels) -> "torch.Tensor":
+        import torch
+
+        with self._autocast():
+            scores = torch.func.functional_call(self._module, leaves, (self._ordered(images),))
+        return torch.nn.functional.cross_entropy(scores.to(images.dtype), labels)
+
+    def evaluate(self, params, images, labels, statistics=None) -> Evaluation:
+        """Return loss and accuracy on images (images, channels, height, width).
+
+        Parameters
+        ----------
+        statistics : float32 (s,), optional
+            Running statistics; by default `initial_statistics`.
+        """
+        import torch
+
+        images, labels = self._tensor(images), self._tensor(labels)
+        statistics = self.initial_statistics() if statistics is None else statistics
+        parts = self._tensor(statistics).split([each.numel() for each in self._buffers()])
+        total = right = 0.0
+        with self._lock, self._computing(), torch.no_grad(), self._autocast():
+            for buffer, part in zip(self._buffers(), parts, strict=True):
+                buffer.copy_(part)
+            self._module.eval()
+            leaves = self._unflatten(self._tensor(params), grad=False)
+            for some, target in zip(
+                images.split(EVALUATED_AT_ONCE), labels.split(EVALUATED_AT_ONCE), strict=True
+            ):
+                scores = torch.func.functional_call(self._module, leaves, (self._ordered(some),))
+                scores = scores.to(some.dtype)
+                loss = torch.nn.functional.cross_entropy(scores, target, reduction="sum")
+                total += float(loss.double())
+                right += float((scores.argmax(dim=1) == target).sum())
+        return Evaluation(total / len(labels), right / len(labels))
+
+    def _tensor(self, value) -> "torch.Tensor":
+        return to_torch(value).to(self.device)
+
+    def _unflatten(self, flat: "torch.Tensor", grad: bool) -> "dict[str, torch.Tensor]":
+        pieces = zip(self._names, flat.split(self.sizes), self._shapes, strict=True)
+        return {name: piece.view(shape).requires_grad_(grad) for name, piece, shape in pieces}
+
+    def _buffers(self) -> "list[torch.Tensor]":
+        return [b for norm in self._norms for b in (norm.running_mean, norm.running_var)]
+
+    def _ordered(self, images: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        if not self._channels_last:
+            return images
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self):
+        import torch
+
+        if self._precision != "bfloat16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Set what torch would choose by itself: no TF32 unless asked for, the same bits again."""
+        import torch
+
+        tf32 = self._precision == "tf32"
+        matmul = torch.backends.cuda.matmul
+        before, matmul.allow_tf32 = matmul.allow_tf32, tf32
+        try:
+            with torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+            ):
+                yield
+        finally:
+            matmul.allow_tf32 = before
+
+
+def _batch_norms(module: "torch.nn.Module") -> "list[Any]":
+    """Return the batch norms that keep running statistics."""
+    import torch
+
+    norms: list[Any] = [
+        each
+        for each in module.modules()
+        if isinstance(each, torch.nn.modules.batchnorm._BatchNorm) and each.track_running_stats
+    ]
+    if any(norm.momentum is None for norm in norms):
+        raise ValueError("batch norms need a momentum; a cumulative average is not supported")
+    return norms
+
+
+def _is_dense(module: "torch.nn.Module") -> bool:
+    """Say whether `vmap` over files pays: matrix products and functions of single values."""
+    from torch import nn
+
+    kinds = (nn.Sequential, nn.Flatten, nn.Linear, nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid)
+    return type(module) in kinds
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch and BLAS on one thread, so that bits repeat and processes do not crowd."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,83 @@
+# %% [markdown]
+# # The paper's claims, one by one
+#
+# Each claim of the DETOX paper that we know of, beside what our datasets say. What decides a claim
+# is written down in `reports/claims.toml`, before any result of the profiles fashion and paper (older
+# studies had results of the profile laptop); `python -m studies.claims` prints the same verdicts. Reported values are quoted from memory: the tag beside each says how
+# well (P: abstract or introduction; M+, M, M-: high, medium, low confidence).
+
+# %%
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+from reports import _folder, table
+from studies import claims
+
+entries, scales = claims.read()
+stored = claims.find(entries, [_folder(), *claims.committed()], named=False)
+judged = claims.judge(entries, scales, stored)
+counted = claims.counts(judged)
+
+# %% [markdown]
+# ## What a verdict means
+
+# %%
+MEANINGS = {
+    "reproduced": "the rule holds, with a 95 % interval over seeds or exactly, in a dataset that "
+    "states the paper's scale",
+    "same direction at toy scale": "the rule's direction holds in a smaller or modelled setting; "
+    "says nothing of the paper's number",
+    "not reproduced": "contradicted: the interval lies wholly on the other side; or undecided: it "
+    "covers the limit, there is one seed, or a run never got there",
+    "not run": "no dataset, a missing or failed part of one, a number that only the paper's scale "
+    "can tell, or no study tests it",
+}
+rows = {word: {"claims": counted[word], "meaning": said} for word, said in MEANINGS.items()}
+table(pd.DataFrame(rows).T.rename_axis("verdict"))
+
+# %%
+LEFT = "<style>table.claims td, table.claims th { text-align: left; vertical-align: top; }</style>"
+
+
+def listed(found):
+    """Display verdicts as a table of short cells; what nobody says is left out."""
+    rows = [{"id": each.claim.id} | claims.row(each) for each in found]
+    frame = pd.DataFrame(rows).drop(columns="verdict").set_index("id")
+    frame = frame.loc[:, (frame != "").any()].rename_axis(index=None, columns="id")
+    with pd.option_context("display.max_colwidth", None):
+        display(HTML(LEFT + frame.to_html(classes="claims", border=0)))
+    for each in found:
+        if each.claim.finding:
+            display(Markdown(f"*{each.claim.id}*: {each.claim.finding}"))
+
+
+# %% [markdown]
+# ## Contradicted
+
+# %%
+against = [each for each in judged if each.contradicted]
+listed(against) if against else display(Markdown("None."))
+
+# %% [markdown]
+# ## All others, by verdict
+
+# %%
+for word in claims.VERDICTS:
+    some = [each for each in judged if each.verdict == word and not each.contradicted]
+    if some:
+        display(Markdown(f"### {word.capitalize()}" + ": undecided" * (word == "not reproduced")))
+        listed(some)
+
+# %% [markdown]
+# ## The paper's scale
+#
+# "Reproduced" takes a dataset whose fields say the following, with nothing else changed. Whatever
+# differs is under *deviations*, also what no dataset of ours can have, such as the clock of 46
+# machines.
+
+# %%
+table(
+    pd.DataFrame({name: {"what it takes": s.text} for name, s in scales.items()}).T.rename_axis(
+        "scale"
+    )
+)

@@ -1,0 +1,53 @@
+# %% [markdown]
+# # Learning rates
+
+# %%
+import pandas as pd
+from IPython.display import Markdown, display
+
+from reports import describe, open_study, show, show_larger, table
+from studies import pipelines, tune
+
+dataset, about = open_study("tune")
+describe(about)
+
+# %%
+show("tune")
+
+# %% [markdown]
+# **How to read it.** Each point is a run of its own; the ring is the rate of the lowest training loss at the last
+# step. A rule that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
+# part of what a defence costs is hidden in its rate. So comparisons at one rate for all are unfair
+# to some of them, and each pipeline of the profile `fashion` has the rate chosen for it here.
+#
+# One seed and one noisy loss decide, as in the search of the DETOX code; neighbouring rates are often as good.
+
+# %% [markdown]
+# ## Chosen rates
+# The loss and the test accuracy are those of the chosen rate, after the last step. The paper's rates are the first
+# of a schedule, for ResNet-18 on CIFAR-10 (reported).
+
+
+# %%
+def tables(dataset):
+    for attack, rates in tune.chosen_rates(dataset).items():
+        rows = {}
+        for name in dataset.pipeline.values:
+            row = {"chosen rate": "none: every loss is Inf or NaN"}
+            if name in rates:
+                at = dataset.sel(attack=attack, pipeline=name, rate=rates[name]).mean("seed")
+                row = {
+                    "chosen rate": f"{rates[name]:g}",
+                    "training loss": f"{float(at.final_loss):.3f}",
+                    "test accuracy": f"{float(at.accuracy[-1]):.3f}",
+                }
+            schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
+            rows[name] = row | {"paper's rate (reported)": f"{schedule[0]:g}" if schedule else "-"}
+        display(Markdown(f"### {attack}"))
+        table(pd.DataFrame(rows).T.fillna("-").rename_axis("pipeline"))
+
+
+tables(dataset)
+
+# %%
+show_larger("tune", about, tables)

@@ -1,0 +1,150 @@
+"""The search of learning rates: training loss after 200 steps by rate, for each pipeline."""
+
+import sys
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from studies import comparisons, panels, pipelines, run_alone
+from studies.accuracy_reverse import ATTACK
+from studies.pipelines import cost, prepare
+from studies.style import DETOX, VANILLA
+
+__all__ = ["cost", "figure", "prepare", "run"]
+
+TITLE = "Learning rates"
+CLAIM = (
+    "The DETOX code tries the rates 2^-10 to 2^-3 for 200 steps each under ALIE with q = 5 and "
+    "takes the one of the lowest training loss at the end; the paper's tables then give 0.1 for "
+    "the D- versions and 0.002 to 0.008 for the rules alone under ALIE (reported; quoted from "
+    "memory)."
+)
+DEFINITIONS = [
+    *pipelines.DEFINITIONS,
+    "final loss: mean over files at the last step, before its update; a loss that is not finite "
+    "is never chosen",
+    "ALIE: z = 1, sign plus, population deviation over the distinct honest gradients",
+    "reverse: -100 times the own gradient (DETOX code)",
+    "one seed; rules on signs are left out, their rates lie below the grid",
+]
+FIELDS = pipelines.FIELDS
+VERSION = pipelines.VERSION
+SCALE = pipelines.scale
+MOST = 3.0  # training loss up to which is drawn; guessing among 10 classes has 2.3
+RATES = [2.0**k for k in range(-10, -2)]
+
+_ALIE = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
+_METHODS = pipelines.VANILLA | pipelines.DETOX
+
+
+def _axes(attacks: dict, rates: list[float]) -> dict:
+    return {"attack": attacks, "pipeline": _METHODS, "rate": rates, "seed": [0]}
+
+
+_LAST = {"steps": 200, "evaluate_every": 200}
+_DIGITS = {**pipelines.DIGITS["MLP on digits"], "batch": 90}
+_FASHION = {**pipelines.FASHION["LeNet-5 on Fashion-MNIST"], "batch": 1440}
+_PAPER = {**pipelines.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
+PROFILES = {
+    "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_ALIE | ATTACK, RATES[1::5])),
+    "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES)),
+    "fashion": (_FASHION | _LAST, _axes(_ALIE | ATTACK, RATES)),
+    "paper": (_PAPER | _LAST, _axes(_ALIE | ATTACK, RATES)),
+}
+
+
+def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
+    """Train one trial; keep the training loss of the last step, and the test accuracy."""
+    history = pipelines.run_attributed(fields, checkpoint=checkpoint)
+    final = history.loss.values[-1]
+    return history[["accuracy", "modelled_round_seconds"]].assign(
+        final_loss=((), final, {"long_name": "training loss at the last step"})
+    )
+
+
+def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Return the rate of the lowest mean final loss over seeds, by attack and pipeline.
+
+    A pipeline whose every loss is Inf or NaN has none.
+
+    Examples
+    --------
+    >>> loss = [[[[0.5], [0.2], [np.inf]], [[np.nan], [np.nan], [np.nan]]]]
+    >>> found = xr.Dataset(
+    ...     {"final_loss": (("attack", "pipeline", "rate", "seed"), loss)},
+    ...     {"attack": ["alie"], "pipeline": ["Mean", "Median"], "rate": [0.25, 0.5, 1.0]},
+    ... )
+    >>> chosen_rates(found)
+    {'alie': {'Mean': 0.5}}
+    """
+    loss = dataset.final_loss.mean("seed", skipna=False)
+    loss = loss.where(np.isfinite(loss), np.inf)
+    return {
+        str(attack): {
+            str(name): float(loss.rate[int(loss.sel(attack=attack, pipeline=name).argmin("rate"))])
+            for name in loss.pipeline.values
+            if np.isfinite(loss.sel(attack=attack, pipeline=name)).any()
+        }
+        for attack in loss.attack.values
+    }
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw the final training loss by rate for each pair, with the rate chosen and the paper's."""
+    pairs = comparisons.pairs_in(dataset)
+    attacks = [str(name) for name in dataset.attack.values]
+    result = Figure(figsize=(panels.WIDTH, 2.4 * len(attacks) + 0.6))
+    grid = result.subplots(len(attacks), len(pairs), sharex=True, sharey=True, squeeze=False)
+    chosen = chosen_rates(dataset)
+    loss = dataset.final_loss.mean("seed", skipna=False)
+    for axes, attack in zip(grid, attacks, strict=True):
+        for ax, pair in zip(axes, pairs, strict=True):
+            _panel(ax, loss.sel(attack=attack), pair, chosen[attack], attack)
+        axes[0].set_ylabel(f"{attack}: last training loss")
+    for ax, pair in zip(grid[0], pairs, strict=True):
+        ax.set_title(pair[0])
+    for ax in grid[-1]:
+        ax.set_xlabel("learning rate")
+    result.legend(handles=_handles(), loc="outside upper center", ncols=3)
+    return result
+
+
+def _panel(ax, loss: xr.DataArray, pair: tuple[str, str], chosen: dict, attack: str) -> None:
+    for name, marker in zip(pair, panels.MARKERS, strict=True):
+        if name not in loss.pipeline.values:
+            continue
+        mine, colour = loss.sel(pipeline=name), panels.colour(name)
+        drawn = mine.where(mine <= MOST)  # also drops Inf
+        ax.plot(mine.rate, drawn, color=colour, marker=marker)
+        over = mine.rate.values[~(mine.values <= MOST)]
+        if over.size:
+            ax.plot(over, np.full(over.size, MOST), "^", color=colour, mfc="none", clip_on=False)
+        if name in chosen:
+            best = float(mine.sel(rate=chosen[name]))
+            ax.plot(chosen[name], min(best, MOST), "o", ms=10, mfc="none", mec=colour)
+        schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
+        if schedule:
+            height = 0.93 if name.startswith("D-") else 0.84
+            where = ax.get_xaxis_transform()
+            ax.plot(schedule[0], height, "*", mec=colour, transform=where, **panels.STAR)
+    ax.set_xscale("log", base=2)
+    ax.set_ylim(0, MOST)
+
+
+def _handles() -> list[Line2D]:
+    marks: list[dict] = [
+        {"marker": "o", "ms": 10, "mfc": "none", "label": "chosen"},
+        {"marker": "^", "mfc": "none", "label": f"above {MOST:g}, or not finite"},
+        {"marker": "*", "label": "the paper's rate (reported, ResNet-18)", **panels.STAR},
+    ]
+    return [
+        Line2D([], [], color=VANILLA, marker=panels.MARKERS[0], label="rule alone"),
+        Line2D([], [], color=DETOX, marker=panels.MARKERS[1], label="with DETOX"),
+        *(Line2D([], [], color="0.3", ls="", **mark) for mark in marks),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone("tune"))

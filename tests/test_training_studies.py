@@ -1,0 +1,398 @@
+"""The training studies: what they compare, what they keep, and what is read off their results."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from IPython.utils.capture import capture_output
+
+import reports
+from detox_sim import data, models
+from detox_sim.catalogue import bind
+from detox_sim.training import train
+from detox_sim.trial import Trial
+from studies import accuracy_alie, accuracy_reverse, comparisons, draco, pipelines, sign_sgd, tune
+from studies.requests import make_plans
+from studies.store import Store
+from studies.style import draw
+from studies.sweep import assemble, expand
+
+EIGHT = ["Mean", "Median", "Multi-Krum", "Bulyan", "D-Mean", "D-Median", "D-Multi-Krum", "D-Bulyan"]
+LABELS = {
+    "accuracy_alie": (["alie", "nobody"], EIGHT),
+    "accuracy_reverse": (["reverse", "nobody"], EIGHT),
+    "sign_sgd": (["constant", "nobody"], ["signSGD", "D-signSGD"]),
+    "draco": (["reverse", "nobody"], ["DRACO", "D-Median", "D-Multi-Krum", "D-Bulyan"]),
+}
+TASKS = {
+    "smoke": ["MLP on digits"],
+    "laptop": ["MLP on digits"],
+    "fashion": ["LeNet-5 on Fashion-MNIST"],
+    "paper": ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"],
+}
+STUDIES = [*LABELS, "tune"]
+RECORD = {"packages": {"numpy": "2"}, "commit": None, "dirty": None, "host": "here"} | {
+    "seconds": 1.0,
+    "hardware": "a machine",
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+def module(name):
+    return importlib.import_module(f"studies.{name}")
+
+
+def made(name, folder, **settings):
+    """Run a study of few steps in this process, and assemble its dataset."""
+    (plan,) = make_plans([name], "smoke", {"steps": 4, "evaluate_every": 2} | settings)
+    store = Store(folder)
+    for cell in plan.cells:
+        store.write(cell, cell.run(cell.fields), dict(RECORD))
+    about = {
+        "study": name,
+        "title": plan.module.TITLE,
+        "claim": plan.module.CLAIM,
+        "definitions": plan.module.DEFINITIONS,
+        "scale": plan.module.SCALE(plan.cells[0].fields),
+        "profile": "smoke",
+        "settings": plan.settings,
+    }
+    return assemble(plan.cells, plan.axes, store, about)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells")
+    return {name: made(name, folder) for name in STUDIES}
+
+
+@pytest.fixture
+def blank_data(monkeypatch):
+    """Stand-ins of the right shape for the data sets that have to be fetched."""
+
+    def of(title, shape, classes):
+        images = np.zeros((1440, *shape), np.uint8)
+        labels = np.arange(1440) % classes
+        blank = data.base.fixed(
+            images, labels, images[:9], labels[:9], classes=classes, title=title
+        )
+        return lambda: blank
+
+    monkeypatch.setattr(data, "fashion_mnist", of("Fashion-MNIST", (1, 28, 28), 10))
+    monkeypatch.setattr(data, "cifar10", of("CIFAR-10", (3, 32, 32), 10))
+    monkeypatch.setattr(data, "cifar100", of("CIFAR-100", (3, 32, 32), 100))
+    monkeypatch.setattr(data, "images", of("CIFAR-10 (JPEG)", (3, 32, 32), 10))
+
+
+@pytest.mark.parametrize("profile", TASKS)
+@pytest.mark.parametrize("name", LABELS)
+def test_axes(name, profile):
+    _, axes = module(name).PROFILES[profile]
+    attacks, methods = LABELS[name]
+    assert list(axes) == ["task", "attack", "pipeline", "seed"]
+    assert (list(axes["attack"]), list(axes["pipeline"])) == (attacks, methods)
+    assert list(axes["task"]) == TASKS[profile]
+    assert profile == "smoke" or len(axes["seed"]) >= 3
+
+
+@pytest.mark.parametrize("profile", ["fashion", "paper"])
+@pytest.mark.parametrize("name", STUDIES)
+def test_larger_profiles(name, profile, blank_data):
+    study = module(name)
+    base, axes = study.PROFILES[profile]
+    for _, fields in expand(base, axes | {"seed": [0]}):
+        prepared = study.prepare(fields)
+        assert prepared == study.prepare(prepared) == json.loads(json.dumps(prepared))
+        assert (prepared["workers"], prepared["batch"], prepared["momentum"]) == (45, 1440, 0.9)
+        assert prepared["byzantine"] == (4 if name == "draco" else 5)
+        seconds, memory = study.cost(prepared)
+        assert 0 < seconds < (600 if profile == "fashion" else np.inf)
+        assert 3e8 <= memory < (1e9 if profile == "fashion" else 1.6e10)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "pipeline", "rate", "decay"),
+    [
+        ("accuracy_alie", 0, "D-Multi-Krum", 0.1, 0.98),
+        ("accuracy_alie", 1, "Bulyan", 0.00390625, 0.965),
+        ("accuracy_alie", 0, "Mean", 0.1, 0.98),
+        ("accuracy_reverse", 0, "Multi-Krum", 0.03125, 1.0),
+        ("accuracy_reverse", 1, "Median", 0.1, 0.995),
+        ("draco", 0, "DRACO", 0.1, 0.99),
+        ("sign_sgd", 1, "D-signSGD", 0.0001, 0.99),
+    ],
+)
+def test_schedules_of_the_paper(name, task, pipeline, rate, decay, blank_data):
+    base, axes = module(name).PROFILES["paper"]
+    fields = dict(base) | axes["task"][TASKS["paper"][task]] | axes["pipeline"][pipeline]
+    prepared = module(name).prepare(fields)
+    assert (prepared["rate"], prepared["decay"], prepared["decay_every"]) == (rate, decay, 10)
+
+
+def test_a_model_without_a_schedule_is_refused():
+    base, axes = accuracy_alie.PROFILES["paper"]
+    fields = base | axes["pipeline"]["Median"] | {"model": "mlp", "data": "digits"}
+    with pytest.raises(ValueError, match="rate of resnet18 and vgg13_bn, not of 'mlp'.*--set rate"):
+        accuracy_alie.prepare(fields)
+    with pytest.raises(ValueError, match="batch must be"):  # the next thing that does not fit
+        accuracy_alie.prepare(fields | {"rate": 0.1, "decay": 1.0})
+
+
+def test_draco_loses_no_vote():
+    base, axes = draco.PROFILES["smoke"]
+    fields = base | axes["pipeline"]["DRACO"]
+    prepared = draco.prepare(fields)
+    assert prepared["copies"] == 2 * prepared["byzantine"] + 1 == 9
+    with pytest.raises(ValueError, match="copies >= 2 \\* byzantine \\+ 1 = 11, got 9"):
+        draco.prepare(fields | {"byzantine": 5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "the paper's scale: CIFAR-10, resnet18, 45 nodes, batch 1440"),
+        (
+            {"data": "cifar100", "model": "vgg13_bn"},
+            "the paper's scale: CIFAR-100, vgg13_bn, 45 nodes, batch 1440",
+        ),
+        ({"model": "resnet8"}, "small scale: CIFAR-10, resnet8, 45 nodes, batch 1440"),
+        ({"batch": 720}, "small scale: CIFAR-10, resnet18, 45 nodes, batch 720"),
+        ({"steps": 100}, "small scale: CIFAR-10, resnet18, 45 nodes, batch 1440"),
+        (
+            {"data": "images"},
+            "small scale: CIFAR-10 (JPEG), resnet18, 45 nodes, batch 1440, not the paper's files",
+        ),
+        (
+            {"data": "fashion_mnist", "model": "lenet5"},
+            "small scale: Fashion-MNIST, lenet5, 45 nodes, batch 1440",
+        ),
+    ],
+)
+def test_only_the_papers_task_is_at_the_papers_scale(changes, said, blank_data):
+    large = pipelines.LARGE | pipelines.PAPER["ResNet-18 on CIFAR-10"]
+    fields = pipelines.prepare(large | pipelines.DETOX["D-Median"] | changes)
+    assert pipelines.scale(fields) == said
+
+
+@pytest.mark.parametrize(("model", "classes"), [("resnet18", 10), ("vgg13_bn", 100)])
+def test_the_papers_sizes_are_those_of_the_models(model, classes):
+    size = pipelines.SIZES[model]
+    factory = bind(models, model, {})
+    flops = models.sample_flops(factory, (3, 32, 32), classes)
+    assert flops == pytest.approx(size["sample_flops"], rel=2e-3)
+    parameters = sum(each.numel() for each in factory((3, 32, 32), classes).parameters())
+    assert parameters == size["parameters"]
+
+
+def test_a_smaller_model_has_a_shorter_round():
+    fields = pipelines.prepare(pipelines.VANILLA["Multi-Krum"])
+    seconds = [pipelines.paper_round_seconds(fields | {"model": m}) for m in ("mlp", "vgg13_bn")]
+    assert seconds[0] > seconds[1] > 0
+
+
+def test_a_cell_keeps_what_training_gave(tmp_path):
+    changes = {"steps": 4, "evaluate_every": 2, "batch": 90, "attack": "alie"}
+    fields = pipelines.prepare(pipelines.DETOX["D-Median"] | changes)
+    cell, history = (
+        pipelines.run_timed(fields, checkpoint=tmp_path / "state"),
+        train(Trial(**fields)),
+    )
+    assert (tmp_path / "state").exists() or fields["steps"] < 50
+    for name in pipelines.BY_STEP:
+        np.testing.assert_array_equal(cell[name], history[name].astype(np.float32))
+    np.testing.assert_array_equal(cell.accuracy, history.accuracy)
+    assert cell.weight.dims == ("eval_step", "vote")
+    assert cell.weight.shape == (3, 45)
+    assert cell.weight[0].isnull().all()
+    assert cell.weight[:, 15:].isnull().all()
+    expected = history.weight.sel(step=[2, 4]).astype(np.float32)
+    np.testing.assert_array_equal(cell.weight[1:, :15], expected)
+    assert int(cell.votes) == 15
+    assert not {"seconds", "modelled_seconds", "undecided_votes"} & set(cell.variables)
+    assert cell.threshold.values.tolist() == [0.8, 0.9, 0.95]
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    given = []
+
+    def spy(trial, **options):
+        given.append(options)
+        return train(trial, **options)
+
+    monkeypatch.setattr(pipelines, "train", spy)
+    fields = pipelines.prepare({"steps": 1})
+    for run in (pipelines.run, accuracy_alie.run, accuracy_reverse.run, tune.run):
+        run(fields, checkpoint=tmp_path / "state")
+    assert given == [{"checkpoint": tmp_path / "state"}] * 4
+    assert "weight" not in pipelines.run(fields)
+    assert given[-1] == {}
+
+
+def test_a_diverged_rate_never_wins():
+    loss = [[np.inf, 0.5, np.nan, 0.4], [np.nan, np.inf, np.nan, np.inf]]
+    found = xr.Dataset(
+        {"final_loss": (("attack", "pipeline", "rate", "seed"), np.array(loss)[None, ..., None])},
+        {"attack": ["alie"], "pipeline": ["Mean", "Median"], "rate": [0.1, 0.2, 0.3, 0.4]},
+    )
+    assert tune.chosen_rates(found) == {"alie": {"Mean": 0.4}}
+    drawn = draw(tune.figure, found.assign_attrs(provenance=_provenance(["seed"])))
+    assert drawn.axes
+
+
+def _provenance(axes):
+    about = {"scale": "toy", "profile": "smoke", "settings": {}, "hardware": ["one"]}
+    return json.dumps(about | {"failures": {}, "axes": {name: [0] for name in axes}})
+
+
+def test_the_rates_of_fashion_are_of_the_search():
+    assert [RATE for RATE in tune.RATES] == [2.0**k for k in range(-10, -2)]
+    for attack in ("alie", "reverse"):
+        assert set(pipelines.RATES[attack].values()) <= set(tune.RATES)
+
+
+def test_the_rates_of_fashion_are_those_chosen():
+    try:
+        dataset, about = reports.open_study("tune", "fashion")
+    except FileNotFoundError:
+        pytest.skip("no dataset of tune in the profile fashion comes with the package yet")
+    assert not about["settings"]
+    for attack, chosen in tune.chosen_rates(dataset).items():
+        assert chosen == {name: pipelines.RATES[attack][name] for name in chosen}
+        assert set(chosen) == set(EIGHT)
+
+
+def accuracies(values, **coordinates):
+    """Return a dataset with the given final accuracies over attack, pipeline, seed."""
+    values = np.stack([np.full(np.shape(values), 0.1), values], axis=-1)
+    dims = ("attack", "pipeline", "seed", "eval_step")
+    return xr.Dataset({"accuracy": (dims, values)}, {**coordinates, "eval_step": [0, 10]})
+
+
+def test_prices_are_paired_by_seed():
+    values = [[[0.5, 0.6], [0.55, 0.65]], [[0.8, 0.9], [0.79, 0.89]]]
+    names = {"attack": ["alie", "nobody"], "pipeline": ["Mean", "Median"], "seed": [0, 1]}
+    dataset = accuracies(values, **names)
+    np.testing.assert_allclose(comparisons.price(dataset), [[0, 0], [-0.01, -0.01]])
+    row = comparisons.price_table(dataset).loc["Median"]
+    assert row["less Mean, nobody attacks"] == "-0.010 ± 0.000"
+    assert row["alie less nobody"] == "-0.240 ± 0.000"
+    assert comparisons.price_table(dataset).loc["Mean", "less Mean, nobody attacks"] == "-"
+    assert comparisons.price(dataset.sel(attack=["alie"])) is None
+    alone = dataset.sel(pipeline=["Median"])
+    assert comparisons.price(alone) is None
+    assert list(comparisons.price_table(alone).columns) == [
+        "nobody attacks",
+        "under alie",
+        "alie less nobody",
+    ]
+
+
+def test_speed_ups_are_paired_by_seed():
+    seconds = [[[60.0, np.nan], [90.0, 99.0]], [[20.0, 50.0], [45.0, 33.0]]]
+    dataset = xr.Dataset(
+        {"modelled_seconds_to": (("pipeline", "seed", "threshold"), seconds)},
+        {"pipeline": ["Median", "D-Median"], "seed": [0, 1], "threshold": [0.8, 0.9]},
+    )
+    ratio = comparisons.speed_up(dataset, "Median", "D-Median")
+    np.testing.assert_array_equal(ratio.sel(threshold=0.8), [3, 2])
+    np.testing.assert_array_equal(ratio.sel(threshold=0.9), [np.nan, 3])
+    row = comparisons.speed_up_table(dataset, [("Median", "D-Median"), ("Mean", "D-Mean")])
+    assert row.loc["D-Median over Median", "90%"] == "3.000 (1 of 2)"
+    assert len(row) == 1
+
+
+def test_an_accuracy_reached_exactly_counts():
+    history = xr.Dataset({"accuracy": ("eval_step", [0.1, 0.9])}, {"eval_step": [0, 5]})
+    assert pipelines.steps_to(history, [0.1, 0.9, 0.91]).tolist()[:2] == [0, 5]
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_tables_of_real_cells(name, datasets):
+    dataset = datasets[name].isel(task=0)
+    attack = comparisons.attack_in(dataset)
+    assert attack == LABELS[name][0][0]
+    table = comparisons.attribution_table(dataset.sel(attack=attack))
+    assert sorted(table.index) == sorted(LABELS[name][1])
+    quiet = comparisons.attribution_table(dataset.sel(attack="nobody"))
+    assert set(quiet["lost votes a step"]) == {"0.000 ± 0.000"}
+    assert set(quiet["their weight in the aggregate"]) == {"0.000 ± 0.000"}
+    if name == "accuracy_alie":
+        assert table.loc["Mean", "lost votes a step"] == "5.000 ± 0.000"
+        assert table.loc["Mean", "their weight in the aggregate"] == "0.111 ± 0.000"
+        assert table.loc["Mean", "votes used, effectively"] == "45.000 ± 0.000"
+        assert table.loc["D-Mean", "votes"] == "15"
+        assert quiet.loc["Mean", "error / norm of the honest mean"] == "0.000 ± 0.000"
+    if name == "draco":
+        assert table.loc["DRACO", "lost votes a step"] == "0.000 ± 0.000"
+        assert table.loc["DRACO", "cosine with the honest mean"].startswith("1.000")
+
+
+def variants(dataset):
+    """Return datasets as --set and failed cells make them."""
+    narrowed = {
+        f"{which} of {name}": dataset.isel({name: [place]})
+        for name in ("attack", "pipeline", "seed")
+        if name in dataset.dims
+        for which, place in (("first", 0), ("last", -1))
+    }
+    blank = dataset.astype(float)
+    holes = {
+        f"no {name}": blank.where(dataset[name] != dataset[name][0])
+        for name in ("attack", "pipeline", "seed")
+    }
+    return narrowed | holes | {"nothing": blank.where(False)}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_figure_draws_what_there_is(name, datasets):
+    for said, dataset in variants(datasets[name]).items():
+        figure = draw(module(name).figure, dataset.assign_attrs(datasets[name].attrs))
+        assert len(figure.axes) >= 2, said
+
+
+def test_a_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
+    one = datasets["accuracy_alie"]
+    two = xr.concat([one.assign_coords(task=[task]) for task in TASKS["paper"]], "task")
+    figure = draw(accuracy_alie.figure, two.assign_attrs(one.attrs))
+    assert len(figure.axes) == 2 * len(draw(accuracy_alie.figure, one).axes)
+    stars = {
+        round(100 * float(line.get_ydata()[0]), 2)
+        for ax in figure.axes
+        for line in ax.lines
+        if line.get_marker() == "*"
+    }
+    expected = {value for table in accuracy_alie.REPORTED.values() for value in table.values()}
+    assert stars == expected
+    assert sum(ax.get_ylabel().startswith("VGG13-BN on CIFAR-100") for ax in figure.axes) == 2
+
+
+def test_no_star_where_nobody_attacks(datasets):
+    dataset = datasets["sign_sgd"].sel(attack=["nobody"])
+    figure = draw(sign_sgd.figure, dataset.assign_attrs(datasets["sign_sgd"].attrs))
+    assert not any(line.get_marker() == "*" for ax in figure.axes for line in ax.lines)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypatch, tmp_path):
+    monkeypatch.setattr(reports, "DATA", tmp_path)
+    seen: list = []
+    with capture_output() as captured:
+        reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    (said,) = captured.outputs
+    assert f"`python -m studies.reproduce {name} --profile fashion`" in said.data["text/markdown"]
+    assert not seen
+
+    (tmp_path / "fashion").mkdir()
+    datasets[name].to_netcdf(tmp_path / "fashion" / f"{name}.nc", engine="netcdf4")
+    with capture_output() as captured:
+        reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    heading, facts, picture = (output.data for output in captured.outputs)
+    assert heading["text/markdown"] == "## At the scale of Fashion-MNIST"
+    assert "toy scale: digits" in facts["text/markdown"]
+    assert "data:image/svg+xml;base64," in picture["text/html"]
+    assert seen[0].equals(datasets[name])
+    with capture_output() as captured:
+        reports.show_larger(name, {"profile": "fashion"}, seen.append)
+    assert not captured.outputs
