@@ -53,7 +53,7 @@ def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
     ValueError: the checkpoint .../run is of another run; name another file, or delete it
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         found = json.loads(str(arrays.pop("about")))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):

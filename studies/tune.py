@@ -123,7 +123,8 @@ def _panel(ax, loss: xr.DataArray, pair: tuple[str, str], chosen: dict, attack: 
             ax.plot(over, np.full(over.size, MOST), "^", color=colour, mfc="none", clip_on=False)
         if name in chosen:
             best = float(mine.sel(rate=chosen[name]))
-            ax.plot(chosen[name], min(best, MOST), "o", ms=10, mfc="none", mec=colour)
+            ring = {"ms": 10, "mfc": "none", "mec": colour, "clip_on": False}
+            ax.plot(chosen[name], min(best, MOST), "o", **ring)
         schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
         if schedule:
             height = 0.93 if name.startswith("D-") else 0.84

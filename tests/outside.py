@@ -46,6 +46,20 @@ def pictures(*, side=32, padding=4):
     return Data(images[:64], labels[:64], images[64:], labels[64:], 10, "pictures", padding=padding)
 
 
+def normed(shape, classes):
+    """Build a small model with batch norm and dropout."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 4, 3, stride=4),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(4 * 8 * 8, classes),
+    )
+
+
 def fails_on_a_worker(shape, classes):
     """Build a model whose gradients only a Dask worker cannot compute."""
     from torch import nn

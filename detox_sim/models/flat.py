@@ -232,14 +232,21 @@ class Model:
         for file, row in enumerate(rows):
             for leaf, piece in zip(leaves.values(), row.split(self.sizes), strict=True):
                 leaf.grad = piece.view(leaf.shape)
-            with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
-                torch.manual_seed(0 if seeds is None else seeds[file])
-                loss = self._loss(leaves, images[file], labels[file])
+            self._seed(0 if seeds is None else seeds[file])
+            loss = self._loss(leaves, images[file], labels[file])
             loss.backward()
             losses.append(loss.detach())
             if self._norms:
                 statistics.append(torch.cat([b.reshape(-1) for b in self._buffers()]))
         return torch.stack(losses), statistics
+
+    def _seed(self, seed: int) -> None:
+        """Seed what the model draws from; `torch.manual_seed` takes a tenth of a small file."""
+        import torch
+
+        torch.default_generator.manual_seed(seed)
+        if self.device != "cpu":
+            torch.cuda.manual_seed(seed)
 
     def _vectorised(self, flat, images, labels, rows):
         import torch
@@ -316,15 +323,21 @@ class Model:
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
-        """Set what torch would choose by itself: no TF32 unless asked for, the same bits again."""
+        """Set what torch would choose by itself: no TF32 unless asked for, the same bits again.
+
+        The caller's random state is left as it was.
+        """
         import torch
 
         tf32 = self._precision == "tf32"
         matmul = torch.backends.cuda.matmul
         before, matmul.allow_tf32 = matmul.allow_tf32, tf32
         try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+            with (
+                torch.random.fork_rng(devices=None if self.device != "cpu" else []),
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+                ),
             ):
                 yield
         finally:
