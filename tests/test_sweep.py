@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 
 from detox_sim.cluster import connect
 from studies.store import Cell, Store, content
-from studies.sweep import assemble, execute, expand, provenance
+from studies.sweep import _attempt, assemble, execute, expand, provenance
 
 AXES = {"kind": {"double": {"factor": 2}, "treble": {"factor": 3}}, "x": [5, 1, 4]}
 RECORD = provenance({"numpy": np.__version__})
@@ -148,3 +149,41 @@ def test_content_sees_every_bit(change):
     dataset = xr.Dataset({"y": ("place", [0.0, 1.0, 2.0])}, {"place": ["a", "b", "c"]})
     assert content(dataset) == content(dataset.copy(deep=True))
     assert content(change(dataset)) != content(dataset)
+
+
+def count_up(fields, *, checkpoint=None):
+    """Count to 3, and die once at 2; go on from what the checkpoint holds."""
+    path = Path(checkpoint)
+    counted = int(path.read_text()) if path.exists() else 0
+    for count in range(counted + 1, 4):
+        path.write_text(str(count))
+        if count == 2 and not counted:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return xr.Dataset({"began_at": ((), counted), "count": ((), 3)})
+
+
+def test_a_cell_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
+    store = Store(tmp_path / "cells")
+    cell = Cell("test", ("a",), {"x": 1}, 1, count_up, 1.0, 0.0)
+    assert run([cell], store, workers=1) == [(cell, None)]
+    assert int(store.read(cell).began_at) == 2
+    assert not store.checkpoint(cell).exists()  # it is done
+    assert sorted(path.suffix for path in store.path(cell).parent.iterdir()) == [".nc"]
+
+
+def test_a_cell_is_forgotten_with_its_checkpoint(tmp_path, finished):
+    store, cell = Store(tmp_path), cells()[0]
+    store.write(cell, finished.read(cell), dict(RECORD))
+    store.checkpoint(cell).write_text("2")
+    store.forget(cell)
+    assert store.read(cell) is None
+    assert not store.checkpoint(cell).exists()
+
+
+def test_a_worker_that_does_not_see_the_folder_does_without(tmp_path):
+    outcome = _attempt(no_checkpoint, {}, str(tmp_path / "not here" / "a.checkpoint"))
+    assert outcome["dataset"].given.item() == "None"
+
+
+def no_checkpoint(fields, *, checkpoint=None):
+    return xr.Dataset({"given": ((), np.array(str(checkpoint), dtype=object))})
