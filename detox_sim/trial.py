@@ -116,6 +116,7 @@ class Trial:
     def __post_init__(self) -> None:
         _check_values(self)
         require(self.backend)
+        models.device_of(self.backend)
         with named("data"):
             learnt = self.dataset
         one = Round(self, sizes=(1,))

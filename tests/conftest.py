@@ -11,6 +11,17 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
+def cupy():
+    """CuPy on a machine with a GPU; a test that asks for it skips elsewhere, with the reason."""
+    library = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    try:
+        library.cuda.runtime.getDeviceCount()
+    except library.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no GPU: {error}")
+    return library
+
+
+@pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Run the smoke profile once, undisturbed; return its folder and the finished process."""
     output = tmp_path_factory.mktemp("smoke")

@@ -597,12 +597,7 @@ def test_shards_of_whole_units_give_the_same_bits(name, options, kind):
 @pytest.mark.gpu
 @pytest.mark.parametrize(("name", "options"), RULES)
 @pytest.mark.parametrize("kind", ["distinct", "ties", "nan"])
-def test_a_gpu_gives_the_same_answer(name, options, kind):
-    cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        pytest.skip(f"no GPU: {error}")
+def test_a_gpu_gives_the_same_answer(cupy, name, options, kind):
     rows = draw_rows(kind, least(name, 2) + 2, 5, np.float32, seed=5)
     if kind == "nan":
         rows[1] = np.nan

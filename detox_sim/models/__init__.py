@@ -11,6 +11,7 @@ from detox_sim.models.flat import (
     Gradients,
     Model,
     check,
+    device_of,
     one_thread,
     sample_flops,
 )
@@ -19,4 +20,4 @@ from detox_sim.models.residual import resnet8, resnet18, resnet20, vgg13_bn
 __all__ = ["softmax", "mlp", "cnn", "lenet5", "resnet8", "resnet20", "resnet18", "vgg13_bn"]
 
 # What others use besides the catalogue.
-TOOLS = (PRECISIONS, Evaluation, Gradients, Model, check, one_thread, sample_flops)
+TOOLS = (PRECISIONS, Evaluation, Gradients, Model, check, device_of, one_thread, sample_flops)

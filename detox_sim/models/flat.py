@@ -82,6 +82,31 @@ def sample_flops(factory: Factory, shape: tuple[int, ...], classes: int) -> int:
     return int(counter.get_total_flops())
 
 
+def device_of(backend: str) -> str:
+    """Return where torch computes for a backend: "cpu", or "cuda" for "cupy".
+
+    Raises
+    ------
+    ValueError
+        When torch has no GPU.
+
+    Examples
+    --------
+    >>> device_of("numpy")
+    'cpu'
+    """
+    import torch
+
+    if backend == "numpy":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"backend {backend!r} trains on the GPU, and torch {torch.__version__} finds none; "
+            "install its CUDA build, or use backend 'numpy'"
+        )
+    return "cuda"
+
+
 class Evaluation(NamedTuple):
     """Mean cross-entropy, and the share of images whose most likely class is right."""
 
@@ -149,7 +174,7 @@ class Model:
         import torch
 
         self._build = lambda: factory(shape, classes)
-        self.backend, self.device = backend, "cpu" if backend == "numpy" else "cuda"
+        self.backend, self.device = backend, device_of(backend)
         self._precision, self._channels_last = precision, channels_last
         with torch.random.fork_rng(devices=[]):  # its parameters are never used
             self._module = self._build().to(self.device)
