@@ -29,8 +29,9 @@ tested by a run of their own:
   every bad row, and then it averages 38 of 45 gradients; D-Multi-Krum guards against two captured groups
   in each half and averages 4 of 8 and 3 of 7 votes, 7 of 15. It still gets there sooner in modelled
   time, since it measures 49 distances in place of 990.
-* The median alone stalls. With two images a file, gradients are skewed, and the median of skewed values
-  is far from their mean whoever lies. A vote holds six images here, and D-Median averages three votes first.
+* The median alone stalls, and far below the others also when nobody attacks: so it is not the attack that stops
+  it. With two images a file, gradients are skewed, and the median of skewed values is far from their mean.
+  A vote holds six images here, and D-Median averages three votes first.
 * The plain mean never gets past chance, with and without DETOX: a lost vote every other step is enough. It is
   here as the measure of what the robust rule after the vote is for.
 """
@@ -41,7 +42,8 @@ if about["profile"] == "laptop" and not about["settings"]:
 # ## The tables
 # 95 % Student t intervals over seeds, differences and ratios paired by seed. Steps and modelled minutes to an
 # accuracy are means over the seeds that reach it; "k of n" says how many do. For the speed-up the paper reports
-# about 5 to 90 % with the median on ResNet-18, and up to about 10 on VGG13-BN.
+# about 5 to 90 % with the median on ResNet-18, and up to about 10 on VGG13-BN. Means over steps leave out those at
+# which a diverged run has overflowed.
 
 
 # %%

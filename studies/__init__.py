@@ -38,6 +38,7 @@ __all__ = [
     "stragglers",
     "step_time",
     "scaling",
+    "throughput",
     "kernels",
 ]
 

@@ -53,7 +53,7 @@ PROFILES = {
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw accuracy by step and by modelled time for each rule, its speed-up and its price."""
     result = panels.by_task(dataset, 7.0, _task)
-    panels.accuracy_legend(result)
+    panels.accuracy_legend(result, stars=bool(set(REPORTED) & set(comparisons.tasks_in(dataset))))
     return result
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -130,14 +131,19 @@ def price_table(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def relative_error(dataset: xr.Dataset) -> xr.DataArray:
-    """Return the error of the aggregate over the norm of the true mean, both summed over steps."""
+    """Return the error of the aggregate over the norm of the true mean, mean over steps."""
     error, norm = dataset.gradient_error.astype(float), dataset.gradient_norm.astype(float)
-    return error.sum("step", skipna=False) / norm.sum("step", skipna=False)
+    return _over_steps(error / norm)
 
 
 def mean_of(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
     """Return a function that takes the mean of a variable over steps."""
-    return lambda dataset: dataset[name].astype(float).mean("step", skipna=False)
+    return lambda dataset: _over_steps(dataset[name].astype(float))
+
+
+def _over_steps(values: xr.DataArray) -> xr.DataArray:
+    """Return the mean over the steps at which a run had not yet overflowed."""
+    return values.where(np.isfinite(values)).mean("step")
 
 
 ATTRIBUTION: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {

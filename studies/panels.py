@@ -123,7 +123,7 @@ def _styles(names: Sequence[str]) -> dict[str, tuple]:
     if len(names) == 2:
         return dict(zip(names, zip((VANILLA, DETOX), MARKERS, strict=True), strict=True))
     colours = sns.color_palette("colorblind", len(names))
-    return {name: (colours[i], "oDsP^vX*"[i % 8]) for i, name in enumerate(names)}
+    return {name: (colours[i], "oDs^v<>p"[i % 8]) for i, name in enumerate(names)}
 
 
 def accuracy_legend(figure, stars: bool = True) -> None:
@@ -255,7 +255,7 @@ def minutes_panel(ax, dataset: xr.Dataset, names: Sequence[str]) -> None:
     colours = sns.color_palette("viridis", dataset.threshold.size)
     count = dataset.threshold.size
     for k, threshold in enumerate(dataset.threshold.values):
-        marker = "oD^svPX*"[k % 8]
+        marker = "oD^sv<>p"[k % 8]
         minutes = dataset.modelled_seconds_to.sel(threshold=threshold) / 60
         for place, name in enumerate(names):
             seeds = minutes.sel(pipeline=name).values

@@ -145,7 +145,7 @@ def facts(path: Path) -> tuple:
 
 
 TIMES = ("computed", "cell_seconds")
-TIMED = {"kernels", "step_time", "scaling"}  # its results are times, which are never the same bits
+TIMED = {"kernels", "step_time", "scaling", "throughput"}  # its results are times, which are never the same bits
 
 
 def wait_for_cells(process, output: Path, count: int) -> None:

@@ -257,7 +257,8 @@ def test_the_rates_of_fashion_are_those_chosen():
     assert not about["settings"]
     for attack, chosen in tune.chosen_rates(dataset).items():
         assert chosen == {name: pipelines.RATES[attack][name] for name in chosen}
-        assert set(chosen) == set(EIGHT)
+        diverged = {"Mean"} if attack == "reverse" else set()  # at every rate
+        assert set(chosen) == set(EIGHT) - diverged
 
 
 def accuracies(values, **coordinates):
