@@ -22,7 +22,8 @@ COMMITTED = {
 }
 
 
-def _folder() -> Path:
+def results_folder() -> Path:
+    """Return the folder whose datasets the notebooks show."""
     return Path(os.environ.get(FOLDER, "results/laptop"))
 
 
@@ -41,7 +42,7 @@ def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[
     FileNotFoundError
         When there is none; says how to make it.
     """
-    folder = _folder() if profile is None else DATA / profile
+    folder = results_folder() if profile is None else DATA / profile
     path = folder / f"{name}.nc"
     if not path.exists():
         run = f"python -m studies.reproduce {name}" + (f" --profile {profile}" if profile else "")
@@ -54,7 +55,7 @@ def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[
 def show(name: str) -> None:
     """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
     _, about = open_study(name)
-    _display((_folder() / "figures" / f"{name}.svg").read_bytes(), name, about)
+    _display((results_folder() / "figures" / f"{name}.svg").read_bytes(), name, about)
 
 
 def show_committed(name: str, profile: str) -> None:

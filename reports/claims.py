@@ -10,11 +10,11 @@
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from reports import _folder, table
+from reports import results_folder, table
 from studies import claims
 
 entries, scales = claims.read()
-stored = claims.find(entries, [_folder(), *claims.committed()], named=False)
+stored = claims.find(entries, [results_folder(), *claims.committed()], named=False)
 judged = claims.judge(entries, scales, stored)
 counted = claims.counts(judged)
 

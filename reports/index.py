@@ -25,11 +25,11 @@ for name in studies.__all__:
 # ## The paper's claims
 
 # %%
-from reports import _folder
+from reports import results_folder
 from studies import claims
 
 entries, scales = claims.read()
-stored = claims.find(entries, [_folder(), *claims.committed()], named=False)
+stored = claims.find(entries, [results_folder(), *claims.committed()], named=False)
 judged = claims.judge(entries, scales, stored)
 total = ", ".join(f"{count} {name}" for name, count in claims.counts(judged).items())
 display(Markdown(f"[{len(judged)} claims](claims.html): {total}."))
