@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from detox_sim.messages import Messages
 from detox_sim.models import Gradients
+from detox_sim.outcomes import Outcome, judge
 from detox_sim.problem import EVALUATED_NODE, Problem, State
-from detox_sim.rounds import Outcome, Round, judge
+from detox_sim.rounds import Round
 from detox_sim.trial import Trial
 from detox_sim.voting import Votes
 

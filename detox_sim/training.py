@@ -17,8 +17,8 @@ from detox_sim.arrays import synchronize, to_backend, to_host
 from detox_sim.catalogue import check_integer, check_known
 from detox_sim.cluster import Central, Fault, Sharded, Traffic
 from detox_sim.one_process import OneProcess
+from detox_sim.outcomes import Outcome
 from detox_sim.problem import Problem, State
-from detox_sim.rounds import Outcome
 from detox_sim.trial import Trial
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def train(
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `cosine` (between the two), `lost_votes`, `undecided_votes`; `weight` (step, vote)
-        of each vote in the aggregate (`rounds.weights`), with `lost_weight`, the sum over lost
+        of each vote in the aggregate (`outcomes.weights`), with `lost_weight`, the sum over lost
         votes, and `used_votes`, one over the sum of squares; `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
         `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`

@@ -1,10 +1,10 @@
-"""Which votes an aggregate is made of: `rounds.weights`, and what histories tell."""
+"""Which votes an aggregate is made of: `outcomes.weights`, and what histories tell."""
 
 import numpy as np
 import pytest
 
 from detox_sim import aggregators
-from detox_sim.rounds import MOST_WEIGHED, weights
+from detox_sim.outcomes import MOST_WEIGHED, weights
 from detox_sim.training import train
 from detox_sim.trial import Trial
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"mixers", "costs", "theory", "coding"},
     {"placements", "voting"},
     {"lies"},
-    {"rounds", "planning"},
+    {"rounds", "outcomes", "planning"},
     {"trial"},
     {"problem"},
     {"cluster", "one_process"},

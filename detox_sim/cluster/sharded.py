@@ -18,8 +18,8 @@ from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages
+from detox_sim.outcomes import Outcome, judge
 from detox_sim.problem import State
-from detox_sim.rounds import Outcome, judge
 from detox_sim.trial import Trial
 
 if TYPE_CHECKING:

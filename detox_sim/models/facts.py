@@ -1,0 +1,70 @@
+"""What is known of a model before it is allocated: whether it fits, and its work."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detox_sim.models.flat import Factory
+
+
+def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int = 2) -> None:
+    """Build the model, and show it a file of that many images, without allocating anything.
+
+    Raises
+    ------
+    ValueError
+        When it is no model, or does not fit.
+
+    Examples
+    --------
+    >>> from detox_sim.models import mlp
+    >>> check(mlp, (1, 8, 8), 10)
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = factory(shape, classes)
+        if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
+            raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
+        size = "x".join(map(str, shape))
+        try:
+            scores = module(torch.empty(images, *shape))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"cannot train on {images} images of {size} at once: {reason}"
+            ) from error
+    if tuple(scores.shape) != (images, classes):
+        raise ValueError(
+            f"a model gives scores (images, classes) = ({images}, {classes}), "
+            f"got {tuple(scores.shape)}"
+        )
+
+
+def sample_flops(factory: "Factory", shape: tuple[int, ...], classes: int) -> int:
+    """Count the floating-point operations of the gradient of one image, products and sums.
+
+    Those of matrix products and convolutions, forward and backward, which are nearly all.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(shape, classes) -> torch.nn.Module``; it is built without being allocated.
+    shape : tuple of int
+        (channels, height, width).
+    classes : int
+
+    Examples
+    --------
+    >>> from detox_sim.models import softmax
+    >>> sample_flops(softmax, (1, 8, 8), 10) == 2 * (2 * 64 * 10)
+    True
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        module = factory(shape, classes).eval()
+        with counter:
+            module(torch.empty(1, *shape)).sum().backward()
+    return int(counter.get_total_flops())
