@@ -5,7 +5,7 @@ import importlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,12 @@ def _display(content: bytes, name: str, about: dict[str, Any]) -> None:
     display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
 
 
-def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset], None]) -> None:
+def show_larger(
+    name: str,
+    about: dict[str, Any],
+    tables: Callable[[xr.Dataset], None],
+    found: Mapping[str, str],
+) -> None:
     """Display results of larger profiles that come with the package, as sections of a page.
 
     Parameters
@@ -90,6 +95,8 @@ def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset],
         Provenance of the results at hand: their profile is not shown twice.
     tables : callable
         Displays the tables of a dataset.
+    found : mapping
+        Profile -> what we found in its results.
     """
     from IPython.display import Markdown, display
 
@@ -106,6 +113,7 @@ def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset],
         display(Markdown(f"## {heading}"))
         describe(told, brief=True)
         show_committed(name, profile)
+        display(Markdown(found.get(profile, "")))
         tables(dataset)
 
 

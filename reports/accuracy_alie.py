@@ -29,7 +29,8 @@ show("accuracy_alie")
 # by one attack: the page on the reverse gradient shows the same mean ruined.
 
 # %%
-FOUND = """
+FOUND = {
+    "laptop": """
 What we found in the profile `laptop` that the paper does not say:
 
 * The median alone does no better when nobody attacks than under ALIE. So most of what DETOX gains with the
@@ -38,9 +39,19 @@ What we found in the profile `laptop` that the paper does not say:
   averages three votes first.
 * Multi-Krum and Bulyan lose about three points to ALIE at z = 1, and the D- versions lose nothing that eight seeds can
   show. But D-Multi-Krum costs more than Multi-Krum when nobody attacks: it uses 7 of 15 votes, Multi-Krum 38 of 45.
-"""
-if about["profile"] == "laptop" and not about["settings"]:
-    display(Markdown(FOUND))
+""",
+    "fashion": """
+What we found in the profile `fashion`, with three seeds:
+
+* **The rate decides more than the defence.** The search of the DETOX code, one run a rate, took the largest rate of its grid, 1/8, for five of the eight pipelines.
+  There LeNet-5 sometimes falls to one class for good: 9 of 48 runs end at chance, all at 1/8, and 7 of them while *nobody attacks*. With three
+  seeds the intervals of those pipelines are as wide as the scale. A search over several seeds would not choose 1/8; that is a finding about the search, and we kept what it chose.
+* Table 1's direction is seen for Bulyan only, by less than a point (rates 1/16 and 1/32, no run fell). Where rules alone did not fall, ALIE at z = 1 costs them little here.
+* What the vote does shows in every seed: it lets 0.48 of 15 votes a step through, where rules alone face 5 of 45, and lost votes weigh 0.02 to 0.06 in the aggregate in place of 0.11 to 0.18.
+""",
+}
+if not about["settings"]:
+    display(Markdown(FOUND.get(about["profile"], "")))
 
 # %% [markdown]
 # ## The tables
@@ -71,4 +82,4 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("accuracy_alie", about, tables)
+show_larger("accuracy_alie", about, tables, FOUND)

@@ -21,7 +21,8 @@ show("accuracy_reverse")
 # price of robustness: what a defence costs when nobody attacks.
 
 # %%
-FOUND = """
+FOUND = {
+    "laptop": """
 What we found in the profile `laptop` that the paper does not say. The reasons are ours and were not
 tested by a run of their own:
 
@@ -34,9 +35,18 @@ tested by a run of their own:
   A vote holds six images here, and D-Median averages three votes first.
 * The plain mean never gets past chance, with and without DETOX: a lost vote every other step is enough. It is
   here as the measure of what the robust rule after the vote is for.
-"""
-if about["profile"] == "laptop" and not about["settings"]:
-    display(Markdown(FOUND))
+""",
+    "fashion": """
+What we found in the profile `fashion`, with three seeds:
+
+* Every robust rule gives the loud rows no weight, alone and with DETOX. The plain mean ends at chance in all seeds, with and without DETOX.
+* To 70 % D-Median is 4.3 and D-Bulyan 5.4 times sooner than the rule alone in modelled time, the means of three seeds with wide intervals (the paper reports about 5 to 90 % for the median on ResNet-18). No pipeline reaches 85 % in 200 steps.
+* D-Multi-Krum, at the rate 1/8 that the search chose, falls to one class in one of three runs under attack and in all three while nobody attacks: see the page on ALIE.
+* D-Mean's price is that of its rate, 1/1024, the only one at which it did not diverge.
+""",
+}
+if not about["settings"]:
+    display(Markdown(FOUND.get(about["profile"], "")))
 
 # %% [markdown]
 # ## The tables
@@ -65,4 +75,4 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("accuracy_reverse", about, tables)
+show_larger("accuracy_reverse", about, tables, FOUND)

@@ -20,14 +20,21 @@ show("sign_sgd")
 # votes, and the signs of these are counted again.
 
 # %%
-FOUND = """
+FOUND = {
+    "laptop": """
 In the profile `laptop` the two differ by a few points of accuracy where the paper has 34.92 % against 78.75 %,
 and they differ as much when nobody attacks: a vote here holds six images and a node alone two, so signs are
 less noisy after the vote. That five liars of 45 decide so little is likely due to the easy task; on a far harder
 one honest signs are nearer to a coin toss. No run here tests that.
-"""
-if about["profile"] == "laptop" and not about["settings"]:
-    display(Markdown(FOUND))
+""",
+    "fashion": """
+What we found in the profile `fashion`, with three seeds: D-signSGD ends at 0.75 to 0.82 under the constant attack, signSGD at 0.69, 0.65 and, in one run that fell to one class, at chance.
+The direction is the paper's, and the interval of the difference covers zero because of that run. D-signSGD is also better when nobody attacks (0.11 ± 0.05): a sign of a mean of 96 images is
+right more often than one of 32.
+""",
+}
+if not about["settings"]:
+    display(Markdown(FOUND.get(about["profile"], "")))
 
 # %% [markdown]
 # ## The tables
@@ -53,4 +60,4 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("sign_sgd", about, tables)
+show_larger("sign_sgd", about, tables, FOUND)

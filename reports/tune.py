@@ -50,4 +50,11 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("tune", about, tables)
+FOUND = {
+    "fashion": """
+What we found in the profile `fashion`: rates of 1/128 and less have not left the first plateau after 200 steps, and from 1/64 on the last loss is flat and noisy up to an edge: at 1/8 some pipelines are
+best and others have fallen to one class. A search with one run a rate stops at that edge; the pages on ALIE and the reverse gradient show what it costs other seeds. The paper's rates for rules alone under ALIE lie on the
+plateau of this model.
+""",
+}
+show_larger("tune", about, tables, FOUND)
