@@ -67,5 +67,5 @@ class OneProcess:
         computed, messages = said
         return judge(computed.losses, computed.rows, aggregate, votes, messages.search)
 
-    def settle(self, step: int, wanted: bool) -> State | None:
+    def settle(self, step: int, wanted: bool) -> State:
         return self._state

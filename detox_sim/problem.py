@@ -123,13 +123,16 @@ class Problem:
         """Return what the model sees of images (n, channels, height, width)."""
         import torch
 
+        seen = images.to(torch.float32, copy=True)  # changed in place: new memory takes longer
         if images.dtype == torch.uint8:
-            images = images.float() / 255
+            seen /= 255
         mean, deviation = (
             torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
             for values in (self._data.mean, self._data.deviation)
         )
-        return (images - mean) / deviation
+        seen -= mean
+        seen /= deviation
+        return seen
 
     def update(self, state: State, aggregate, seen: np.ndarray, step: int) -> State:
         """Return the state after the server's step with momentum.

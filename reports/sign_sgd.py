@@ -28,7 +28,7 @@ less noisy after the vote. That five liars of 45 decide so little is likely due 
 one honest signs are nearer to a coin toss. No run here tests that.
 """,
     "fashion": """
-What we found in the profile `fashion`, with three seeds: D-signSGD ends at 0.75 to 0.82 under the constant attack, signSGD at 0.69, 0.65 and, in one run that fell to one class, at chance.
+What we found in the profile `fashion`, with three seeds: D-signSGD ends at 0.75 to 0.82 under the constant attack, signSGD at 0.69, 0.65 and, in one run that broke down, at chance.
 The direction is the paper's, and the interval of the difference covers zero because of that run. D-signSGD is also better when nobody attacks (0.11 ± 0.05): a sign of a mean of 96 images is
 right more often than one of 32.
 """,

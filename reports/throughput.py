@@ -52,7 +52,7 @@ for setting in trained.setting.values:
         "round, images/s": f"{float(point.images_a_turn) / ours:,.0f}",
         **{f"{bar}, relative": ranged(ends.sel(bar=bar)) for bar in BARS},
         "round, by the clock": ranged(ratios.sel(setting=setting, clock="wall", bar="round")),
-        f"round at {LEAST} or more": verdict(*ends.sel(bar="round").values, LEAST),
+        f"round at {LEAST} or more": verdict(ends.sel(bar="round").values.tolist(), LEAST),
         "deviation / movement": f"{float(point.deviation):.1e} / {float(point.movement):.1e}",
     }
 table(pd.DataFrame(rows).T.rename_axis("model"))
@@ -114,14 +114,14 @@ if not compared.sizes["setting"]:
     )
 print("steps a run:", about["base"]["steps"] if "base" in about else "-")
 rows = {}
-gains = faster(compared) if compared.sizes["setting"] else None
+gains = faster(compared)
 for setting in compared.setting.values:
     point, ends = compared.sel(setting=setting), gains.sel(setting=setting)
     seconds = point.simulator_seconds.median("turn")
     row = {
         "times faster": ranged(ends.sel(clock="processor")),
         "by the clock": ranged(ends.sel(clock="wall")),
-        f"{FASTER:g} times or more": verdict(*ends.sel(clock="processor").values, FASTER),
+        f"{FASTER:g} times or more": verdict(ends.sel(clock="processor").values.tolist(), FASTER),
     }
     for simulator in SIMULATORS:
         split = seconds.sel(simulator=simulator)

@@ -74,7 +74,8 @@ def _race(trial: Trial, fields: dict) -> dict:
             seconds[:, 0, turn] += seconds_of_step
             seconds[:, 1:4, turn] += _round(host, step)
         if not turn:
-            ours = host.settle(step, True).params
+            state = host.settle(step, True)
+            ours = state.params
             found["deviation"] = np.abs(ours - theirs).max()
             found["movement"] = np.abs(ours - first.params).max()
         whole = timed(functools.partial(train, trial))[1]
@@ -107,7 +108,7 @@ def timed(call: Callable) -> tuple:
     Examples
     --------
     >>> result, (processor, wall) = timed(lambda: 7)
-    >>> result, wall >= 0
+    >>> result, bool(wall >= 0)
     (7, True)
     """
     start = _now()

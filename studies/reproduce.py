@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STUDY",
         help=f"{', '.join(studies.__all__)}; default: all, but kernels only in smoke",
     )
-    parser.add_argument(
-        "--profile", default="laptop", help=f"{', '.join(PROFILES)}; default: laptop"
-    )
+    parser.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tls://...)")
     where.add_argument("--workers", type=int, metavar="N", help="processes; default one a core")

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import seaborn as sns
@@ -246,15 +247,16 @@ def _ends(values: xr.DataArray) -> xr.DataArray:
     return found.transpose(..., "end")
 
 
-def verdict(least: float, median: float, most: float, target: float) -> str:
+def verdict(ends: Sequence[float], target: float) -> str:
     """Say whether a speed that must be `target` or more is, over all turns.
 
     Examples
     --------
-    >>> verdict(0.9, 1.0, 1.1, 0.85), verdict(0.8, 0.9, 1.0, 0.85), verdict(0.5, 0.6, 0.7, 0.85)
-    ('met', 'met by the median, not by every turn', 'missed')
+    >>> [verdict(ends, 0.85) for ends in ((0.9, 1.0, 1.1), (0.8, 0.9, 1.0), (0.5, 0.6, 0.7))]
+    ['met', 'met by the median, not by every turn', 'missed']
     """
-    if not np.isfinite([least, median, most]).all():
+    least, median, most = ends
+    if not np.isfinite(ends).all():
         return "not measured"
     if least >= target:
         return "met"

@@ -151,7 +151,8 @@ def test_other_versions_on_a_worker_are_an_error(tmp_path):
 
 
 def test_an_existing_scheduler_runs_a_study(tmp_path, capsys):
-    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Median,D-Median"]
+    settings = ["steps=2", "seed=0", "attack=alie", "pipeline=Median,D-Median"]
+    settings = [part for setting in settings for part in ("--set", setting)]
     output = str(tmp_path / "out")
     arguments = ["accuracy_alie", "--profile", "smoke", "--output", output, *settings]
     with scheduler(tmp_path, workers=2) as address:

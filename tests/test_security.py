@@ -60,9 +60,13 @@ SOURCES = sorted(
 )
 
 
+# CIFAR's files are pickles; its unpickler finds no function, which tests/test_data.py holds.
+PICKLES = {ROOT / "detox_sim" / "data" / "cifar.py": ["pickle"]}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_reads_what_could_run(path):
-    assert runs_code(path.read_text()) == []
+    assert runs_code(path.read_text()) == PICKLES.get(path, [])
 
 
 @pytest.mark.parametrize(
