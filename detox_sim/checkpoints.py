@@ -11,6 +11,27 @@ import numpy as np
 Where = str | os.PathLike[str]
 
 
+def check(path: Where) -> None:
+    """Raise unless a checkpoint can lie there.
+
+    Raises
+    ------
+    ValueError
+        When its folder is missing, or something other than a file has its name.
+
+    Examples
+    --------
+    >>> check("/nowhere/run")
+    Traceback (most recent call last):
+    ValueError: no folder /nowhere for the checkpoint run; make it first
+    """
+    place = Path(path)
+    if not place.parent.is_dir():
+        raise ValueError(f"no folder {place.parent} for the checkpoint {place.name}; make it first")
+    if not place.name or (place.exists() and not place.is_file()):
+        raise ValueError(f"the checkpoint {str(path)!r} must be a file; name another")
+
+
 def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays so that the file appears whole or not at all, even if killed meanwhile.
 
@@ -56,7 +77,7 @@ def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         found = json.loads(str(arrays.pop("about")))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    except (FileNotFoundError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
         return None
     if found != json.loads(json.dumps(about)):
         raise ValueError(

@@ -120,7 +120,7 @@ def train(
     ------
     ValueError
         For an unknown server, a deadline or faults without a cluster, a vote that cannot be
-        held on digests, or a checkpoint of another run.
+        held on digests, a checkpoint of another run, or one that cannot lie where it should.
     cluster.ClusterError
         When a round cannot be finished; says at which step, and by which node.
 
@@ -132,6 +132,8 @@ def train(
     """
     _check(cluster, server, deadline, faults)
     check_integer("checkpoint_every", checkpoint_every, 1)
+    if checkpoint is not None:
+        checkpoints.check(checkpoint)
     here = contextlib.nullcontext() if cluster is None else cluster.as_current()
     with here, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
         if cluster is None:
@@ -139,7 +141,10 @@ def train(
         else:
             host = SERVERS[server](trial, cluster, deadline, faults)
         problem = host.problem
-        record = _Record(trial, checkpoint)
+        setting = None
+        if cluster is not None:
+            setting = [server, deadline, [repr(fault) for fault in host.workers.faults]]
+        record = _Record(trial, checkpoint, setting)
         done, state = record.begun() or (0, problem.initial())
         if not done:
             record.evaluate(0, problem, state)
@@ -205,11 +210,12 @@ class _Evaluated(NamedTuple):
 class _Record:
     """The rows of a history, and the checkpoint they are kept in."""
 
-    def __init__(self, trial: Trial, path: "str | os.PathLike[str] | None"):
+    def __init__(self, trial: Trial, path: "str | os.PathLike[str] | None", setting: object):
         self.rows: list[dict[str, Any]] = []
         self.evaluations: list[_Evaluated] = []
         self._path, self._backend = path, trial.backend
-        self._about = {"trial": dataclasses.asdict(trial), "semantics": SEMANTICS}
+        trial_fields = dataclasses.asdict(trial)
+        self._about = {"trial": trial_fields, "semantics": SEMANTICS, "cluster": setting}
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)

@@ -103,7 +103,7 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 
 # %% [markdown]
 # ## Beside ByzFL
-# Whole runs, a few steps long, of the same experiment, seed by seed in turns. Where the gradients of a model take most of the time on both sides, no
+# Whole runs of the same experiment, seed by seed in turns, set-up and evaluations included. Where the gradients of a model take most of the time on both sides, no
 # simulator can be much faster than another; where they do not, what surrounds them counts. What differs: ByzFL splits the data into
 # parts, one a client, and leaves the gradients of the five attackers out; here all nodes draw from all data, and all 45 gradients are computed.
 
@@ -112,13 +112,13 @@ if not compared.sizes["setting"]:
     print(
         "ByzFL was not installed where this ran: pip install '.[peers]', in an environment of its own."
     )
-print("steps a run:", about["base"]["steps"] if "base" in about else "-")
 rows = {}
 gains = faster(compared)
 for setting in compared.setting.values:
     point, ends = compared.sel(setting=setting), gains.sel(setting=setting)
     seconds = point.simulator_seconds.median("turn")
     row = {
+        "steps": f"{float(point.steps):g}",
         "times faster": ranged(ends.sel(clock="processor")),
         "by the clock": ranged(ends.sel(clock="wall")),
         f"{FASTER:g} times or more": verdict(ends.sel(clock="processor").values.tolist(), FASTER),

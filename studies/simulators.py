@@ -150,16 +150,19 @@ def byzfl(trial: Trial) -> Finished:
     """Run the experiment in ByzFL, with one thread.
 
     Its honest clients draw from parts of their own of the training set, and its attackers compute
-    no gradient. The images are held as float32, ready for a client.
+    no gradient. The images are float32, ready for a client, before the time is taken.
 
     Raises
     ------
     ImportError
         When ByzFL cannot be imported.
     """
+    data = trial.dataset
+    trained = _loader(data.train_images, data.train_labels, IMAGES)
+    tested = _loader(data.test_images, data.test_labels, EVALUATED_AT_ONCE)
     start, busy = time.perf_counter(), time.process_time()
     with one_thread():
-        simulation = _Simulation(trial)
+        simulation = _Simulation(trial, trained, tested)
         for step in range(trial.steps):
             if step % trial.evaluate_every == 0:
                 simulation.server.compute_test_accuracy()
@@ -173,16 +176,14 @@ def byzfl(trial: Trial) -> Finished:
 class _Simulation:
     """ByzFL's clients, attackers and server."""
 
-    def __init__(self, trial: Trial):
+    def __init__(self, trial: Trial, trained, tested):
         import torch
         from byzfl import ByzantineClient, Client, DataDistributor, Server
 
         for seeded in (random.seed, np.random.seed, torch.manual_seed):
             seeded(trial.seed)  # what ByzFL draws from
-        data = trial.dataset
         known = {"model_name": MODELS[_of_model(trial)], "device": "cpu"}
         rate = {"learning_rate": trial.rate, "weight_decay": 0.0, "milestones": []}
-        trained = _loader(data.train_images, data.train_labels, IMAGES)
         parts = DataDistributor(
             {"data_distribution_name": "iid", "nb_honest": NODES - BYZANTINE}
             | {"data_loader": trained, "batch_size": IMAGES}
@@ -196,7 +197,7 @@ class _Simulation:
             | {"optimizer_name": "SGD", "optimizer_params": {"momentum": trial.momentum}}
             | {"learning_rate_decay": 1.0, "pre_agg_list": []}
             | {"aggregator_info": {"name": RULES[trial.outer], "parameters": {"f": BYZANTINE}}}
-            | {"test_loader": _loader(data.test_images, data.test_labels, EVALUATED_AT_ONCE)}
+            | {"test_loader": tested}
         )
         attack = {"name": "ALittleIsEnough", "f": BYZANTINE, "parameters": {"tau": Z}}
         self.attackers = ByzantineClient(attack)

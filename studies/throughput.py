@@ -54,37 +54,35 @@ def _beside_torch(model: str, images: int, rounds: int) -> dict:
     return {"model": model, "rule": "", "images": images, "rounds": rounds}
 
 
-def _beside_byzfl(model: str, rule: str) -> dict:
-    return {"model": model, "rule": rule, "images": simulators.IMAGES, "rounds": 0}
+def _beside_byzfl(model: str, rule: str, steps: int) -> dict:
+    sizes = {"images": simulators.IMAGES, "rounds": 0, "steps": steps}
+    return {"model": model, "rule": rule} | sizes
 
 
-_PEERS = {
-    f"{model}, {rule.replace('_', ' ')}": _beside_byzfl(model, rule)
-    for model in SIMULATED
-    for rule in RULES
-}
 PROFILES: dict[str, tuple[dict, dict]] = {
     "smoke": (
-        {"turns": 2, "steps": 1, "seed": 0, "sizes": [2, 4], "data": "noise"},
+        {"turns": 2, "steps": 0, "seed": 0, "sizes": [2, 4], "data": "noise"},
         {
             "setting": {
                 "softmax": _beside_torch("softmax", 4, 2),
                 "lenet5": _beside_torch("lenet5", 4, 1),
                 "resnet8": _beside_torch("resnet8", 2, 1),
-                "logistic, trimmed mean": _PEERS["logistic, trimmed mean"],
+                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 1),
             }
         },
     ),
     "laptop": (
-        {"turns": 5, "steps": 4, "seed": 0, "sizes": [4, 32, 96], "data": "fashion_mnist"},
+        {"turns": 5, "steps": 0, "seed": 0, "sizes": [4, 32, 96], "data": "fashion_mnist"},
         {
             "setting": {
                 "softmax": _beside_torch("softmax", 96, 30),
                 "mlp": _beside_torch("mlp", 96, 30),
                 "lenet5": _beside_torch("lenet5", 96, 6),
                 "resnet8": _beside_torch("resnet8", 96, 1),
+                "CNN, trimmed mean": _beside_byzfl("CNN", "trimmed_mean", 10),
+                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 100),
+                "logistic, Multi-Krum": _beside_byzfl("logistic", "multi_krum", 100),
             }
-            | _PEERS
         },
     ),
 }
@@ -94,7 +92,7 @@ def prepare(fields: dict) -> dict:
     """Check the fields; `byzfl` becomes the installed version, so that a newcomer is measured."""
     check_known("field of throughput", fields, FIELDS)
     for name in ("images", "rounds", "turns", "steps", "seed"):
-        check_integer(name, fields[name], 0 if name in ("rounds", "seed") else 1)
+        check_integer(name, fields[name], 0 if name in ("rounds", "steps", "seed") else 1)
     if not isinstance(fields["sizes"], list) or not fields["sizes"]:
         raise ValueError(f"sizes must be a list of images a file, got {fields['sizes']!r}")
     for size in fields["sizes"]:
@@ -104,6 +102,7 @@ def prepare(fields: dict) -> dict:
         check_known("model", [fields["model"]], models.__all__)
         check_integer("rounds", fields["rounds"], 1)
         return fields | {"byzfl": ""}
+    check_integer("steps", fields["steps"], 1)
     check_known("rule", [rule], RULES)
     check_known("model", [fields["model"]], SIMULATED)
     check_known("data", [fields["data"]], ("noise", "fashion_mnist"))
@@ -168,6 +167,7 @@ _VARIABLES: dict[str, tuple[str, ...]] = {
     "simulator_seconds": ("simulator", "part", "turn"),  # by the clock
     "simulator_processor": ("simulator", "turn"),
     "accuracy": ("simulator", "turn"),
+    "steps": (),
     "real_images": (),
 }
 
@@ -191,6 +191,7 @@ def _measure_simulators(fields: dict) -> dict:
         "simulator_seconds": seconds,
         "simulator_processor": processor,
         "accuracy": accuracy,
+        "steps": float(fields["steps"]),
         "real_images": float(real),
     }
 

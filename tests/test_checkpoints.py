@@ -156,3 +156,26 @@ def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
 def test_every_step_count_is_checked():
     with pytest.raises(ValueError, match="checkpoint_every must be an integer of 1 or more, got 0"):
         train(TRIALS["digits"], checkpoint="x", checkpoint_every=0)
+
+
+def test_a_run_on_a_cluster_is_another_run(tmp_path):
+    trial, path = TRIALS["digits"], tmp_path / "run"
+    train(trial, checkpoint=path, checkpoint_every=4)
+    with connect(workers=1) as client, pytest.raises(ValueError, match="is of another run"):
+        train(trial, cluster=client, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"), [("no/run", "no folder .*/no for the checkpoint run"), (".", "be a file")]
+)
+def test_a_place_where_none_can_lie_is_refused_before_training(tmp_path, place, message):
+    with pytest.raises(ValueError, match=message):
+        train(TRIALS["digits"], checkpoint=tmp_path / place)
+    with pytest.raises(ValueError, match="must be a file"):
+        train(TRIALS["digits"], checkpoint="/dev/null")
+
+
+def test_a_file_that_is_no_archive_of_arrays_is_begun_again(tmp_path):
+    np.save(tmp_path / "run.npy", np.ones(3))
+    history = train(TRIALS["digits"], checkpoint=tmp_path / "run.npy", checkpoint_every=9)
+    assert bits(history) == bits(train(TRIALS["digits"]))
