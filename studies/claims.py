@@ -42,6 +42,7 @@ class Verdict(NamedTuple):
 
 
 # --- Datasets -------------------------------------------------------------------------------------
+HARMLESS = {"backend"}  # settings that change where a result is computed, not what it is
 
 
 def committed() -> list[Path]:
@@ -111,7 +112,7 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
     found += [
         f"{name}={_short(value)} by --set"
         for name, value in about["settings"].items()
-        if name not in compared
+        if name not in compared and name not in HARMLESS
     ]
     return found + claim.deviations
 
@@ -148,7 +149,7 @@ def _verdict(claim: Claim, scales: Mapping[str, Scale], stored: Sequence[Stored]
         for each in stored
         if each.about["study"] == claim.study
         and each.about["profile"] in claim.profiles
-        and (each.named or not each.about["settings"])
+        and (each.named or set(each.about["settings"]) <= HARMLESS)
     ]
     if not fit:
         command = f"python -m studies.reproduce {claim.study} --profile {claim.profiles[0]}"
