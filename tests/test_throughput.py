@@ -160,10 +160,14 @@ def test_a_verdict_is_over_all_turns(ends, said):
     ("others", "message"),
     [
         ({"model": "resnet9"}, "did you mean 'resnet8'"),
-        ({"rule": "multikrum"}, "unknown rule 'multikrum'"),
+        ({"rule": "multikrum", "steps": 1}, "unknown rule 'multikrum'"),
         ({"sizes": []}, "sizes must be a list"),
         ({"turns": 0}, "turns must be an integer of 1 or more"),
-        ({"rule": "multi_krum", "model": "logistic", "data": "digits"}, "unknown data 'digits'"),
+        ({"rule": "multi_krum"}, "steps must be an integer of 1 or more, got 0"),
+        (
+            {"rule": "multi_krum", "model": "logistic", "data": "digits", "steps": 1},
+            "unknown data 'digits'",
+        ),
     ],
 )
 def test_bad_fields_are_refused(others, message):

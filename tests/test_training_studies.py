@@ -375,22 +375,24 @@ def test_no_star_where_nobody_attacks(datasets):
 @pytest.mark.parametrize("name", STUDIES)
 def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
+    found = {"fashion": "what we found"}
     seen: list = []
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
     assert f"`python -m studies.reproduce {name} --profile fashion`" in shown.pop().data
     assert not seen
 
     (tmp_path / "fashion").mkdir()
     datasets[name].to_netcdf(tmp_path / "fashion" / f"{name}.nc", engine="netcdf4")
-    reports.show_larger(name, {"profile": "laptop"}, seen.append)
-    heading, facts, picture = (each.data for each in shown)
+    reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
+    heading, facts, picture, said = (each.data for each in shown)
+    assert said == "what we found"
     assert heading == "## At the scale of Fashion-MNIST"
     assert "toy scale: digits" in facts
     assert "What the paper says" not in facts
     assert "data:image/svg+xml;base64," in picture
     assert seen[0].equals(datasets[name])
     shown.clear()
-    reports.show_larger(name, {"profile": "fashion"}, seen.append)
+    reports.show_larger(name, {"profile": "fashion"}, seen.append, found)
     assert not shown
