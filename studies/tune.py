@@ -34,13 +34,15 @@ VERSION = pipelines.VERSION
 SCALE = pipelines.scale
 MOST = 3.0  # training loss up to which is drawn; guessing among 10 classes has 2.3
 RATES = [2.0**k for k in range(-10, -2)]
+STEEP = RATES[4:]  # of LeNet-5: rates below are still on the first plateau after 200 steps
 
 _ALIE = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
+_EVERY = _ALIE | ATTACK | pipelines.NOBODY
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 
 
 def _axes(attacks: dict, rates: list[float]) -> dict:
-    return {"attack": attacks, "pipeline": _METHODS, "rate": rates, "seed": [0]}
+    return {"attack": attacks, "pipeline": _METHODS, "rate": rates, "seed": [0, 1, 2]}
 
 
 _LAST = {"steps": 200, "evaluate_every": 200}
@@ -48,10 +50,10 @@ _DIGITS = {**pipelines.DIGITS["MLP on digits"], "batch": 90}
 _FASHION = {**pipelines.FASHION["LeNet-5 on Fashion-MNIST"], "batch": 1440}
 _PAPER = {**pipelines.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
 PROFILES = {
-    "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_ALIE | ATTACK, RATES[1::5])),
+    "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_EVERY, RATES[1::5])),
     "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES)),
-    "fashion": (_FASHION | _LAST, _axes(_ALIE | ATTACK, RATES)),
-    "paper": (_PAPER | _LAST, _axes(_ALIE | ATTACK, RATES)),
+    "fashion": (_FASHION | _LAST, _axes(_EVERY, STEEP)),
+    "paper": (_PAPER | _LAST, _axes(_EVERY, RATES)),
 }
 
 
