@@ -10,6 +10,7 @@ from detox_sim.messages import Search
 from detox_sim.primitives import combine, distances
 
 MOST_WEIGHED = 500  # votes; more have no weights, which take the distances of all pairs
+UNEXPLAINED = 0.75  # share of the aggregate; weights that leave more of it do not count
 DEPENDENT = 1e-9  # share of a vote's own squared length that others leave of it
 
 
@@ -25,6 +26,7 @@ class Outcome(NamedTuple):
     weight: np.ndarray
     lost_weight: float
     used_votes: float
+    unexplained: float
     search_evaluations: int
     search_value: float
 
@@ -40,6 +42,8 @@ def judge(
     >>> told = judge(np.array([1.0, 3.0]), np.array([[0.0], [8.0]]), np.array([1.0]), votes, None)
     >>> told[:5], told.weight.round(6).tolist()
     ((2.0, 3.0, 4.0, 1.0, 0), [1.0, 0.0])
+    >>> told.unexplained
+    0.0
     """
     true = combine(np.full((1, len(losses)), 1 / len(losses)), rows)
     xp = namespace(true)
@@ -51,7 +55,8 @@ def judge(
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (size**2 + norm**2 - error**2) / (2 * size * norm)
     weight = weights(squares[:n, :n], squares[:n, n])
-    weight = weight if weighed else np.full(votes.rows.shape[0], np.nan)
+    left = unexplained(weight, squares[:n, :n], squares[:n, n], size**2) if weighed else np.nan
+    weight = weight if left <= UNEXPLAINED else np.full(votes.rows.shape[0], np.nan)
     return Outcome(
         float(losses.mean()),
         float(error),
@@ -62,6 +67,7 @@ def judge(
         weight,
         float(weight[votes.lost].sum()),
         float(1 / (weight**2).sum()),
+        left,
         *(search or Search(0, 0.0)),
     )
 
@@ -101,6 +107,29 @@ def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
     found[near] = 1 - found.sum()
     found[finite] = found[first] / (first[:, None] == first).sum(axis=1)
     return found
+
+
+def unexplained(
+    weight: np.ndarray, squares: np.ndarray, from_aggregate: np.ndarray, square: float
+) -> float:
+    """Return which share of an aggregate the weighted mean of the votes leaves unexplained.
+
+    The squared distance between the two over the aggregate's squared length `square`: 0 where the
+    rule is a weighted mean, 1 and more where it makes something else of the votes, such as signs.
+
+    Examples
+    --------
+    >>> points = np.array([[0.0, 0.0], [2.0, 0.0]])
+    >>> squares = ((points[:, None] - points) ** 2).sum(-1)
+    >>> unexplained(np.array([0.5, 0.5]), squares, np.array([2.0, 2.0]), 2.0)
+    0.5
+    """
+    given = np.flatnonzero(weight)
+    if not np.isfinite(from_aggregate[given]).all() or not square > 0:
+        return float("nan")
+    some = weight[given]
+    spread = some @ squares[np.ix_(given, given)] @ some / 2
+    return max(0.0, float((some @ from_aggregate[given] - spread) / square))
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

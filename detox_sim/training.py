@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 5
+SEMANTICS = 6
 
 PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
 SERVERS = {"central": Central, "sharded": Sharded}
@@ -37,6 +37,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "weight": {"long_name": "weight of a vote in the aggregate"},
     "lost_weight": {"long_name": "weight of lost votes in the aggregate"},
     "used_votes": {"long_name": "effective number of votes in the aggregate"},
+    "unexplained": {"long_name": "share of the aggregate that weights of votes leave unexplained"},
     "seconds": {"units": "s"},
     "node_seconds": {"units": "s"},
     "bytes": {"units": "bytes"},
@@ -98,7 +99,8 @@ def train(
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `cosine` (between the two), `lost_votes`, `undecided_votes`; `weight` (step, vote)
         of each vote in the aggregate (`outcomes.weights`), with `lost_weight`, the sum over lost
-        votes, and `used_votes`, one over the sum of squares; `search_evaluations` and
+        votes, and `used_votes`, one over the sum of squares, NaN where they leave more than three
+        quarters of it `unexplained`, as of signs; `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
         `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`
         (step, phase), measured here. Over

@@ -51,7 +51,7 @@ if not about["settings"]:
 # %% [markdown]
 # ## The tables
 # 95 % Student t intervals over seeds, differences and ratios paired by seed. Steps and modelled minutes to an
-# accuracy are means over the seeds that reach it; "k of n" says how many do. For the speed-up the paper reports
+# accuracy are means over the seeds that reach it, speed-ups geometric means; "k of n" says how many do. For the speed-up the paper reports
 # about 5 to 90 % with the median on ResNet-18, and up to about 10 on VGG13-BN. Means over steps leave out those at
 # which a diverged run has overflowed.
 

@@ -42,7 +42,7 @@ if not about["settings"]:
 # %% [markdown]
 # ## The tables
 # 95 % Student t intervals over seeds, differences and ratios paired by seed; "k of n" says how many seeds reach an
-# accuracy. A speed-up is modelled time of DRACO over that of DETOX.
+# accuracy. A speed-up is modelled time of DRACO over that of DETOX, the geometric mean over seeds.
 
 
 # %%

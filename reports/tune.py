@@ -15,12 +15,15 @@ describe(about)
 show("tune")
 
 # %% [markdown]
-# **How to read it.** Each point is a run of its own; the ring is the rate of the lowest training loss at the last
-# step. A rule that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
+# **How to read it.** Each point is the mean of three seeds, hollow where one of them fell to guessing: such a rate is over the
+# edge of stability, and never chosen. The ring is the rate of the lowest training loss at the last step among the others. A rule
+# that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
 # part of what a defence costs is hidden in its rate. So comparisons at one rate for all are unfair
-# to some of them, and each pipeline of the profile `fashion` has the rate chosen for it here.
+# to some of them. But at the edge of stability a search compares chance: the mean, and DETOX followed by a mean, are the same sum when
+# nobody attacks, and their last bits decide which of their seeds fall. So the profile `fashion` gives all pipelines one rate, the
+# grey line: the best of those at which no pipeline that learns at all ever fell.
 #
-# One seed and one noisy loss decide, as in the search of the DETOX code; neighbouring rates are often as good.
+# The search of the DETOX code has one seed and no such guard; the loss of one step is noisy, and neighbouring rates are often as good.
 
 # %% [markdown]
 # ## Chosen rates
@@ -33,7 +36,7 @@ def tables(dataset):
     for attack, rates in tune.chosen_rates(dataset).items():
         rows = {}
         for name in dataset.pipeline.values:
-            row = {"chosen rate": "none: every loss is Inf or NaN"}
+            row = {"chosen rate": "none: a seed falls at every rate"}
             if name in rates:
                 at = dataset.sel(attack=attack, pipeline=name, rate=rates[name]).mean("seed")
                 row = {

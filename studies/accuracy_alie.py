@@ -5,11 +5,11 @@ import sys
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import comparisons, panels, pipelines, run_alone
+from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
-from studies.pipelines import run_attributed as run
+from studies.training_cells import run_attributed as run
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["cost", "figure", "prepare", "run", "task_label"]
 
 TITLE = "Accuracy under ALIE"
 CLAIM = (
@@ -42,7 +42,8 @@ REPORTED = {
     },
 }
 VERSION = pipelines.VERSION
-SCALE = pipelines.scale
+SCALE = scales.scale
+task_label = scales.task_label
 
 _USED = {
     "weight of lost votes": comparisons.mean_of("lost_weight"),
@@ -62,14 +63,8 @@ PROFILES = {
         _DIGITS | {"steps": 200},
         pipelines.axes(pipelines.DIGITS, _ATTACK, _METHODS, seeds=8),
     ),
-    "fashion": (
-        pipelines.SMALL,
-        pipelines.axes(pipelines.FASHION, _ATTACK, pipelines.rated(_METHODS, "alie"), seeds=3),
-    ),
-    "paper": (
-        pipelines.LARGE,
-        pipelines.axes(pipelines.PAPER, _ATTACK, pipelines.scheduled(_METHODS, "alie"), seeds=3),
-    ),
+    "fashion": (pipelines.SMALL, pipelines.fashion_axes(_ATTACK, _METHODS)),
+    "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, _METHODS)),
 }
 
 

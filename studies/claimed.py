@@ -54,9 +54,38 @@ class Scale:
     """What a dataset must state to be of the paper's scale."""
 
     text: str
+    says: str = ""
     labels: dict = dataclasses.field(default_factory=dict)
     fields: dict = dataclasses.field(default_factory=dict)
     at_least: dict = dataclasses.field(default_factory=dict)
+
+    def differences(self, stated: Mapping[str, Any]) -> list[str]:
+        """Return which fields are not those of the scale, in words.
+
+        Examples
+        --------
+        >>> Scale(text="", fields={"workers": 45}, at_least={"steps": 9}).differences({"steps": 5})
+        ['steps 5, not 9 or more', 'not stated: workers']
+        """
+        wanted = [(name, value, False) for name, value in self.fields.items()]
+        wanted += [(name, value, True) for name, value in self.at_least.items()]
+        unstated = [name for name, *_ in wanted if name not in stated]
+        return [
+            f"{name} {short(stated[name])}, not {value}{' or more' * least}"
+            for name, value, least in wanted
+            if name in stated and not (stated[name] >= value if least else stated[name] == value)
+        ] + [f"not stated: {', '.join(unstated)}"] * bool(unstated)
+
+
+def short(value: object) -> str:
+    """Return a value without what follows a colon: a path, or the function of a module.
+
+    Examples
+    --------
+    >>> short("images:/home/me/photos"), short(3)
+    ('images', '3')
+    """
+    return value.partition(":")[0] if isinstance(value, str) else str(value)
 
 
 def read(path: Path = REPORTS / "claims.toml") -> tuple[list[Claim], dict[str, Scale]]:

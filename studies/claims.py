@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from studies import verdicts
-from studies.claimed import PROFILES, REPORTS, Claim, Scale, read
+from studies.claimed import PROFILES, REPORTS, Claim, Scale, read, short
 
 VERDICTS = ("reproduced", "same direction at toy scale", "not reproduced", "not run")
 
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
 
 
 # --- Datasets -------------------------------------------------------------------------------------
-HARMLESS = {"backend"}  # settings that change where a result is computed, not what it is
+HARMLESS = {"backend", "evaluate_every"}
 
 
 def committed() -> list[Path]:
@@ -92,34 +92,30 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
     """Return what keeps a dataset from the paper's scale: fields, settings, standing deviations."""
     axes = about["axes"]
     stated = about["base"] | {k: v for k, v in about["settings"].items() if k not in axes}
-    stated |= about.get("fields", {})
-    wanted = [(name, value, False) for name, value in scale.fields.items()]
-    wanted += [(name, value, True) for name, value in scale.at_least.items()]
-    unstated = [name for name, *_ in wanted if name not in stated]
-    found = [
-        f"{name} {_short(stated[name])}, not {value}{' or more' * least}"
-        for name, value, least in wanted
-        if name in stated and not (stated[name] >= value if least else stated[name] == value)
-    ]
+    found = scale.differences(stated | about.get("fields", {}))
     found += [
         f"{name} {', '.join(axes.get(name, ['not stated']))}, not {label}"
         for name, label in scale.labels.items()
         if label not in axes.get(name, [])
     ]
-    if unstated:
-        found.append(f"not stated: {', '.join(unstated)}")
-    compared = {name for name, *_ in wanted} | {*scale.labels, "seed"}
+    if not all(part.startswith(scale.says) for part in about["scale"].split("; ")):
+        found.append(f"it does not say {scale.says!r}")
+    compared = {*scale.fields, *scale.at_least, *axes}
     found += [
-        f"{name}={_short(value)} by --set"
+        f"{name}={short(value)} by --set"
         for name, value in about["settings"].items()
-        if name not in compared and name not in HARMLESS
+        if name not in compared and not _harmless(name, value)
     ]
     return found + claim.deviations
 
 
-def _short(value: object) -> str:
-    """Return a value without what follows a colon: a path, or the function of a module."""
-    return str(value).partition(":")[0] if isinstance(value, str) else str(value)
+def _harmless(name: str, value: object) -> bool:
+    """Return whether a setting changes where a result is computed or how often it is looked at.
+
+    What is in a folder of data, the dataset states.
+    """
+    folder = name == "data_options" and isinstance(value, Mapping) and set(value) <= {"folder"}
+    return name in HARMLESS or folder
 
 
 # --- Verdicts -------------------------------------------------------------------------------------
@@ -149,7 +145,7 @@ def _verdict(claim: Claim, scales: Mapping[str, Scale], stored: Sequence[Stored]
         for each in stored
         if each.about["study"] == claim.study
         and each.about["profile"] in claim.profiles
-        and (each.named or set(each.about["settings"]) <= HARMLESS)
+        and (each.named or all(_harmless(*item) for item in each.about["settings"].items()))
     ]
     if not fit:
         command = f"python -m studies.reproduce {claim.study} --profile {claim.profiles[0]}"
@@ -164,7 +160,7 @@ def _verdict(claim: Claim, scales: Mapping[str, Scale], stored: Sequence[Stored]
     below = differences(claim, scale, best.about)
     placed = dataclasses.replace(claim, at=_labels(scale, best.about["axes"]) | claim.at)
     finding = verdicts.judge(placed, best.dataset, paper_scale=not below)
-    changed = "".join(f", {k}={_short(v)}" for k, v in best.about["settings"].items())
+    changed = "".join(f", {k}={short(v)}" for k, v in best.about["settings"].items())
     said = f"{best.about['scale']}; profile {best.about['profile']}{changed}"
     word, detail = _word(claim, finding, bool(below))
     contradicted = word == VERDICTS[2] and finding.outcome == "contradicted"
@@ -187,7 +183,8 @@ def _word(claim: Claim, finding: verdicts.Finding, below: bool) -> tuple[str, st
     if claim.kind == "value" and below:
         return VERDICTS[3], "a number is judged at the paper's scale only"
     if finding.outcome == "met":
-        return VERDICTS[below], finding.detail
+        only = f"; the direction only, not the {claim.reported}" * (below and bool(claim.number))
+        return VERDICTS[below], finding.detail + only
     return VERDICTS[2], finding.detail
 
 

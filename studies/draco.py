@@ -5,12 +5,12 @@ import sys
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import comparisons, panels, pipelines, run_alone
+from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.accuracy_reverse import ATTACK
 from studies.pipelines import cost
-from studies.pipelines import run_timed as run
+from studies.training_cells import run_timed as run
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["cost", "figure", "prepare", "run", "task_label"]
 
 TITLE = "DETOX against DRACO"
 CLAIM = (
@@ -25,10 +25,12 @@ DEFINITIONS = [
     *pipelines.TRAINING_DEFINITIONS,
     "reverse: -100 times the own gradient (DETOX code)",
     "time to accuracy: first evaluated step that reaches it, times the modelled round",
+    "speed-up: geometric mean over seeds of the ratio of two such times, paired by seed",
 ]
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
-SCALE = pipelines.scale
+SCALE = scales.scale
+task_label = scales.task_label
 
 _DRACO = pipelines.DETOX["D-Mean"] | {"copies": 9}
 _METHODS = {"DRACO": _DRACO} | {
@@ -45,14 +47,8 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=5),
     ),
-    "fashion": (
-        _NODES | pipelines.SMALL,
-        pipelines.axes(pipelines.FASHION, ATTACK, pipelines.rated(_METHODS, "reverse"), seeds=3),
-    ),
-    "paper": (
-        _NODES | pipelines.LARGE,
-        pipelines.axes(pipelines.PAPER, ATTACK, pipelines.scheduled(_METHODS, "reverse"), seeds=3),
-    ),
+    "fashion": (_NODES | pipelines.SMALL, pipelines.fashion_axes(ATTACK, _METHODS)),
+    "paper": (_NODES | pipelines.LARGE, pipelines.paper_axes(ATTACK, _METHODS)),
 }
 
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from studies.comparisons import (
     attack_in,
     in_pairs,
+    mean_ratio,
     pairs_in,
     price,
     reference_in,
@@ -235,10 +236,10 @@ def speed_up_panel(ax, dataset: xr.Dataset, reported: Mapping[tuple[str, float],
 
 
 def _bar(ax, place: float, width: float, seeds: np.ndarray, colour, who: str) -> None:
-    """Draw the mean ratio when every seed has one, or say who did not get there."""
+    """Draw the geometric mean ratio when every seed has one, or say who did not get there."""
     if np.isfinite(seeds).all():
-        low, high = student_t(seeds)
-        ax.bar(place, seeds.mean(), width, color=colour)
+        centre, low, high = mean_ratio(seeds)
+        ax.bar(place, centre, width, color=colour)
         ax.plot([place, place], [low, high], color="0.2", lw=1)
     else:
         ax.text(place, 0.06, who, rotation=90, ha="center", va="bottom", fontsize=6, color="0.3")

@@ -6,9 +6,10 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import pipelines, run_alone
-from studies.pipelines import cost, run
+from studies import pipelines, run_alone, scales
+from studies.pipelines import cost
 from studies.style import DETOX, THEORY, VANILLA, student_t
+from studies.training_cells import run
 
 __all__ = ["cost", "figure", "prepare", "run"]
 
@@ -32,7 +33,7 @@ DEFINITIONS = [
 ]
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
-SCALE = pipelines.SCALE
+SCALE = scales.scale
 
 SCHEMES = {
     "Alone": {"assignment": "none", "copies": 1},

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -81,6 +81,8 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
         own = {f: v for f, v in settings.items() if f in axes or f in module.FIELDS}
         axes |= {f: _narrow(f, axes[f], v) for f, v in own.items() if f in axes}
         changed = {f: v for f, v in own.items() if f not in axes}
+        if "task" in axes:
+            axes["task"] = _relabelled(axes["task"], changed, module.task_label)
         cells = []
         for labels, fields in expand(base, axes):
             try:
@@ -92,6 +94,13 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
             cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
         plans.append(Plan(name, module, profile, base, axes, own, cells))
     return plans
+
+
+def _relabelled(tasks: dict, changed: dict, label: Callable[[dict], str]) -> dict:
+    """Return the tasks with new labels where a setting replaces what one sets."""
+    if not any(set(fields) & set(changed) for fields in tasks.values()):
+        return tasks
+    return {label(fields | changed): fields for fields in tasks.values()}
 
 
 def _narrow(name: str, axis, value: object):

@@ -5,11 +5,11 @@ import sys
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import comparisons, panels, pipelines, run_alone
+from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
-from studies.pipelines import run_attributed as run
+from studies.training_cells import run_attributed as run
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["cost", "figure", "prepare", "run", "task_label"]
 
 TITLE = "signSGD under the constant attack"
 CLAIM = (
@@ -24,7 +24,8 @@ DEFINITIONS = [
 ]
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
-SCALE = pipelines.scale
+SCALE = scales.scale
+task_label = scales.task_label
 REPORTED = {
     "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
     "VGG13-BN on CIFAR-100": {"signSGD": 2.12, "D-signSGD": 40.37},
@@ -41,18 +42,8 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=5),
     ),
-    "fashion": (
-        pipelines.SMALL,
-        pipelines.axes(
-            pipelines.FASHION, _ATTACK, pipelines.rated(pipelines.SIGN, "constant"), seeds=3
-        ),
-    ),
-    "paper": (
-        pipelines.LARGE,
-        pipelines.axes(
-            pipelines.PAPER, _ATTACK, pipelines.scheduled(pipelines.SIGN, "constant"), seeds=3
-        ),
-    ),
+    "fashion": (pipelines.SMALL, pipelines.fashion_axes(_ATTACK, pipelines.SIGN)),
+    "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, pipelines.SIGN)),
 }
 
 

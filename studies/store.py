@@ -7,7 +7,6 @@ driver or worker loses only running cells, and changing any field never reuses a
 import contextlib
 import hashlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from detox_sim import checkpoints
 
 Fields = dict[str, Any]
 
@@ -118,15 +119,10 @@ class Store:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name of this process, then rename."""
+    """Write a file whole or not at all, in a folder that is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with uninterrupted():
-            write(temporary)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with uninterrupted():
+        checkpoints.replace(path, write)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from detox_sim.arrays import gpus_used
 from studies.store import Cell, Fields, Store
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
         dataset = run(fields, **more).load()
     except Exception:
         return {"error": traceback.format_exc()}
-    hardware = f"{platform.machine()}, {os.cpu_count()} cores"
+    hardware = ", ".join([platform.machine(), f"{os.cpu_count()} cores", *gpus_used()])
     return {"dataset": dataset, "seconds": time.perf_counter() - start, "hardware": hardware}
 
 

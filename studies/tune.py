@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from studies import comparisons, panels, pipelines, run_alone
+from studies import comparisons, panels, pipelines, run_alone, scales, training_cells
 from studies.accuracy_reverse import ATTACK
 from studies.pipelines import cost, prepare
 from studies.style import DETOX, VANILLA
@@ -23,16 +23,20 @@ CLAIM = (
 )
 DEFINITIONS = [
     *pipelines.DEFINITIONS,
-    "final loss: mean over files at the last step, before its update; a loss that is not finite "
-    "is never chosen",
+    "final loss: mean over files at the last step, before its update",
+    "chosen: the lowest mean final loss over seeds, of the rates at which every seed ends below "
+    "nine tenths of the loss of guessing, ln 10 (the DETOX code has one seed, and no such guard)",
+    "common rate: the same over all attacks and pipelines at once, but for those that fall at "
+    "every rate under their attack",
     "ALIE: z = 1, sign plus, population deviation over the distinct honest gradients",
     "reverse: -100 times the own gradient (DETOX code)",
-    "one seed; rules on signs are left out, their rates lie below the grid",
+    "rules on signs are left out, their rates lie below the grid",
 ]
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
-SCALE = pipelines.scale
-MOST = 3.0  # training loss up to which is drawn; guessing among 10 classes has 2.3
+SCALE = scales.scale
+MOST = 3.0  # training loss up to which is drawn
+LEARNED = 0.9 * np.log(10)  # a loss below is better than guessing among ten classes
 RATES = [2.0**k for k in range(-10, -2)]
 STEEP = RATES[4:]  # of LeNet-5: rates below are still on the first plateau after 200 steps
 
@@ -59,7 +63,7 @@ PROFILES = {
 
 def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
     """Train one trial; keep the training loss of the last step, and the test accuracy."""
-    history = pipelines.run_attributed(fields, checkpoint=checkpoint)
+    history = training_cells.run_attributed(fields, checkpoint=checkpoint)
     final = history.loss.values[-1]
     return history[["accuracy", "modelled_round_seconds"]].assign(
         final_loss=((), final, {"long_name": "training loss at the last step"})
@@ -69,11 +73,12 @@ def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
 def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
     """Return the rate of the lowest mean final loss over seeds, by attack and pipeline.
 
-    A pipeline whose every loss is Inf or NaN has none.
+    Only rates at which every seed learned count: one that trains with one seed and falls to
+    guessing with another is over the edge of stability. A pipeline without such a rate has none.
 
     Examples
     --------
-    >>> loss = [[[[0.5], [0.2], [np.inf]], [[np.nan], [np.nan], [np.nan]]]]
+    >>> loss = [[[[0.5, 0.6], [0.2, 0.3], [0.1, 2.3]], [[2.3, 2.3], [np.nan] * 2, [np.inf] * 2]]]
     >>> found = xr.Dataset(
     ...     {"final_loss": (("attack", "pipeline", "rate", "seed"), loss)},
     ...     {"attack": ["alie"], "pipeline": ["Mean", "Median"], "rate": [0.25, 0.5, 1.0]},
@@ -81,45 +86,81 @@ def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
     >>> chosen_rates(found)
     {'alie': {'Mean': 0.5}}
     """
-    loss = dataset.final_loss.mean("seed", skipna=False)
-    loss = loss.where(np.isfinite(loss), np.inf)
+    learned = _learned(dataset)
+    loss = dataset.final_loss.mean("seed").where(learned, np.inf)
     return {
         str(attack): {
             str(name): float(loss.rate[int(loss.sel(attack=attack, pipeline=name).argmin("rate"))])
             for name in loss.pipeline.values
-            if np.isfinite(loss.sel(attack=attack, pipeline=name)).any()
+            if learned.sel(attack=attack, pipeline=name).any()
         }
         for attack in loss.attack.values
     }
 
 
+def common_rate(dataset: xr.Dataset) -> float | None:
+    """Return the rate of the lowest loss over all attacks, pipelines and seeds; None without one.
+
+    Only rates at which no seed of any pipeline falls count, but for pipelines that fall at every
+    rate under their attack. So no difference between pipelines is one of rates, or of chance at
+    the edge of stability.
+
+    Examples
+    --------
+    >>> loss = [[[[0.5, 0.6], [0.2, 0.3], [0.1, 0.2]], [[0.7, 0.8], [0.4, 0.4], [0.1, 2.3]]]]
+    >>> dims = ("attack", "pipeline", "rate", "seed")
+    >>> common_rate(xr.Dataset({"final_loss": (dims, loss)}, {"rate": [0.25, 0.5, 1.0]}))
+    0.5
+    """
+    learned = _learned(dataset)
+    able = learned.any("rate")
+    safe = (learned | ~able).all(["attack", "pipeline"])
+    if not safe.any() or not able.any():
+        return None
+    loss = dataset.final_loss.mean("seed").where(able).mean(["attack", "pipeline"])
+    return float(loss.rate[int(loss.where(safe, np.inf).argmin("rate"))])
+
+
+def _learned(dataset: xr.Dataset) -> xr.DataArray:
+    """Return where every seed ended better than guessing (attack, pipeline, rate)."""
+    return (dataset.final_loss < LEARNED).all("seed")
+
+
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw the final training loss by rate for each pair, with the rate chosen and the paper's."""
+    """Draw the final training loss by rate for each pair, with the rate chosen and the paper's.
+
+    A point is the mean over seeds, filled only where every seed learned.
+    """
     pairs = comparisons.pairs_in(dataset)
     attacks = [str(name) for name in dataset.attack.values]
     result = Figure(figsize=(panels.WIDTH, 2.4 * len(attacks) + 0.6))
     grid = result.subplots(len(attacks), len(pairs), sharex=True, sharey=True, squeeze=False)
-    chosen = chosen_rates(dataset)
-    loss = dataset.final_loss.mean("seed", skipna=False)
+    chosen, common = chosen_rates(dataset), common_rate(dataset)
+    results = xr.Dataset(
+        {"loss": dataset.final_loss.mean("seed", skipna=False), "learned": _learned(dataset)}
+    )
     for axes, attack in zip(grid, attacks, strict=True):
         for ax, pair in zip(axes, pairs, strict=True):
-            _panel(ax, loss.sel(attack=attack), pair, chosen[attack], attack)
+            _panel(ax, results.sel(attack=attack), pair, chosen[attack], attack)
+            if common is not None:
+                ax.axvline(common, color="0.75", lw=3, zorder=0)
         axes[0].set_ylabel(f"{attack}: last training loss")
     for ax, pair in zip(grid[0], pairs, strict=True):
         ax.set_title(pair[0])
     for ax in grid[-1]:
         ax.set_xlabel("learning rate")
-    result.legend(handles=_handles(), loc="outside upper center", ncols=3)
+    result.legend(handles=_handles(), loc="outside upper center", ncols=4)
     return result
 
 
-def _panel(ax, loss: xr.DataArray, pair: tuple[str, str], chosen: dict, attack: str) -> None:
+def _panel(ax, results: xr.Dataset, pair: tuple[str, str], chosen: dict, attack: str) -> None:
     for name, marker in zip(pair, panels.MARKERS, strict=True):
-        if name not in loss.pipeline.values:
+        if name not in results.pipeline.values:
             continue
-        mine, colour = loss.sel(pipeline=name), panels.colour(name)
+        mine, colour = results.loss.sel(pipeline=name), panels.colour(name)
         drawn = mine.where(mine <= MOST)  # also drops Inf
-        ax.plot(mine.rate, drawn, color=colour, marker=marker)
+        ax.plot(mine.rate, drawn, color=colour, marker=marker, mfc="white")
+        ax.plot(mine.rate, drawn.where(results.learned.sel(pipeline=name)), marker, color=colour)
         over = mine.rate.values[~(mine.values <= MOST)]
         if over.size:
             ax.plot(over, np.full(over.size, MOST), "^", color=colour, mfc="none", clip_on=False)
@@ -139,10 +180,12 @@ def _panel(ax, loss: xr.DataArray, pair: tuple[str, str], chosen: dict, attack: 
 def _handles() -> list[Line2D]:
     marks: list[dict] = [
         {"marker": "o", "ms": 10, "mfc": "none", "label": "chosen"},
+        {"marker": "o", "mfc": "white", "label": "a seed fell to guessing"},
         {"marker": "^", "mfc": "none", "label": f"above {MOST:g}, or not finite"},
         {"marker": "*", "label": "the paper's rate (reported, ResNet-18)", **panels.STAR},
     ]
     return [
+        Line2D([], [], color="0.75", lw=3, label="common rate"),
         Line2D([], [], color=VANILLA, marker=panels.MARKERS[0], label="rule alone"),
         Line2D([], [], color=DETOX, marker=panels.MARKERS[1], label="with DETOX"),
         *(Line2D([], [], color="0.3", ls="", **mark) for mark in marks),

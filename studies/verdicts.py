@@ -83,26 +83,42 @@ def _places(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _side(
-    claim, dataset: xr.Dataset, side: Mapping[str, Any] | float, ends: str = ""
-) -> xr.DataArray:
-    """Return one side of a claim: labels selected, then reduced.
+    claim, dataset: xr.Dataset, side: Mapping[str, Any] | float, slower: bool
+) -> dict[str, xr.DataArray]:
+    """Return one side of a claim: values, how much less each may be, and which are only a least.
 
-    With `ends`, the seconds of a round, a time that a run never reached is the end of the run.
+    With ``claim.never``, the seconds of a round, values are times to an accuracy, known down to
+    the steps between two evaluations. On the slower side, one that a run never reached is at least
+    the end of the run.
     """
     if not isinstance(side, Mapping):
-        return xr.DataArray(float(side))
+        nothing = xr.DataArray(0.0)
+        return {"value": xr.DataArray(float(side)), "less": nothing, "least": nothing}
     name = side.get("variable", claim.variable)
-    for wanted in (name, *([ends] if ends else [])):
+    for wanted in (name, *([claim.never] if claim.never else [])):
         if wanted not in dataset:
             raise _MissingError(f"the dataset has no {wanted}")
     labels = {dim: label for dim, label in (claim.at | side).items() if dim != "variable"}
-    array = dataset[name].astype(float)
+    value = dataset[name].astype(float)
     for dim in (*labels, *claim.reduce):
-        if dim not in array.dims:
+        if dim not in value.dims:
             raise _MissingError(f"{name} has no axis {dim}")
-    _check_cells(dataset, array, labels)
-    if ends:
-        array = array.fillna(dataset[ends] * dataset.eval_step[-1].item())
+    _check_cells(dataset, value, labels)
+    if not claim.never:
+        value = _reduced(claim, dataset, value, labels)
+        return {"value": value, "less": xr.zeros_like(value), "least": xr.zeros_like(value)}
+    seconds, steps = dataset[claim.never], dataset.eval_step.values
+    least = (value.isnull() & slower).astype(float)
+    value = value.where(least == 0, seconds * steps[-1].item())
+    less = xr.zeros_like(value) + seconds * np.diff(steps).max().item()
+    parts = {"value": value, "less": less, "least": least}
+    return {part: _reduced(claim, dataset, array, labels) for part, array in parts.items()}
+
+
+def _reduced(
+    claim, dataset: xr.Dataset, array: xr.DataArray, labels: Mapping[str, Any]
+) -> xr.DataArray:
+    """Return an array with labels selected, then reduced."""
     array = array.isel(_places(array, labels), drop=True)
     x = dataset[claim.against] if claim.against else None
     for dim, how in claim.reduce.items():
@@ -130,16 +146,16 @@ def _axes(dataset: xr.Dataset) -> list[str]:
     return list(json.loads(dataset.attrs["provenance"])["axes"])
 
 
-def _paired(claim, left: xr.DataArray, right: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+def _paired(claim, side: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """Name lists of labels alike on both sides, so that they pair off by place."""
     if not (isinstance(claim.left, Mapping) and isinstance(claim.right, Mapping)):
-        return left, right
+        return side
     for dim, label in claim.left.items():
         other = claim.right.get(dim)
         if isinstance(label, list) and isinstance(other, list):
             names = [f"{a} and {b}" for a, b in zip(label, other, strict=True)]
-            left, right = (side.assign_coords({dim: names}) for side in (left, right))
-    return left, right
+            side = {part: array.assign_coords({dim: names}) for part, array in side.items()}
+    return side
 
 
 # --- Decisions ------------------------------------------------------------------------------------
@@ -176,18 +192,17 @@ def judge(claim, dataset: xr.Dataset, paper_scale: bool = False) -> Finding:
     -------
     Finding
         "met" when the 95 % Student t interval over samples (paired: same seed on both sides) lies
-        wholly on the right side, "contradicted" when wholly on the other, else "undecided". An
+        wholly on the right side, "contradicted" when wholly on the other, else "undecided". The
+        interval of times is wider by the steps between evaluations, and a time that was never
+        reached contradicts nothing. An
         exact claim has no samples. One that any of n cases may meet has intervals of level
         1 - 0.05 / n (Bonferroni).
     """
     try:
-        left = _side(claim, dataset, claim.left, claim.never)
-        capped = claim.never and bool(_side(claim, dataset, claim.left).isnull().any())
-        right = _side(claim, dataset, claim.right) if claim.right is not None else None
-        samples = [] if claim.exact else [claim.sample]
-        for dim in samples:
-            if dim not in left.dims and (right is None or dim not in right.dims):
-                raise _MissingError(f"{claim.variable} has no axis {dim}")
+        left = _side(claim, dataset, claim.left, slower=True)
+        right = _side(claim, dataset, 0.0 if claim.right is None else claim.right, slower=False)
+        if not claim.exact and not any(claim.sample in s["value"].dims for s in (left, right)):
+            raise _MissingError(f"{claim.variable} has no axis {claim.sample}")
     except _MissingError as error:
         return Finding("missing", str(error))
     cases = _cases(claim, left, right, paper_scale)
@@ -196,46 +211,50 @@ def judge(claim, dataset: xr.Dataset, paper_scale: bool = False) -> Finding:
     shown = cases[order[-1 if claim.over == "any" else 0]]
     which = "best" if claim.over == "any" else "worst"
     where = f"{which} of {len(cases)}, {shown.name}: " if shown.name else ""
-    note = "; where the slower side never gets there, its time is the end of the run" * bool(capped)
-    return Finding(shown.outcome, shown.detail + note, (where + shown.ours).removesuffix(": "))
+    return Finding(shown.outcome, shown.detail, (where + shown.ours).removesuffix(": "))
 
 
-def _cases(claim, left, right, paper_scale: bool) -> list[_Case]:
-    left, right = _paired(claim, left, right) if right is not None else (left, xr.zeros_like(left))
-    left, right = xr.broadcast(left, right)
-    rest = [dim for dim in left.dims if claim.exact or dim != claim.sample]
-    left, right = (
-        side.stack(case=rest) if rest else side.expand_dims("case") for side in (left, right)
+def _cases(claim, left: dict, right: dict, paper_scale: bool) -> list[_Case]:
+    sides = {"left": _paired(claim, left), "right": _paired(claim, right)}
+    every = xr.Dataset(
+        {f"{name} {part}": side[part] for name, side in sides.items() for part in side}
     )
-    count = left.sizes["case"]
+    every = every.broadcast_like(every)
+    rest = [dim for dim in every.dims if claim.exact or dim != claim.sample]
+    every = every.stack(case=rest) if rest else every.expand_dims("case")
+    count = every.sizes["case"]
     level = 1 - (1 - LEVEL) / (count if claim.over == "any" else 1)
     found = []
     for i in range(count):
-        labels = left.case.values[i] if rest else ()
+        labels = every.case.values[i] if rest else ()
         name = ", ".join(f"{dim} {label}" for dim, label in zip(rest, labels, strict=True))
-        pair = left.isel(case=i).values.ravel(), right.isel(case=i).values.ravel()
-        found.append(_case(claim, name if count > 1 else "", *pair, level, paper_scale))
+        samples = {part: np.ravel(array) for part, array in every.isel(case=i).items()}
+        found.append(_case(claim, name if count > 1 else "", samples, level, paper_scale))
     return found
 
 
-def _case(claim, name: str, left, right, level: float, paper_scale: bool) -> _Case:
+def _case(claim, name: str, samples: dict, level: float, paper_scale: bool) -> _Case:
     """Decide one comparison from its samples."""
+    left, right = samples["left value"], samples["right value"]
     values, known = _compared(claim.kind, left, right)
     if not known.all():
         lost = f"no value in {int((~known).sum())} of {known.size} {claim.sample}s"
         detail = "no value" if claim.exact else f"undecided: {lost} (never reached, or diverged)"
         return _Case(name, "undecided", detail, "", -math.inf)
-    low, high = student_t(values, level)
+    low = _end(claim.kind, left - samples["left less"], right, level, 0)
+    high = _end(claim.kind, left, right - samples["right less"], level, 1)
     if not claim.exact and values.size < 2:
         ours = _ours(claim, left, right, values, None)
         return _Case(name, "undecided", f"one {claim.sample}, no interval", ours, low)
     lower, upper, wanted = band(claim, paper_scale)
     ours = _ours(claim, left, right, values, (low, high))
+    longer = bool(samples["left least"].any())
+    note = "; where the slower side never gets there, its time is the end of the run" * longer
     if lower < low and high < upper:
-        return _Case(name, "met", wanted, ours, low)
-    if high < lower or upper < low:
+        return _Case(name, "met", wanted + note, ours, low)
+    if (high < lower and not longer) or upper < low:
         return _Case(name, "contradicted", f"contradicted: not {wanted}", ours, low)
-    return _Case(name, "undecided", f"undecided: not clearly {wanted}", ours, low)
+    return _Case(name, "undecided", f"undecided: not clearly {wanted}{note}", ours, low)
 
 
 def _compared(kind: str, left, right) -> tuple[np.ndarray, np.ndarray]:
@@ -245,6 +264,12 @@ def _compared(kind: str, left, right) -> tuple[np.ndarray, np.ndarray]:
         return np.where(known, left - right, np.nan), known
     known &= (left > 0) & (right > 0)
     return np.log(np.where(known, left, 1.0) / np.where(known, right, 1.0)), known
+
+
+def _end(kind: str, left, right, level: float, which: int) -> float:
+    """Return the low or the high end of the interval; infinite where a side may be nothing."""
+    values, known = _compared(kind, left, right)
+    return student_t(values, level)[which] if known.all() else (-math.inf, math.inf)[which]
 
 
 def band(claim, paper_scale: bool) -> tuple[float, float, str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detox_sim import aggregators
-from detox_sim.outcomes import MOST_WEIGHED, weights
+from detox_sim.outcomes import MOST_WEIGHED, unexplained, weights
 from detox_sim.training import train
 from detox_sim.trial import Trial
 
@@ -88,6 +88,33 @@ def test_multi_krum_leaves_the_loud_out():
     assert history.lost_weight.values == pytest.approx(0, abs=1e-5)
     assert history.used_votes.values == pytest.approx(kept, rel=1e-3)
     assert (np.sort(history.weight.values, axis=1)[:, -kept:] > 0.9 / kept).all()
+
+
+@pytest.mark.parametrize("n", [3, 7])
+def test_what_weights_leave_unexplained_is_the_rest(n):
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(n, 40))
+    squares = ((rows[:, None] - rows) ** 2).sum(-1)
+    for aggregate in (rows.mean(0), np.median(rows, axis=0), np.sign(rows.sum(0)), rows[1]):
+        away = ((rows - aggregate) ** 2).sum(-1)
+        weight = weights(squares, away)
+        left = ((weight @ rows - aggregate) ** 2).sum() / (aggregate @ aggregate)
+        said = unexplained(weight, squares, away, aggregate @ aggregate)
+        assert said == pytest.approx(left, abs=1e-12)
+    assert np.isnan(unexplained(weight, squares, away * np.nan, 1.0))
+    assert np.isnan(unexplained(weight, squares, away, 0.0))
+
+
+def test_the_mean_is_explained_and_signs_are_not():
+    history = run(byzantine=0, groups=None, outer="mean")
+    assert history.unexplained.values == pytest.approx(0, abs=1e-5)
+    history = run(byzantine=0, groups=None, outer="median")
+    assert (history.unexplained > 0.01).all()
+    assert (history.unexplained < 0.75).all()
+    history = run(byzantine=0, groups=None, outer="sign_majority", rate=0.001)
+    assert (history.unexplained > 0.75).all()
+    assert np.isnan(history.weight).all()
+    assert np.isnan(history.used_votes).all()
 
 
 def test_lost_votes_weigh_in_the_mean():

@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         train(other, checkpoint=path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 damaged", b"not an archive"])
+@pytest.mark.parametrize("content", [b"", b"P", b"PK\x03\x04 damaged"])
 def test_a_damaged_checkpoint_is_begun_again(tmp_path, content):
     path = tmp_path / "run"
     path.write_bytes(content)
@@ -175,7 +175,11 @@ def test_a_place_where_none_can_lie_is_refused_before_training(tmp_path, place, 
         train(TRIALS["digits"], checkpoint="/dev/null")
 
 
-def test_a_file_that_is_no_archive_of_arrays_is_begun_again(tmp_path):
+def test_a_file_of_another_kind_is_refused_and_kept(tmp_path):
     np.save(tmp_path / "run.npy", np.ones(3))
-    history = train(TRIALS["digits"], checkpoint=tmp_path / "run.npy", checkpoint_every=9)
-    assert bits(history) == bits(train(TRIALS["digits"]))
+    (tmp_path / "run.txt").write_text("not an archive")
+    for name in ("run.npy", "run.txt"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=f"{name} is no checkpoint; name another file"):
+            train(TRIALS["digits"], checkpoint=tmp_path / name, checkpoint_every=9)
+        assert (tmp_path / name).read_bytes() == before

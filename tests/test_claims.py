@@ -243,15 +243,41 @@ def test_a_failed_cell_is_not_run_and_a_missing_value_is_undecided():
     assert "1 of its 3 cells failed" in verdict(claim(), failed).detail
 
 
+def timed(left, right, steps):
+    """Return a dataset whose scores are times, a second a step, known down to some steps."""
+    one = stored(left, right).dataset
+    return one.assign(round=xr.ones_like(one.score)).assign_coords(
+        eval_step=np.arange(0.0, 7.0 + steps, steps)
+    )
+
+
 def test_a_time_never_reached_is_at_least_the_run():
-    one = stored([7.0, np.nan, 7.2], LOW).dataset
-    one = one.assign(round=xr.ones_like(one.score)).assign_coords(eval_step=[0, 7])
+    one = timed([7.0, np.nan, 7.2], LOW, 0.1)
     found = verdicts.judge(claim(never="round"), one)
     assert found.outcome == "met"
     assert "never gets there" in found.detail
     assert found.ours.startswith("7.07 - 1.1")
     swapped = claim(never="round", left={"rule": "B"}, right={"rule": "A"})
     assert verdicts.judge(swapped, one).outcome == "undecided"
+
+
+def test_a_time_never_reached_contradicts_nothing():
+    for kind in ("greater", "ratio"):
+        one = claim(never="round", kind=kind, margin=9.0)
+        reached, never = [7.0, 7.1, 7.2], [7.0, np.nan, 7.2]
+        assert verdicts.judge(one, timed(reached, LOW, 0.1)).outcome == "contradicted"
+        assert verdicts.judge(one, timed(never, LOW, 0.1)).outcome == "undecided"
+
+
+@pytest.mark.parametrize("kind", ["greater", "ratio"])
+def test_times_are_known_down_to_the_steps_between_evaluations(kind):
+    margin = {"greater": 2.0, "ratio": 2.0}[kind]
+    one = claim(never="round", kind=kind, margin=margin)
+    same = [6.0, 6.0, 6.0], [2.0, 2.0, 2.0]
+    assert verdicts.judge(one, timed(*same, 0.5)).outcome == "met"
+    coarse = verdicts.judge(one, timed(*same, 3.5))
+    assert coarse.outcome == "undecided"
+    assert ("0.5 to 7.5" if kind == "greater" else "1.25 to inf") in coarse.ours
 
 
 # --- Scales and verdicts --------------------------------------------------------------------------
@@ -273,6 +299,15 @@ def test_a_time_never_reached_is_at_least_the_run():
         ),
         ({"settings": {"workers": 9}, "named": True}, TOY, "workers 9"),
         ({"settings": {"rate": 9}}, "not run", ""),
+        ({"settings": {"backend": "cupy", "evaluate_every": 7}}, "reproduced", ""),
+        ({"settings": {"data_options": {"folder": "here"}}}, "reproduced", ""),
+        ({"settings": {"data_options": {"augment": False}}}, "not run", ""),
+        (
+            {"settings": {"data_options": {"augment": False}}, "named": True},
+            TOY,
+            "data_options={'augment': False} by --set",
+        ),
+        ({"settings": {"rule": ["A", "B"]}, "named": True}, "reproduced", ""),
         ({"profile": "smoke"}, "not run", ""),
         ({"profile": "laptop"}, "reproduced", ""),
     ],
@@ -382,15 +417,16 @@ def doctored(one, base, good=True, profile="paper", task="scale", **changed):
     if one.against:
         dataset[one.against] = ("part", 2.0 ** np.arange(dataset.sizes["part"]))
     if one.never:
-        dataset = dataset.assign_coords(eval_step=[0, 10])
+        dataset = dataset.assign_coords(eval_step=[0.0, 0.01])
     about = {
         "study": one.study,
         "profile": profile if profile in one.profiles else one.profiles[-1],
-        "scale": "said",
+        "scale": "",
         "base": base,
         "axes": {dim: axes[dim] for dim in axes if dim in ("task", one.sample)},
         "settings": {},
     } | changed
+    about["scale"] = about["scale"] or SCALES[one.scale].says
     return claims.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, True)
 
 
@@ -409,6 +445,10 @@ def test_each_claim_can_be_met_and_only_at_the_papers_scale_reproduced(one):
         other = claims.judge([one], SCALES, [doctored(one, whole(scale), task="digits")])[0]
         assert other.verdict == below
         assert "task digits, not" in other.deviations
+    if scale.says:
+        part = claims.judge([one], SCALES, [doctored(one, whole(scale), scale="small")])[0]
+        assert part.verdict == below
+        assert "does not say" in part.deviations
     for name in whole(scale):
         less = {key: value for key, value in whole(scale).items() if key != name}
         for base in (less, less | {name: "other" if isinstance(whole(scale)[name], str) else 1}):
@@ -427,7 +467,7 @@ def test_each_claim_can_be_contradicted(one):
 def test_nothing_below_the_papers_scale_is_reproduced(data):
     one = data.draw(st.sampled_from(TESTED))
     scale = SCALES[one.scale]
-    names = st.sampled_from([*whole(scale), "rate", "steps"])
+    names = st.sampled_from([*whole(scale), "rate", "steps", "backend", "evaluate_every"])
     values = st.one_of(st.integers(0, 3), st.just("other"), st.floats(0, 1))
     steps = scale.at_least.get("steps", 1)
     kept = data.draw(st.dictionaries(st.sampled_from(["workers", "batch"]), values))
@@ -436,14 +476,16 @@ def test_nothing_below_the_papers_scale_is_reproduced(data):
     settings = data.draw(st.dictionaries(names.filter(lambda n: n != "steps"), values, max_size=2))
     profile = data.draw(st.sampled_from(claimed.PROFILES))
     task = data.draw(st.sampled_from(["scale", "digits"]))
-    one_stored = doctored(one, base, profile=profile, task=task, settings=settings)
+    said = data.draw(st.sampled_from(["", "small scale", f"small; {scale.says}"]))
+    one_stored = doctored(one, base, profile=profile, task=task, settings=settings, scale=said)
     stated = base | settings
     at_scale = (
         not one.deviations
         and (task == "scale" or not scale.labels)
+        and (not said or not scale.says)
         and all(stated.get(name) == value for name, value in scale.fields.items())
         and (not scale.at_least or stated.get("steps", 0) >= steps)
-        and set(settings) <= {*whole(scale), "seed"}
+        and set(settings) <= {*whole(scale), "seed", "backend", "evaluate_every"}
     )
     found = claims.judge([one], SCALES, [one_stored])[0]
     assert (found.verdict == "reproduced") == at_scale

@@ -186,7 +186,9 @@ def test_a_missing_file_is_named(clothes, missing):
     assert all(name in str(refused.value) for name in grey.FASHION_FILES)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\x00\x0d\x01\x00\x00\x00\x00", b"\x00\x00\x08\x03"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\x00\x08", b"\x00\x00\x0d\x01\x00\x00\x00\x00", b"\x00\x00\x08\x03"]
+)
 def test_what_is_not_idx_is_refused(clothes, content):
     folder, _ = clothes
     (folder / grey.FASHION_FILES[0]).write_bytes(gzip.compress(content))
@@ -440,6 +442,16 @@ def test_offline_says_what_to_put_where(tmp_path, load):
     assert ("DETOX_SIM_DATA" if archive else "FASHION_MNIST") in message
 
 
+def test_a_folder_that_cannot_be_written_is_not_blamed_on_mirrors(tmp_path, monkeypatch, serve):
+    address, asked = serve(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DETOX_SIM_DATA", str(tmp_path / "file" / "root"))
+    monkeypatch.setattr(cifar, "CIFAR10", cifar.CIFAR10._replace(mirrors=(address,)))
+    with pytest.raises(ValueError, match=f"cannot be downloaded into {tmp_path}/file/root: Not a"):
+        data.cifar10()
+    assert asked == []
+
+
 def test_a_named_folder_is_never_filled(clothes, tmp_path, monkeypatch, serve):
     address, asked = serve(clothes[0])
     monkeypatch.setattr(grey, "MIRRORS", (address,))
@@ -610,6 +622,26 @@ def test_a_cut_tar_is_refused(tmp_path, suffix):
     path.write_bytes(raw[: len(raw) // 2])
     with pytest.raises(ValueError, match=r"is neither a folder nor a whole tar"):
         data.images(path=str(path))
+
+
+def test_a_tar_with_a_damaged_header_is_refused(tmp_path):
+    """Python's tarfile would take the damaged header for the end of the tar."""
+    path = write_tar(tmp_path / "a.tar", pictures(SPLIT)[0])
+    with tarfile.open(path) as tar:
+        starts = [member.offset for member in tar]
+    raw = path.read_bytes()
+    for start in starts:
+        path.write_bytes(raw[: start + 100] + b"x" + raw[start + 101 :])
+        with pytest.raises(ValueError, match=r"is neither a folder nor a whole tar"):
+            data.images(path=str(path))
+    path.write_bytes(raw)
+    assert len(data.images(path=str(path)).test_labels)
+
+
+def test_an_empty_path_is_refused():
+    for load in (lambda: data.images(path=""), lambda: data.load("images:")):
+        with pytest.raises(ValueError, match="images needs the path of a folder or tar, got ''"):
+            load()
 
 
 def test_sixteen_bits_are_refused(tmp_path):

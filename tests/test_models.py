@@ -272,3 +272,49 @@ def test_a_model_that_does_not_fit_is_refused(name, shape, images, message):
 def test_scores_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"scores \(images, classes\) = \(2, 10\), got \(2, 7\)"):
         check(lambda shape, classes: models.softmax(shape, 7), (1, 8, 8), CLASSES)
+
+
+class Seen(torch.nn.Module):
+    """Counts what it sees in a buffer: in place, with a new one, or not at all."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+        self.last, self.how = torch.nn.Linear(64, CLASSES), how
+
+    def forward(self, images):
+        if self.how == "in place":
+            self.count += 1
+        elif self.how == "anew":
+            self.count = self.count + 1
+        return self.last(images.flatten(1)) + self.count
+
+
+def headed(*layers):
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("build", "buffer"),
+    [
+        (lambda: Seen("in place"), "count"),
+        (lambda: Seen("anew"), "count"),
+        (lambda: headed(torch.nn.InstanceNorm2d(1, track_running_stats=True)), "0.running_mean"),
+        (
+            lambda: headed(torch.nn.utils.parametrizations.spectral_norm(torch.nn.Conv2d(1, 1, 1))),
+            "0.parametrizations.weight.0._u",
+        ),
+    ],
+)
+def test_a_model_whose_passes_leave_traces_is_refused(build, buffer):
+    with pytest.raises(ValueError, match=f"changes the buffer '{buffer}'"):
+        check(lambda shape, classes: build(), (1, 8, 8), CLASSES)
+
+
+def test_buffers_that_stay_are_welcome():
+    for build in (
+        lambda: Seen("no"),
+        lambda: headed(torch.nn.InstanceNorm2d(1)),
+        lambda: headed(torch.nn.BatchNorm2d(1)),
+    ):
+        check(lambda shape, classes, build=build: build(), (1, 8, 8), CLASSES)

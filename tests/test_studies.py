@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import studies
 from detox_sim import training
-from studies import comparisons, mean_estimation, pipelines
+from studies import comparisons, mean_estimation, pipelines, training_cells
 from studies.style import draw, interval, save, statement, student_t
 from studies.sweep import expand
 
@@ -58,7 +58,7 @@ def test_a_figure_needs_only_the_dataset(study, stored, monkeypatch, tmp_path):
 
     monkeypatch.setattr(study, "run", never)
     monkeypatch.setattr(training, "train", never)
-    monkeypatch.setattr(pipelines, "train", never)
+    monkeypatch.setattr(training_cells, "train", never)
     figure = draw(study.figure, stored)
     assert isinstance(figure, Figure)
     first = [path.read_bytes() for path in save(figure, tmp_path / "a")]

@@ -8,11 +8,21 @@ import pytest
 import xarray as xr
 
 import reports
-from detox_sim import data, models
+from detox_sim import costs, data, models
 from detox_sim.catalogue import bind
 from detox_sim.training import train
 from detox_sim.trial import Trial
-from studies import accuracy_alie, accuracy_reverse, comparisons, draco, pipelines, sign_sgd, tune
+from studies import (
+    accuracy_alie,
+    accuracy_reverse,
+    comparisons,
+    draco,
+    pipelines,
+    scales,
+    sign_sgd,
+    training_cells,
+    tune,
+)
 from studies.requests import make_plans
 from studies.store import Store
 from studies.style import draw
@@ -71,15 +81,15 @@ def datasets(tmp_path_factory):
 def blank_data(monkeypatch):
     """Stand-ins of the right shape for the data sets that have to be fetched."""
 
-    def of(title, shape, classes):
-        images = np.zeros((1440, *shape), np.uint8)
-        labels = np.arange(1440) % classes
+    def of(title, shape, classes, size=50_000):
+        images = np.zeros((size, *shape), np.uint8)
+        labels = np.arange(size) % classes
         blank = data.base.fixed(
-            images, labels, images[:9], labels[:9], classes=classes, title=title
+            images, labels, images[:10_000], labels[:10_000], classes=classes, title=title
         )
-        return lambda: blank
+        return lambda *, folder=None: blank
 
-    monkeypatch.setattr(data, "fashion_mnist", of("Fashion-MNIST", (1, 28, 28), 10))
+    monkeypatch.setattr(data, "fashion_mnist", of("Fashion-MNIST", (1, 28, 28), 10, 60_000))
     monkeypatch.setattr(data, "cifar10", of("CIFAR-10", (3, 32, 32), 10))
     monkeypatch.setattr(data, "cifar100", of("CIFAR-100", (3, 32, 32), 100))
     monkeypatch.setattr(data, "images", of("CIFAR-10 (JPEG)", (3, 32, 32), 10))
@@ -153,28 +163,60 @@ def test_draco_loses_no_vote():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "the paper's scale: CIFAR-10, resnet18, 45 nodes, batch 1440"),
+        ({}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 nodes"),
+        ({"steps": 1000}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18"),
         (
             {"data": "cifar100", "model": "vgg13_bn"},
-            "the paper's scale: CIFAR-100, vgg13_bn, 45 nodes, batch 1440",
+            "the paper's scale: CIFAR-100 (50,000 + 10,000 images), vgg13_bn, 45 nodes",
         ),
-        ({"model": "resnet8"}, "small scale: CIFAR-10, resnet8, 45 nodes, batch 1440"),
-        ({"batch": 720}, "small scale: CIFAR-10, resnet18, 45 nodes, batch 720"),
-        ({"steps": 100}, "small scale: CIFAR-10, resnet18, 45 nodes, batch 1440"),
-        (
-            {"data": "images"},
-            "small scale: CIFAR-10 (JPEG), resnet18, 45 nodes, batch 1440, not the paper's files",
-        ),
+        ({"model": "resnet8"}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet8"),
+        ({"model": "vgg13_bn"}, "small scale: CIFAR-10 (50,000 + 10,000 images), vgg13_bn"),
+        ({"batch": 720}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 nodes, ba"),
+        ({"steps": 999}, "small scale: CIFAR-10"),
+        ({"byzantine": 4}, "small scale: CIFAR-10"),
+        ({"momentum": 0.0}, "small scale: CIFAR-10"),
+        ({"data": "images"}, "small scale: CIFAR-10 (JPEG) (50,000 + 10,000 images), resnet18"),
         (
             {"data": "fashion_mnist", "model": "lenet5"},
-            "small scale: Fashion-MNIST, lenet5, 45 nodes, batch 1440",
+            "small scale: Fashion-MNIST (60,000 + 10,000 images), lenet5, 45 nodes, batch 1440, "
+            "3000 steps",
         ),
+        ({"data": "digits", "batch": 720}, "toy scale: digits (1,438 + 359 images), resnet18, 45"),
     ],
 )
 def test_only_the_papers_task_is_at_the_papers_scale(changes, said, blank_data):
     large = pipelines.LARGE | pipelines.PAPER["ResNet-18 on CIFAR-10"]
-    fields = pipelines.prepare(large | pipelines.DETOX["D-Median"] | changes)
-    assert pipelines.scale(fields) == said
+    fields = pipelines.prepare(large | pipelines.DETOX["D-Median"] | {"batch": 1440} | changes)
+    assert scales.scale(fields).startswith(said)
+
+
+def test_a_part_of_the_data_is_not_the_papers_scale(blank_data, monkeypatch):
+    fields = pipelines.prepare(
+        pipelines.LARGE | pipelines.PAPER["ResNet-18 on CIFAR-10"] | pipelines.DETOX["D-Median"]
+    )
+    whole = data.cifar10()
+    part = whole._replace(train_images=whole.train_images[1:], train_labels=whole.train_labels[1:])
+    monkeypatch.setattr(data, "cifar10", lambda: part)
+    assert scales.scale(fields).startswith("small scale: CIFAR-10 (49,999 + 10,000 images)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ({}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
+        ({"data_options": {"folder": "here"}}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
+        ({"model": "resnet18"}, ["resnet18 on CIFAR-10", "resnet18 on CIFAR-100"]),
+        ({"model": "resnet18", "data": "images"}, ["resnet18 on CIFAR-10 (JPEG)"]),
+        ({"task": "ResNet-18 on CIFAR-10", "data": "cifar100"}, ["resnet18 on CIFAR-100"]),
+    ],
+)
+def test_the_label_of_a_task_is_of_what_runs(settings, labels, blank_data):
+    (plan,) = make_plans(["accuracy_alie"], "paper", settings)
+    assert list(plan.axes["task"]) == labels
+    assert list(dict.fromkeys(cell.labels[0] for cell in plan.cells)) == labels
+    for cell in plan.cells:
+        assert cell.fields["model"] == settings.get("model", cell.fields["model"])
+        assert cell.fields["data"] == settings.get("data", cell.fields["data"])
 
 
 @pytest.mark.parametrize(("model", "classes"), [("resnet18", 10), ("vgg13_bn", 100)])
@@ -189,15 +231,17 @@ def test_the_papers_sizes_are_those_of_the_models(model, classes):
 
 def test_a_smaller_model_has_a_shorter_round():
     fields = pipelines.prepare(pipelines.VANILLA["Multi-Krum"])
-    seconds = [pipelines.paper_round_seconds(fields | {"model": m}) for m in ("mlp", "vgg13_bn")]
+    seconds = [
+        training_cells.paper_round_seconds(fields | {"model": m}) for m in ("mlp", "vgg13_bn")
+    ]
     assert seconds[0] > seconds[1] > 0
 
 
 def test_a_cell_keeps_what_training_gave():
     changes = {"steps": 4, "evaluate_every": 2, "batch": 90, "attack": "alie"}
     fields = pipelines.prepare(pipelines.DETOX["D-Median"] | changes)
-    cell, history = pipelines.run_timed(fields), train(Trial(**fields))
-    for name in pipelines.BY_STEP:
+    cell, history = training_cells.run_timed(fields), train(Trial(**fields))
+    for name in training_cells.BY_STEP:
         np.testing.assert_array_equal(cell[name], history[name].astype(np.float32))
     np.testing.assert_array_equal(cell.accuracy, history.accuracy)
     assert cell.weight.dims == ("eval_step", "vote")
@@ -211,6 +255,38 @@ def test_a_cell_keeps_what_training_gave():
     assert cell.threshold.values.tolist() == [0.8, 0.9, 0.95]
 
 
+def test_more_votes_than_nodes_are_kept():
+    fields = pipelines.prepare(
+        {"workers": 15, "copies": 3, "byzantine": 2, "assignment": "mols", "groups": None}
+        | {"outer": "mean", "batch": 75, "steps": 2}
+    )
+    cell = training_cells.run_attributed(fields)
+    assert int(cell.votes) == cell.sizes["vote"] == 25
+    assert cell.weight[1:].notnull().all()
+
+
+def test_modelled_rounds_are_of_the_whole_pipeline():
+    base = {"workers": 15, "copies": 3, "byzantine": 2, "groups": None, "batch": 75}
+    shapes = {
+        "detox": {},
+        "mols": {"assignment": "mols"},
+        "mixed": {"mixers": ["nnm"]},
+        "cyclic": {"assignment": "cyclic", "vote": "cyclic"} | {"copies": 5, "outer": "mean"},
+    }
+    seconds = {}
+    for name, changes in shapes.items():
+        fields = pipelines.prepare(base | changes)
+        seconds[name] = training_cells.paper_round_seconds(fields)
+        phases = costs.round_seconds(
+            workers=15,
+            files={"mols": 25, "cyclic": 15}.get(name, 5),
+            **{k: fields[k] for k in ("copies", "vote", "groups", "inner", "outer", "mixers")},
+            **pipelines.PAPER_SIZE,
+        )
+        assert seconds[name] == pytest.approx(sum(phases.values()))
+    assert len(set(seconds.values())) == len(seconds)
+
+
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     given = []
 
@@ -218,22 +294,36 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         given.append(options)
         return train(trial, **options)
 
-    monkeypatch.setattr(pipelines, "train", spy)
+    monkeypatch.setattr(training_cells, "train", spy)
     fields = pipelines.prepare({"steps": 1})
-    for run in (pipelines.run, accuracy_alie.run, accuracy_reverse.run, tune.run):
+    for run in (training_cells.run, accuracy_alie.run, accuracy_reverse.run, tune.run):
         run(fields, checkpoint=tmp_path / "state")
     assert given == [{"checkpoint": tmp_path / "state"}] * 4
-    assert "weight" not in pipelines.run(fields)
+    assert "weight" not in training_cells.run(fields)
     assert given[-1] == {}
 
 
-def test_a_diverged_rate_never_wins():
-    loss = [[np.inf, 0.5, np.nan, 0.4], [np.nan, np.inf, np.nan, np.inf]]
+def test_a_rate_at_which_a_seed_falls_never_wins():
+    guessing = float(np.log(10))
+    loss = [
+        [[0.5, 0.5], [0.4, 0.6], [0.1, guessing], [np.inf, 0.1]],
+        [[2.08, 0.1], [0.9, 0.9], [0.1, np.nan], [np.inf, 0.1]],
+        [[guessing, 2.2], [guessing, 0.1], [np.nan, np.nan], [np.inf, np.inf]],
+    ]
     found = xr.Dataset(
-        {"final_loss": (("attack", "pipeline", "rate", "seed"), np.array(loss)[None, ..., None])},
-        {"attack": ["alie"], "pipeline": ["Mean", "Median"], "rate": [0.1, 0.2, 0.3, 0.4]},
+        {"final_loss": (("attack", "pipeline", "rate", "seed"), np.array(loss)[None])},
+        {
+            "attack": ["alie"],
+            "pipeline": ["Mean", "Median", "Bulyan"],
+            "rate": [0.1, 0.2, 0.3, 0.4],
+        },
     )
-    assert tune.chosen_rates(found) == {"alie": {"Mean": 0.4}}
+    found.final_loss[0, 0, 1, 0] = 0.3
+    assert tune.chosen_rates(found) == {"alie": {"Mean": 0.2, "Median": 0.2}}
+    found.final_loss[0, 1, 0, 0] = 2.07
+    assert tune.chosen_rates(found) == {"alie": {"Mean": 0.2, "Median": 0.2}}
+    found.final_loss[0, 1, 0] = [0.2, 0.3]
+    assert tune.chosen_rates(found)["alie"]["Median"] == 0.1
     drawn = draw(tune.figure, found.assign_attrs(provenance=_provenance(["seed"])))
     assert drawn.axes
 
@@ -243,22 +333,46 @@ def _provenance(axes):
     return json.dumps(about | {"failures": {}, "axes": {name: [0] for name in axes}})
 
 
-def test_the_rates_of_fashion_are_of_the_search():
+def test_the_common_rate_is_one_at_which_nobody_falls():
+    loss = np.full((2, 2, 3, 2), 1.0)
+    loss[:, :, 1], loss[:, :, 2] = 0.5, 0.1
+    dims = ("attack", "pipeline", "rate", "seed")
+    found = xr.Dataset({"final_loss": (dims, loss)}, {"rate": [0.1, 0.2, 0.4]})
+    assert tune.common_rate(found) == 0.4
+    found.final_loss[0, 1, 2, 1] = np.log(10)
+    assert tune.common_rate(found) == 0.2
+    found.final_loss[1, 0] = np.nan  # falls at every rate: does not count
+    assert tune.common_rate(found) == 0.2
+    found.final_loss[0, 0, :2, 0] = np.inf
+    assert tune.common_rate(found) is None
+    assert tune.common_rate(found * np.nan) is None
+
+
+def test_the_rate_of_fashion_is_the_one_chosen():
     assert (len(tune.RATES), tune.RATES[0], tune.RATES[-1]) == (8, 2**-10, 2**-3)
-    for attack in ("alie", "reverse"):
-        assert set(pipelines.RATES[attack].values()) <= set(tune.RATES)
-
-
-def test_the_rates_of_fashion_are_those_chosen():
-    try:
-        dataset, about = reports.open_study("tune", "fashion")
-    except FileNotFoundError:
-        pytest.skip("no dataset of tune in the profile fashion comes with the package yet")
+    dataset, about = reports.open_study("tune", "fashion")
     assert not about["settings"]
-    for attack, chosen in tune.chosen_rates(dataset).items():
-        assert chosen == {name: pipelines.RATES[attack][name] for name in chosen}
-        diverged = {"Mean"} if attack == "reverse" else set()  # at every rate
-        assert set(chosen) == set(EIGHT) - diverged
+    assert tune.common_rate(dataset) == pipelines.RATE
+    for name in LABELS:
+        base, axes = module(name).PROFILES["fashion"]
+        assert base["rate"] == pipelines.RATE
+        assert all("rate" not in axes["pipeline"][label] for label in LABELS[name][1][:1]) or (
+            name == "sign_sgd"
+        )
+        assert set(axes["seed"]).isdisjoint(dataset.seed.values.tolist())
+
+
+@pytest.mark.parametrize("study", ["accuracy_reverse", "draco"])
+def test_means_agree_when_nobody_attacks(datasets, study):
+    loss = datasets["accuracy_reverse"].loss.sel(task="MLP on digits")
+    mean = loss.sel(attack="nobody", pipeline="Mean")
+    if study == "draco":
+        loss = datasets["draco"].loss.sel(task="MLP on digits")
+        others = [loss.sel(attack=attack, pipeline="DRACO") for attack in ("nobody", "reverse")]
+    else:
+        others = [loss.sel(attack="nobody", pipeline="D-Mean")]
+    for other in others:
+        np.testing.assert_allclose(other, mean, 1e-4)
 
 
 def accuracies(values, **coordinates):
@@ -297,13 +411,13 @@ def test_speed_ups_are_paired_by_seed():
     np.testing.assert_array_equal(ratio.sel(threshold=0.8), [3, 2])
     np.testing.assert_array_equal(ratio.sel(threshold=0.9), [np.nan, 3])
     row = comparisons.speed_up_table(dataset, [("Median", "D-Median"), ("Mean", "D-Mean")])
-    assert row.loc["D-Median over Median", "90%"] == "3.000 (1 of 2)"
+    assert row.loc["D-Median over Median", "90%"] == "3.00, 1 of 2"
     assert len(row) == 1
 
 
 def test_an_accuracy_reached_exactly_counts():
     history = xr.Dataset({"accuracy": ("eval_step", [0.1, 0.9])}, {"eval_step": [0, 5]})
-    assert pipelines.steps_to(history, [0.1, 0.9, 0.91]).tolist()[:2] == [0, 5]
+    assert training_cells.steps_to(history, [0.1, 0.9, 0.91]).tolist()[:2] == [0, 5]
 
 
 @pytest.mark.parametrize("name", LABELS)

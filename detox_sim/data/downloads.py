@@ -1,6 +1,7 @@
 """Files of data sets: where they are kept, and how they come over the network."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,6 +47,8 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], folder: Path) -> Path:
     ------
     ConnectionError
         When no mirror gives that file; says what came of each.
+    ValueError
+        When the folder cannot be written into.
 
     Examples
     --------
@@ -59,6 +62,12 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], folder: Path) -> Path:
     downloader = pooch.HTTPDownloader(timeout=(CONNECT, READ), chunk_size=2**20)
     if path.is_file():
         return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{name} cannot be downloaded into {folder}: {error.strerror}") from error
     for mirror in mirrors:
         try:
             pooch.retrieve(

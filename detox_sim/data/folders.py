@@ -72,6 +72,8 @@ def images(
     ValueError: images finds no folder or tar '/nowhere'; ...
     """
     check_option("path", path, str)
+    if not path:
+        raise ValueError("images needs the path of a folder or tar, got ''")
     check_option("augment", augment, bool)
     if side is not None:
         check_integer("side", side, 1)
@@ -144,9 +146,17 @@ def _members(path: Path) -> Files:
                     raise ValueError(f"{path} has {name}, which is a link or leads out of the tar")
                 raw = tar.extractfile(member).read()  # type: ignore[union-attr]
                 found[name] = functools.partial(bytes, raw)
+            _check_end(tar)
     except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path} is neither a folder nor a whole tar: {error}") from error
     return found
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise unless the tar was read to its end: tarfile takes a damaged header for one."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"damaged header at byte {tar.offset}")
 
 
 def _split(path: Path, names: Names) -> tuple[Names, Names]:

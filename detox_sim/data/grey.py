@@ -154,7 +154,7 @@ def _idx(path: Path) -> np.ndarray:
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        if raw[:3] != b"\x00\x00\x08":
+        if raw[:3] != b"\x00\x00\x08" or len(raw) < 4:
             raise ValueError("wrong magic number")
         shape = np.frombuffer(raw, ">u4", raw[3], 4)
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)

@@ -1,7 +1,8 @@
 """Real models; with `problem` the only place that knows the autodiff library.
 
 A catalogue entry is a factory, ``factory(shape, classes, **options) -> torch.nn.Module``;
-`Model` makes pure functions of one flat float32 vector out of the module.
+`Model` makes pure functions of one flat float32 vector out of the module. A factory of one's own
+draws initial parameters with torch, which is seeded; with anything else runs do not repeat.
 """
 
 from detox_sim.models.dense import cnn, lenet5, mlp, softmax

@@ -26,6 +26,7 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
         if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
             raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
         size = "x".join(map(str, shape))
+        before = _others(module)
         try:
             scores = module(torch.empty(images, *shape))
         except (RuntimeError, ValueError) as error:
@@ -33,11 +34,34 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
             raise ValueError(
                 f"cannot train on {images} images of {size} at once: {reason}"
             ) from error
+    changed = [name for name, seen in _others(module).items() if before.get(name) != seen]
+    if changed:
+        raise ValueError(
+            f"a forward pass changes the buffer {changed[0]!r}, so that copies of a file would "
+            "differ; only the running statistics of batch norms are kept apart"
+        )
     if tuple(scores.shape) != (images, classes):
         raise ValueError(
             f"a model gives scores (images, classes) = ({images}, {classes}), "
             f"got {tuple(scores.shape)}"
         )
+
+
+def _others(module) -> dict[str, tuple]:
+    """Return identity and version of the buffers, but for those of batch norms.
+
+    Those of instance norms, which torch changes unseen, are never the same.
+    """
+    from torch.nn.modules import batchnorm, instancenorm
+
+    found: dict[str, tuple] = {}
+    for path, each in module.named_modules():
+        if isinstance(each, batchnorm._BatchNorm):
+            continue
+        unseen = isinstance(each, instancenorm._InstanceNorm) and each.track_running_stats
+        for name, buffer in each.named_buffers(path, recurse=False):
+            found[name] = (id(buffer), object() if unseen else buffer._version)
+    return found
 
 
 def sample_flops(factory: "Factory", shape: tuple[int, ...], classes: int) -> int:

@@ -301,7 +301,9 @@ class Model:
         before, matmul.allow_tf32 = matmul.allow_tf32, tf32
         try:
             with (
-                torch.random.fork_rng(devices=None if self.device != "cpu" else []),
+                torch.random.fork_rng(
+                    devices=[torch.cuda.current_device()] if self.device != "cpu" else []
+                ),
                 torch.backends.cudnn.flags(
                     enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
                 ),
