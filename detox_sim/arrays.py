@@ -1,7 +1,5 @@
 """The only module that names an array library."""
 
-import sys
-
 import array_api_compat.numpy
 import numpy as np
 from array_api_compat import (
@@ -113,22 +111,6 @@ def require(backend: str):
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise ValueError(f"backend 'cupy' finds no usable GPU ({error}); use 'numpy'") from error
     return cupy
-
-
-def gpus_used() -> list[str]:
-    """Return the names of the GPUs that CuPy or torch has used in this process.
-
-    Examples
-    --------
-    >>> gpus_used()
-    []
-    """
-    if "cupy" in sys.modules:
-        runtime = sys.modules["cupy"].cuda.runtime
-        return [runtime.getDeviceProperties(runtime.getDevice())["name"].decode()]
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-        return [sys.modules["torch"].cuda.get_device_name()]
-    return []
 
 
 def bits(array):

@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,34 +32,8 @@ def check(path: Where) -> None:
         raise ValueError(f"the checkpoint {str(path)!r} must be a file; name another")
 
 
-def replace(path: Where, write: Callable[[Path], object]) -> None:
-    """Write a file so that it appears whole or not at all, even if killed meanwhile.
-
-    Parameters
-    ----------
-    path : path
-        Its folder exists.
-    write : callable
-        Writes the file under the temporary name it is given.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     replace(f"{folder}/a", lambda temporary: temporary.write_text("whole"))
-    ...     Path(folder, "a").read_text()
-    'whole'
-    """
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays into one file, as `replace` does.
+    """Write arrays so that the file appears whole or not at all, even if killed meanwhile.
 
     Parameters
     ----------
@@ -69,15 +43,16 @@ def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
         What the arrays belong to, as JSON.
     arrays : mapping of str to numpy.ndarray
     """
-    said: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
-
-    def write(temporary: Path) -> None:
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+    try:
         with temporary.open("wb") as file:
+            said: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
             np.savez(file, **said)
             file.flush()
             os.fsync(file.fileno())
-
-    replace(path, write)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
@@ -102,7 +77,9 @@ def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         found = json.loads(str(arrays.pop("about")))
-    except (FileNotFoundError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    except KeyError:
+        raise ValueError(f"{path} is no checkpoint; name another file") from None
+    except (FileNotFoundError, EOFError, TypeError, ValueError, zipfile.BadZipFile):
         if Path(path).is_file() and not _started(path):
             raise ValueError(f"{path} is no checkpoint; name another file") from None
         return None

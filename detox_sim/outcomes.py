@@ -115,7 +115,7 @@ def unexplained(
     """Return which share of an aggregate the weighted mean of the votes leaves unexplained.
 
     The squared distance between the two over the aggregate's squared length `square`: 0 where the
-    rule is a weighted mean, 1 and more where it makes something else of the votes, such as signs.
+    rule is a weighted mean, towards 1 where it makes something else of the votes.
 
     Examples
     --------

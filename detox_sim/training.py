@@ -99,8 +99,8 @@ def train(
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
         mean), `cosine` (between the two), `lost_votes`, `undecided_votes`; `weight` (step, vote)
         of each vote in the aggregate (`outcomes.weights`), with `lost_weight`, the sum over lost
-        votes, and `used_votes`, one over the sum of squares, NaN where they leave more than three
-        quarters of it `unexplained`, as of signs; `search_evaluations` and
+        votes, and `used_votes`, one over the sum of squares, all NaN where they leave more than
+        three quarters of it `unexplained` (share); `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
         `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`
         (step, phase), measured here. Over

@@ -60,9 +60,9 @@ if not about["settings"]:
 # CIFAR-100 where that is the task. Beside smaller tasks only the direction can be compared.
 #
 # The weights of votes are least squares: exact where the rule is a mean of some votes, and elsewhere the mean
-# that comes nearest to the aggregate; the last column says which share of it that leaves unexplained. Votes used,
+# that comes nearest to the aggregate; a column says which share of it that leaves unexplained. Votes used,
 # effectively, are one over the sum of the squared weights.
-# Means leave out steps at which a diverged run has overflowed.
+# Means leave out steps at which a diverged run has overflowed, or weights say nothing.
 # Without redundancy every Byzantine row is a lost vote; with it, the mean number is the exact expectation of the
 # page on filtering, within chance.
 

@@ -71,7 +71,8 @@ for word in claims.VERDICTS:
 # %% [markdown]
 # ## The paper's scale
 #
-# "Reproduced" takes a dataset whose fields say the following, with nothing else changed. Whatever
+# "Reproduced" takes a dataset whose fields say the following, with nothing else changed but the backend, how often
+# accuracy is measured, the folder of the data, and labels that the claim does not ask for. Whatever
 # differs is under *deviations*, also what no dataset of ours can have, such as the clock of 46
 # machines.
 

@@ -15,8 +15,8 @@ describe(about)
 show("tune")
 
 # %% [markdown]
-# **How to read it.** Each point is the mean of three seeds, hollow where one of them fell to guessing: such a rate is over the
-# edge of stability, and never chosen. The ring is the rate of the lowest training loss at the last step among the others. A rule
+# **How to read it.** Each point is the mean of three seeds, hollow where one of them ended no better than guessing: such a rate is too
+# small for so few steps, or over the edge of stability, and is never chosen. The ring is the rate of the lowest training loss at the last step among the others. A rule
 # that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
 # part of what a defence costs is hidden in its rate. So comparisons at one rate for all are unfair
 # to some of them. But at the edge of stability a search compares chance: the mean, and DETOX followed by a mean, are the same sum when
@@ -36,7 +36,7 @@ def tables(dataset):
     for attack, rates in tune.chosen_rates(dataset).items():
         rows = {}
         for name in dataset.pipeline.values:
-            row = {"chosen rate": "none: a seed falls at every rate"}
+            row = {"chosen rate": "none: at every rate a seed ends no better than guessing"}
             if name in rates:
                 at = dataset.sel(attack=attack, pipeline=name, rate=rates[name]).mean("seed")
                 row = {

@@ -9,7 +9,7 @@ from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
 from studies.training_cells import run_attributed as run
 
-__all__ = ["cost", "figure", "prepare", "run", "task_label"]
+__all__ = ["cost", "figure", "prepare", "run"]
 
 TITLE = "Accuracy under ALIE"
 CLAIM = (
@@ -43,7 +43,6 @@ REPORTED = {
 }
 VERSION = pipelines.VERSION
 SCALE = scales.scale
-task_label = scales.task_label
 
 _USED = {
     "weight of lost votes": comparisons.mean_of("lost_weight"),

@@ -9,7 +9,7 @@ from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
 from studies.training_cells import run_timed as run
 
-__all__ = ["cost", "figure", "prepare", "run", "task_label"]
+__all__ = ["cost", "figure", "prepare", "run"]
 
 TITLE = "Reverse-gradient attack"
 CLAIM = (
@@ -27,7 +27,6 @@ FIELDS = pipelines.FIELDS
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
 VERSION = pipelines.VERSION
 SCALE = scales.scale
-task_label = scales.task_label
 
 ATTACK = {"reverse": {"attack": "reverse", "attack_options": {"scale": 100.0}}}
 _METHODS = pipelines.VANILLA | pipelines.DETOX

@@ -48,6 +48,17 @@ class Claim:
     untested: str = ""
     finding: str = ""
 
+    def selected(self) -> set[str]:
+        """Return the axes of which the claim names labels: cutting down others changes it."""
+        sides = [side for side in (self.at, self.left, self.right) if isinstance(side, dict)]
+        return {name for side in sides for name in side}
+
+    def asks_direction(self) -> bool:
+        """Return whether below the paper's scale only the direction of its number is asked."""
+        neutral = self.margin == (1.0 if self.kind == "ratio" else 0.0)
+        measured = isinstance(self.left, dict) and isinstance(self.right, dict)
+        return self.number is not None and neutral and measured
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -78,13 +89,15 @@ class Scale:
 
 
 def short(value: object) -> str:
-    """Return a value without what follows a colon: a path, or the function of a module.
+    """Return a value without paths: of a name what is before its colon, of options their names.
 
     Examples
     --------
-    >>> short("images:/home/me/photos"), short(3)
-    ('images', '3')
+    >>> short("images:/home/me/photos"), short({"folder": "/home/me"}), short(3)
+    ('images', '{folder}', '3')
     """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(value)}}}"
     return value.partition(":")[0] if isinstance(value, str) else str(value)
 
 
@@ -169,6 +182,8 @@ def _check(claim: Claim, scales: Mapping[str, Scale]) -> None:
         value = getattr(claim, key)
         if claim.kind == "ratio" and value is not None and value <= 0:
             raise ValueError(f"{name}: {key} of a ratio must be above 0, got {value:g}")
+    if claim.kind == "value" and claim.never:
+        raise ValueError(f"{name}: never is of no use, a time not reached has no value")
     if claim.deviations and claim.paper_margin is not None:
         raise ValueError(f"{name}: paper_margin is of no use, its deviations stay at any scale")
     if "exponent" in claim.reduce.values() and not claim.against:

@@ -100,7 +100,7 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
     ]
     if not all(part.startswith(scale.says) for part in about["scale"].split("; ")):
         found.append(f"it does not say {scale.says!r}")
-    compared = {*scale.fields, *scale.at_least, *axes}
+    compared = {*scale.fields, *scale.at_least, *scale.labels, claim.sample, *claim.selected()}
     found += [
         f"{name}={short(value)} by --set"
         for name, value in about["settings"].items()
@@ -112,7 +112,7 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
 def _harmless(name: str, value: object) -> bool:
     """Return whether a setting changes where a result is computed or how often it is looked at.
 
-    What is in a folder of data, the dataset states.
+    Nor does a folder of data count: the dataset states their title and how many images there are.
     """
     folder = name == "data_options" and isinstance(value, Mapping) and set(value) <= {"folder"}
     return name in HARMLESS or folder
@@ -183,8 +183,8 @@ def _word(claim: Claim, finding: verdicts.Finding, below: bool) -> tuple[str, st
     if claim.kind == "value" and below:
         return VERDICTS[3], "a number is judged at the paper's scale only"
     if finding.outcome == "met":
-        only = f"; the direction only, not the {claim.reported}" * (below and bool(claim.number))
-        return VERDICTS[below], finding.detail + only
+        only = f"; the direction only, not the {claim.reported}"
+        return VERDICTS[below], finding.detail + only * (below and claim.asks_direction())
     return VERDICTS[2], finding.detail
 
 

@@ -234,7 +234,7 @@ def speed_up_table(dataset: xr.Dataset, pairs: list[tuple[str, str]]) -> pd.Data
 def mean_ratio(ratios) -> tuple[float, float, float]:
     """Return the geometric mean of positive ratios, one a seed, and its Student t interval.
 
-    As `studies.claims` judges them: the mean of log ratios. NaN is left out.
+    NaN is left out.
 
     Examples
     --------

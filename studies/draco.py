@@ -10,7 +10,7 @@ from studies.accuracy_reverse import ATTACK
 from studies.pipelines import cost
 from studies.training_cells import run_timed as run
 
-__all__ = ["cost", "figure", "prepare", "run", "task_label"]
+__all__ = ["cost", "figure", "prepare", "run"]
 
 TITLE = "DETOX against DRACO"
 CLAIM = (
@@ -30,7 +30,6 @@ DEFINITIONS = [
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
 SCALE = scales.scale
-task_label = scales.task_label
 
 _DRACO = pipelines.DETOX["D-Mean"] | {"copies": 9}
 _METHODS = {"DRACO": _DRACO} | {

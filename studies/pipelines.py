@@ -79,7 +79,7 @@ TRAINING_DEFINITIONS = [
     "modelled time: a round at the paper's size (ResNet-18 or VGG13-BN, batch 1440, 46 nodes at "
     "10 Gbit/s) times steps; not measured",
     "weight of a vote in the aggregate: least squares, exact where the rule is a weighted mean; "
-    "none where it leaves more than three quarters of the aggregate unexplained, as of signs",
+    "none where it leaves more than three quarters of the aggregate unexplained",
     "profile fashion: one rate for all, 1/32, which our study `tune` chose with seeds 0 to 2; "
     "signs: 0.001, not searched",
     "profile paper: the paper's schedules (quoted from memory), D-Median's for the means and "

@@ -2,12 +2,13 @@
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import studies
 from detox_sim.catalogue import check_known
+from studies.scales import task_label
 from studies.store import Cell
 from studies.sweep import expand
 
@@ -81,8 +82,10 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
         own = {f: v for f, v in settings.items() if f in axes or f in module.FIELDS}
         axes |= {f: _narrow(f, axes[f], v) for f, v in own.items() if f in axes}
         changed = {f: v for f, v in own.items() if f not in axes}
-        if "task" in axes:
-            axes["task"] = _relabelled(axes["task"], changed, module.task_label)
+        try:
+            axes |= _relabelled(axes, changed)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name}: {error}") from error
         cells = []
         for labels, fields in expand(base, axes):
             try:
@@ -96,11 +99,12 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
     return plans
 
 
-def _relabelled(tasks: dict, changed: dict, label: Callable[[dict], str]) -> dict:
-    """Return the tasks with new labels where a setting replaces what one sets."""
+def _relabelled(axes: dict, changed: dict) -> dict:
+    """Return the axis of tasks with new labels where a setting replaces what one sets."""
+    tasks = axes.get("task", {})
     if not any(set(fields) & set(changed) for fields in tasks.values()):
-        return tasks
-    return {label(fields | changed): fields for fields in tasks.values()}
+        return {}
+    return {"task": {task_label(fields | changed): fields for fields in tasks.values()}}
 
 
 def _narrow(name: str, axis, value: object):

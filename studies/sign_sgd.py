@@ -9,7 +9,7 @@ from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
 from studies.training_cells import run_attributed as run
 
-__all__ = ["cost", "figure", "prepare", "run", "task_label"]
+__all__ = ["cost", "figure", "prepare", "run"]
 
 TITLE = "signSGD under the constant attack"
 CLAIM = (
@@ -25,7 +25,6 @@ DEFINITIONS = [
 FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
 SCALE = scales.scale
-task_label = scales.task_label
 REPORTED = {
     "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
     "VGG13-BN on CIFAR-100": {"signSGD": 2.12, "D-signSGD": 40.37},

@@ -7,6 +7,7 @@ driver or worker loses only running cells, and changing any field never reuses a
 import contextlib
 import hashlib
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
-from detox_sim import checkpoints
 
 Fields = dict[str, Any]
 
@@ -119,10 +118,15 @@ class Store:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all, in a folder that is made."""
+    """Write under a temporary name of this process, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with uninterrupted():
-        checkpoints.replace(path, write)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with uninterrupted():
+            write(temporary)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

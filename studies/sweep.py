@@ -5,6 +5,8 @@ Knows nothing of what a cell computes.
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import inspect
 import itertools
 import json
@@ -21,7 +23,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from detox_sim.arrays import gpus_used
 from studies.store import Cell, Fields, Store
 
 if TYPE_CHECKING:
@@ -73,8 +74,19 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
         dataset = run(fields, **more).load()
     except Exception:
         return {"error": traceback.format_exc()}
-    hardware = ", ".join([platform.machine(), f"{os.cpu_count()} cores", *gpus_used()])
+    hardware = _hardware()
     return {"dataset": dataset, "seconds": time.perf_counter() - start, "hardware": hardware}
+
+
+@functools.cache
+def _hardware() -> str:
+    """Return processor, cores and NVIDIA's GPUs of this machine."""
+    parts = [platform.machine(), f"{os.cpu_count()} cores"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        parts += told.stdout.splitlines()
+    return ", ".join(parts)
 
 
 def execute(

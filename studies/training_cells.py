@@ -38,15 +38,16 @@ def run_attributed(fields: dict, *, checkpoint: Path | None = None) -> xr.Datase
     -------
     xarray.Dataset
         `accuracy`, `test_loss` and, as float32, those of `BY_STEP`, as `train` gives them;
-        `weight` (eval_step, vote) of each vote at the evaluated steps, NaN before the first step
-        and beyond the `votes` there are; and `modelled_round_seconds` at the paper's size.
+        `weight` (eval_step, vote) of each vote at the evaluated steps, NaN before the first step,
+        beyond the `votes` there are, and where these are more than the nodes; and
+        `modelled_round_seconds` at the paper's size.
     """
     options = {} if checkpoint is None else {"checkpoint": checkpoint}
     history = train(Trial(**fields), **options)  # type: ignore[arg-type]
     thinned = history.weight.sel(step=history.eval_step[1:].values).values
-    widest = max(fields["workers"], thinned.shape[1])
-    weight = np.full((history.eval_step.size, widest), np.nan, dtype=np.float32)
-    weight[1:, : thinned.shape[1]] = thinned
+    weight = np.full((history.eval_step.size, fields["workers"]), np.nan, dtype=np.float32)
+    if thinned.shape[1] <= fields["workers"]:
+        weight[1:, : thinned.shape[1]] = thinned
     with np.errstate(over="ignore"):  # a run that diverges is a result
         kept = history[BY_STEP].astype(np.float32)
     return kept.assign(

@@ -7,9 +7,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from detox_sim import data
 from studies import comparisons, panels, pipelines, run_alone, scales, training_cells
 from studies.accuracy_reverse import ATTACK
-from studies.pipelines import cost, prepare
+from studies.pipelines import cost
 from studies.style import DETOX, VANILLA
 
 __all__ = ["cost", "figure", "prepare", "run"]
@@ -26,8 +27,8 @@ DEFINITIONS = [
     "final loss: mean over files at the last step, before its update",
     "chosen: the lowest mean final loss over seeds, of the rates at which every seed ends below "
     "nine tenths of the loss of guessing, ln 10 (the DETOX code has one seed, and no such guard)",
-    "common rate: the same over all attacks and pipelines at once, but for those that fall at "
-    "every rate under their attack",
+    "common rate: the same over all attacks and pipelines at once, but for those that learn at no "
+    "rate under their attack",
     "ALIE: z = 1, sign plus, population deviation over the distinct honest gradients",
     "reverse: -100 times the own gradient (DETOX code)",
     "rules on signs are left out, their rates lie below the grid",
@@ -36,7 +37,8 @@ FIELDS = pipelines.FIELDS
 VERSION = pipelines.VERSION
 SCALE = scales.scale
 MOST = 3.0  # training loss up to which is drawn
-LEARNED = 0.9 * np.log(10)  # a loss below is better than guessing among ten classes
+CLASSES = 10
+LEARNED = 0.9 * np.log(CLASSES)  # a loss below is better than guessing
 RATES = [2.0**k for k in range(-10, -2)]
 STEEP = RATES[4:]  # of LeNet-5: rates below are still on the first plateau after 200 steps
 
@@ -61,6 +63,15 @@ PROFILES = {
 }
 
 
+def prepare(fields: dict) -> dict:
+    """Return every field of the Trial; the data have ten classes, for which `LEARNED` is made."""
+    prepared = pipelines.prepare(fields)
+    classes = data.load(prepared["data"], prepared["data_options"]).classes
+    if classes != CLASSES:
+        raise ValueError(f"tune needs data of {CLASSES} classes, got {classes}")
+    return prepared
+
+
 def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
     """Train one trial; keep the training loss of the last step, and the test accuracy."""
     history = training_cells.run_attributed(fields, checkpoint=checkpoint)
@@ -73,8 +84,9 @@ def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
 def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
     """Return the rate of the lowest mean final loss over seeds, by attack and pipeline.
 
-    Only rates at which every seed learned count: one that trains with one seed and falls to
-    guessing with another is over the edge of stability. A pipeline without such a rate has none.
+    Only rates at which every seed ended better than guessing count: too small a rate has not
+    learned yet, and one that trains with one seed and falls with another is over the edge of
+    stability. A pipeline without such a rate has none.
 
     Examples
     --------
@@ -101,9 +113,9 @@ def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
 def common_rate(dataset: xr.Dataset) -> float | None:
     """Return the rate of the lowest loss over all attacks, pipelines and seeds; None without one.
 
-    Only rates at which no seed of any pipeline falls count, but for pipelines that fall at every
-    rate under their attack. So no difference between pipelines is one of rates, or of chance at
-    the edge of stability.
+    Only rates at which every seed of every pipeline ended better than guessing count, but for
+    pipelines that do so at no rate under their attack. So no difference between pipelines is one
+    of rates, or of chance at the edge of stability.
 
     Examples
     --------
@@ -180,7 +192,7 @@ def _panel(ax, results: xr.Dataset, pair: tuple[str, str], chosen: dict, attack:
 def _handles() -> list[Line2D]:
     marks: list[dict] = [
         {"marker": "o", "ms": 10, "mfc": "none", "label": "chosen"},
-        {"marker": "o", "mfc": "white", "label": "a seed fell to guessing"},
+        {"marker": "o", "mfc": "white", "label": "a seed ended no better than guessing"},
         {"marker": "^", "mfc": "none", "label": f"above {MOST:g}, or not finite"},
         {"marker": "*", "label": "the paper's rate (reported, ResNet-18)", **panels.STAR},
     ]

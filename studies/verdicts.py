@@ -110,7 +110,7 @@ def _side(
     seconds, steps = dataset[claim.never], dataset.eval_step.values
     least = (value.isnull() & slower).astype(float)
     value = value.where(least == 0, seconds * steps[-1].item())
-    less = xr.zeros_like(value) + seconds * np.diff(steps).max().item()
+    less = (seconds * np.diff(steps).max().item() + xr.zeros_like(value)).where(least == 0, 0.0)
     parts = {"value": value, "less": less, "least": least}
     return {part: _reduced(claim, dataset, array, labels) for part, array in parts.items()}
 

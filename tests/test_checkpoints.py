@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,10 @@ def test_a_place_where_none_can_lie_is_refused_before_training(tmp_path, place, 
 def test_a_file_of_another_kind_is_refused_and_kept(tmp_path):
     np.save(tmp_path / "run.npy", np.ones(3))
     (tmp_path / "run.txt").write_text("not an archive")
-    for name in ("run.npy", "run.txt"):
+    np.savez(tmp_path / "run.npz", weights=np.ones(3))
+    with zipfile.ZipFile(tmp_path / "run.zip", "w") as archive:
+        archive.writestr("word/document.xml", "text")
+    for name in ("run.npy", "run.txt", "run.npz", "run.zip"):
         before = (tmp_path / name).read_bytes()
         with pytest.raises(ValueError, match=f"{name} is no checkpoint; name another file"):
             train(TRIALS["digits"], checkpoint=tmp_path / name, checkpoint_every=9)

@@ -269,6 +269,12 @@ def test_a_time_never_reached_contradicts_nothing():
         assert verdicts.judge(one, timed(never, LOW, 0.1)).outcome == "undecided"
 
 
+def test_a_time_never_reached_is_beyond_the_end():
+    one = claim(never="round", kind="ratio", margin=1.0)
+    never = [np.nan] * 3, [6.5, 6.6, 6.7]
+    assert verdicts.judge(one, timed(*never, 1.0)).outcome == "met"
+
+
 @pytest.mark.parametrize("kind", ["greater", "ratio"])
 def test_times_are_known_down_to_the_steps_between_evaluations(kind):
     margin = {"greater": 2.0, "ratio": 2.0}[kind]
@@ -305,9 +311,18 @@ def test_times_are_known_down_to_the_steps_between_evaluations(kind):
         (
             {"settings": {"data_options": {"augment": False}}, "named": True},
             TOY,
-            "data_options={'augment': False} by --set",
+            "data_options={augment} by --set",
         ),
         ({"settings": {"rule": ["A", "B"]}, "named": True}, "reproduced", ""),
+        (
+            {
+                "settings": {"copies": [3]},
+                "axes": {"copies": [3], "seed": [0, 1, 2]},
+                "named": True,
+            },
+            TOY,
+            "copies=[3] by --set",
+        ),
         ({"profile": "smoke"}, "not run", ""),
         ({"profile": "laptop"}, "reproduced", ""),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import xarray as xr
 
 from detox_sim.cluster import connect
+from studies import sweep
 from studies.store import Cell, Store, content
 from studies.sweep import _attempt, assemble, execute, expand, provenance
 
@@ -187,3 +189,17 @@ def test_a_worker_that_does_not_see_the_folder_does_without(tmp_path):
 
 def no_checkpoint(fields, *, checkpoint=None):
     return xr.Dataset({"given": ((), np.array(str(checkpoint), dtype=object))})
+
+
+def test_the_hardware_names_gpus(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    for script, gpus in (("echo H100; echo H100", ", H100, H100"), ("exit 9", ""), ("", "")):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        sweep._hardware.cache_clear()
+        assert sweep._hardware() == f"{platform.machine()}, {os.cpu_count()} cores{gpus}"
+    monkeypatch.setenv("PATH", "")
+    sweep._hardware.cache_clear()
+    assert sweep._hardware().endswith(" cores")
+    sweep._hardware.cache_clear()

@@ -255,14 +255,16 @@ def test_a_cell_keeps_what_training_gave():
     assert cell.threshold.values.tolist() == [0.8, 0.9, 0.95]
 
 
-def test_more_votes_than_nodes_are_kept():
+def test_more_votes_than_nodes_have_no_weights():
     fields = pipelines.prepare(
         {"workers": 15, "copies": 3, "byzantine": 2, "assignment": "mols", "groups": None}
         | {"outer": "mean", "batch": 75, "steps": 2}
     )
     cell = training_cells.run_attributed(fields)
-    assert int(cell.votes) == cell.sizes["vote"] == 25
-    assert cell.weight[1:].notnull().all()
+    assert int(cell.votes) == 25
+    assert cell.sizes["vote"] == 15  # as in all cells of the sweep
+    assert cell.weight.isnull().all()
+    assert cell.used_votes.notnull().all()
 
 
 def test_modelled_rounds_are_of_the_whole_pipeline():
@@ -331,6 +333,14 @@ def test_a_rate_at_which_a_seed_falls_never_wins():
 def _provenance(axes):
     about = {"scale": "toy", "profile": "smoke", "settings": {}, "hardware": ["one"]}
     return json.dumps(about | {"failures": {}, "axes": {name: [0] for name in axes}})
+
+
+def test_the_search_is_for_ten_classes(blank_data):
+    base, axes = tune.PROFILES["paper"]
+    fields = base | axes["pipeline"]["Mean"] | {"rate": 0.1}
+    assert tune.prepare(fields)["rate"] == 0.1
+    with pytest.raises(ValueError, match="tune needs data of 10 classes, got 100"):
+        tune.prepare(fields | {"data": "cifar100"})
 
 
 def test_the_common_rate_is_one_at_which_nobody_falls():

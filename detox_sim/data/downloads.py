@@ -67,7 +67,10 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"{name} cannot be downloaded into {folder}: {error.strerror}") from error
+        raise ValueError(
+            f"{name} cannot be downloaded into {folder}: {error.strerror}; name another with the "
+            "variable DETOX_SIM_DATA"
+        ) from error
     for mirror in mirrors:
         try:
             pooch.retrieve(

@@ -34,7 +34,8 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
             raise ValueError(
                 f"cannot train on {images} images of {size} at once: {reason}"
             ) from error
-    changed = [name for name, seen in _others(module).items() if before.get(name) != seen]
+    after = _others(module)
+    changed = [name for name, seen in before.items() if after.get(name) != seen]
     if changed:
         raise ValueError(
             f"a forward pass changes the buffer {changed[0]!r}, so that copies of a file would "
@@ -50,7 +51,8 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
 def _others(module) -> dict[str, tuple]:
     """Return identity and version of the buffers, but for those of batch norms.
 
-    Those of instance norms, which torch changes unseen, are never the same.
+    Those of instance norms, which torch changes unseen, are never the same. What else changes
+    unseen (`functional.batch_norm` on buffers of one's own, `.data`) is not found.
     """
     from torch.nn.modules import batchnorm, instancenorm
 
