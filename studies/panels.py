@@ -252,7 +252,7 @@ def _who(dataset: xr.Dataset, slow: str, fast: str, threshold: float) -> str:
 
 
 def minutes_panel(ax, dataset: xr.Dataset, names: Sequence[str]) -> None:
-    """Draw the modelled minutes to each accuracy; no mark where some seed never gets there."""
+    """Draw the modelled minutes to each accuracy, or say how many seeds get there if not all do."""
     colours = sns.color_palette("viridis", dataset.threshold.size)
     count = dataset.threshold.size
     for k, threshold in enumerate(dataset.threshold.values):
@@ -260,11 +260,15 @@ def minutes_panel(ax, dataset: xr.Dataset, names: Sequence[str]) -> None:
         minutes = dataset.modelled_seconds_to.sel(threshold=threshold) / 60
         for place, name in enumerate(names):
             seeds = minutes.sel(pipeline=name).values
+            where = place + 0.6 / count * (k - (count - 1) / 2)
             if np.isfinite(seeds).all():
                 low, high = student_t(seeds)
-                where = place + 0.6 / count * (k - (count - 1) / 2)
                 ax.plot([low, high], [where, where], color=colours[k], lw=1)
                 ax.plot(seeds.mean(), where, marker, color=colours[k])
+            else:
+                who = f"{threshold:.0%}: {np.isfinite(seeds).sum()}/{seeds.size} seeds"
+                beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 6}
+                ax.text(0.01, where, who, color="0.3", **beside)
         ax.plot([], [], marker, color=colours[k], label=f"{threshold:.0%}")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -272,5 +276,4 @@ def minutes_panel(ax, dataset: xr.Dataset, names: Sequence[str]) -> None:
     ax.set_xlim(left=0)
     ax.set_xlabel("modelled minutes to the accuracy")
     if not dataset.modelled_seconds_to.notnull().all("seed").any():
-        ax.text(0.5, 0.5, "none in every seed", transform=ax.transAxes, ha="center")
         ax.set_xticks([])
