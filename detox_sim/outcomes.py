@@ -48,15 +48,16 @@ def judge(
     true = combine(np.full((1, len(losses)), 1 / len(losses)), rows)
     xp = namespace(true)
     ends = xp.stack([aggregate, true[0, :], xp.zeros_like(aggregate)])
-    weighed = votes.rows.shape[0] <= MOST_WEIGHED
-    squares = distances(xp.concat([votes.rows, ends]) if weighed else ends)
-    n = len(squares) - 3
-    size, error, norm = np.sqrt(squares[[n, n, n + 1], [n + 2, n + 1, n + 2]])
+    error, size, norm = np.sqrt(distances(ends)[[0, 0, 1], [1, 2, 2]])
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (size**2 + norm**2 - error**2) / (2 * size * norm)
-    weight = weights(squares[:n, :n], squares[:n, n])
-    left = unexplained(weight, squares[:n, :n], squares[:n, n], size**2) if weighed else np.nan
-    weight = weight if left <= UNEXPLAINED else np.full(votes.rows.shape[0], np.nan)
+    weight, left = np.full(votes.rows.shape[0], np.nan), np.nan
+    if votes.rows.shape[0] <= MOST_WEIGHED:
+        squares = distances(votes.rows)
+        from_aggregate = distances(votes.rows, ends[:1, :])[:, 0]
+        found = weights(squares, from_aggregate)
+        left = unexplained(found, squares, from_aggregate, size**2)
+        weight = found if left <= UNEXPLAINED else weight
     return Outcome(
         float(losses.mean()),
         float(error),

@@ -24,7 +24,7 @@ RATE, MOMENTUM = 0.01, 0.9  # v <- momentum v + aggregate, at the server, on bot
 PARTS = ("gradients", "aggregation", "rest")
 EVALUATED_AT_ONCE = 128  # images, as ByzFL does by default
 
-MODELS = {"CNN": "cnn_mnist", "logistic": "logreg_mnist"}  # ByzFL's names for them
+MODELS = {"CNN": "cnn_mnist", "MLP": "fc_mnist", "logistic": "logreg_mnist"}  # ByzFL's names
 RULES = {"trimmed_mean": "TrMean", "multi_krum": "MultiKrum"}
 
 
@@ -76,6 +76,26 @@ def cnn(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
         nn.Linear(50 * height * width, 500),
         nn.ReLU(),
         nn.Linear(500, classes),
+    )
+
+
+def mlp(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
+    """Build the architecture of ByzFL's fc_mnist, which ends in the logarithm of a softmax.
+
+    Examples
+    --------
+    >>> from detox_sim.models import Model
+    >>> Model(mlp, (1, 28, 28), 10).parameters
+    79510
+    """
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(int(np.prod(shape)), 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+        nn.LogSoftmax(dim=1),
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 EVALUATED_AT_ONCE = 1000  # images
+LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows and less have other bits than those of more
 SEEN_AT_ONCE = 100  # of these, on a CPU: features of more are new memory each time, up to 3x slower
 Factory = Callable[..., "torch.nn.Module"]
 
@@ -211,7 +212,13 @@ class Model:
             torch.cuda.manual_seed(seed)
 
     def _vectorised(self, flat, images, labels, rows):
+        """Compute all files in one `vmap`; few small ones are repeated, so that bits stay."""
         import torch
+
+        files, size = labels.shape
+        repeated = torch.arange(max(files, -(-LEAST_AT_ONCE // size)), device=self.device) % files
+        if len(repeated) > files:
+            images, labels = images[repeated], labels[repeated]
 
         def loss(leaves, files_images, files_labels):
             value = self._loss(leaves, files_images, files_labels)
@@ -220,8 +227,8 @@ class Model:
         each = torch.func.vmap(torch.func.grad(loss, has_aux=True), in_dims=(None, 0, 0))
         grads, losses = each(self._unflatten(flat, grad=False), images, labels)
         for name, piece in zip(self._names, rows.split(self.sizes, dim=1), strict=True):
-            piece.copy_(grads[name].reshape(len(rows), -1))
-        return losses
+            piece.copy_(grads[name][:files].reshape(files, -1))
+        return losses[:files]
 
     def _loss(self, leaves, images, labels) -> "torch.Tensor":
         import torch
@@ -328,11 +335,11 @@ def _batch_norms(module: "torch.nn.Module") -> "list[Any]":
 
 
 def _is_dense(module: "torch.nn.Module") -> bool:
-    """Say whether `vmap` over files pays: matrix products and functions of single values."""
+    """Say whether `vmap` over files pays: matrix products, and functions of one image's values."""
     from torch import nn
 
-    kinds = (nn.Sequential, nn.Flatten, nn.Linear, nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid)
-    return type(module) in kinds
+    values = (nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LogSoftmax)
+    return type(module) in (nn.Sequential, nn.Flatten, nn.Linear, *values)
 
 
 @contextlib.contextmanager
