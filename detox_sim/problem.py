@@ -86,8 +86,8 @@ class Problem:
         mine = batch.reshape(self.files, -1)[np.asarray(files)]
         wanted = self._data.classes - 1 - labels[mine] if relabelled else labels[mine]
         images = self._scaled(self._drawn(mine, step, files)).unflatten(0, mine.shape)
-        seeds = [int(stream(trial.seed, "model", step, int(f)).integers(2**63)) for f in files]
-        return self.model.gradients(params, images, wanted, seeds)
+        seeds = stream(trial.seed, "model", step).integers(2**63, size=self.files)
+        return self.model.gradients(params, images, wanted, seeds[np.asarray(files)].tolist())
 
     def _drawn(self, mine: np.ndarray, step: int, files) -> "torch.Tensor":
         """Return the images of some files (n, images a file), each cropped and flipped at random.
@@ -99,7 +99,7 @@ class Problem:
         device, padding = self.model.device, self._data.padding
         place = torch.from_numpy(mine.ravel()).to(device)
         if not padding:
-            return self._images[place]
+            return self._images.index_select(0, place)  # quicker than [place]
         draws = [self._draw(step, int(file), mine.shape[1]) for file in files]
         shifts, flips = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         *_, channels, height, width = self._images.shape

@@ -105,7 +105,8 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 # ## Beside ByzFL
 # Whole runs of the same experiment, seed by seed in turns, set-up and evaluations included. Where the gradients of a model take most of the time on both sides, no
 # simulator can be much faster than another; where they do not, what surrounds them counts. What differs: ByzFL splits the data into
-# parts, one a client, and leaves the gradients of the five attackers out; here all nodes draw from all data, and all 45 gradients are computed.
+# parts, one a client, and leaves the gradients of the five attackers out; here all nodes draw from all data, all 45 gradients are computed, and the weight
+# of every vote in every aggregate is found out. *Rounds alone* leaves that, set-up and evaluations out: what both simulators must do.
 
 # %%
 if not compared.sizes["setting"]:
@@ -121,6 +122,7 @@ for setting in compared.setting.values:
         "steps": f"{float(point.steps):g}",
         "times faster": ranged(ends.sel(clock="processor")),
         "by the clock": ranged(ends.sel(clock="wall")),
+        "rounds alone": ranged(ends.sel(clock="rounds alone")),
         f"{FASTER:g} times or more": verdict(ends.sel(clock="processor").values.tolist(), FASTER),
     }
     for simulator in SIMULATORS:

@@ -35,13 +35,14 @@ DEFINITIONS = [
     "train: the whole function per round, with set-up, warm-up round and two evaluations",
     "images are noise where nothing is learnt: speed does not depend on what is seen",
     "vmap over the 15 files of a step against a loop; bfloat16 by autocast",
-    "ByzFL: 45 nodes, 5 attackers, ALIE with z = 1 (sample deviation), 32 images a node, its CNN "
-    "and logistic model, SGD with momentum 0.9 at the server, the same evaluations; ByzFL "
-    "computes the 40 honest gradients from 40 parts of the data, here all 45 are computed; the "
-    "split of its time is by the clock",
+    "ByzFL: 45 nodes, 5 attackers, ALIE with z = 1 (sample deviation), 32 images a node, its CNN, "
+    "MLP and logistic model, SGD with momentum 0.9 at the server, the same evaluations; ByzFL "
+    "computes the 40 honest gradients from 40 parts of the data, here all 45 are computed, and "
+    "every round is judged; the split of its time, and rounds alone (gradients, attack, "
+    "aggregation, update), are by the clock",
 ]
 SCALE = "small models, one thread"
-VERSION = 1
+VERSION = 2
 EXCLUSIVE = True  # its cells run one at a time: they are timed
 
 SIMULATORS = ("ours", "ByzFL")
@@ -80,8 +81,10 @@ PROFILES: dict[str, tuple[dict, dict]] = {
                 "lenet5": _beside_torch("lenet5", 96, 6),
                 "resnet8": _beside_torch("resnet8", 96, 1),
                 "CNN, trimmed mean": _beside_byzfl("CNN", "trimmed_mean", 10),
-                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 100),
-                "logistic, Multi-Krum": _beside_byzfl("logistic", "multi_krum", 100),
+                "MLP, trimmed mean": _beside_byzfl("MLP", "trimmed_mean", 200),
+                "MLP, Multi-Krum": _beside_byzfl("MLP", "multi_krum", 200),
+                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 200),
+                "logistic, Multi-Krum": _beside_byzfl("logistic", "multi_krum", 200),
             }
         },
     ),
@@ -117,7 +120,14 @@ def _version(package: str) -> str:
 
 
 # Seconds of the gradient of an image on one thread, roughly.
-_SECONDS = {"softmax": 5e-6, "mlp": 1e-5, "lenet5": 1.5e-4, "logistic": 2e-5, "CNN": 5e-4}
+_SECONDS = {
+    "softmax": 5e-6,
+    "mlp": 1e-5,
+    "lenet5": 1.5e-4,
+    "logistic": 2e-5,
+    "MLP": 4e-5,
+    "CNN": 5e-4,
+}
 
 
 def cost(fields: dict) -> tuple[float, float]:
@@ -235,10 +245,15 @@ def speeds(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def faster(dataset: xr.Dataset) -> xr.DataArray:
-    """Return how many times faster than ByzFL (..., clock, end): least, median, most of turns."""
-    wall = dataset.simulator_seconds.sum("part", skipna=False)
-    whole = xr.concat([dataset.simulator_processor, wall], xr.Variable("clock", list(CLOCKS)))
-    ratio = whole.sel(simulator="ByzFL", drop=True) / whole.sel(simulator="ours", drop=True)
+    """Return how many times faster than ByzFL (..., clock, end): least, median, most of turns.
+
+    Whole runs by both clocks, and by that on the wall "rounds alone": the parts both must do.
+    """
+    wall = dataset.simulator_seconds
+    rounds = wall.sel(part=list(PARTS[:2])).sum("part", skipna=False)
+    taken = [dataset.simulator_processor, wall.sum("part", skipna=False), rounds]
+    taken = xr.concat(taken, xr.Variable("clock", [*CLOCKS, "rounds alone"]))
+    ratio = taken.sel(simulator="ByzFL", drop=True) / taken.sel(simulator="ours", drop=True)
     return _ends(ratio.transpose(..., "clock", "turn"))
 
 

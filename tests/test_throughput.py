@@ -142,6 +142,19 @@ def test_speeds_are_those_of_turns():
     assert found.sel(clock="wall", bar="whole train").values.tolist() == [1, 1, 1]
 
 
+def test_faster_is_by_turns_and_for_rounds_alone_too():
+    dims = {"simulator": list(throughput.SIMULATORS), "part": list(simulators.PARTS)}
+    seconds = np.array([[[1, 2], [1, 2], [2, 4]], [[1, 5], [4, 15], [3, 4]]], float)
+    variables = {
+        "simulator_seconds": ((*dims, "turn"), seconds),
+        "simulator_processor": (("simulator", "turn"), [[4.0, 8.0], [8.0, 40.0]]),
+    }
+    found = throughput.faster(xr.Dataset(variables, coords=dims))
+    assert found.sel(clock="processor").values.tolist() == [2, 3.5, 5]
+    assert found.sel(clock="wall").values.tolist() == [2, 2.5, 3]
+    assert found.sel(clock="rounds alone").values.tolist() == [2.5, 3.75, 5]
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [

@@ -6,7 +6,7 @@ import numpy as np
 
 from detox_sim.arrays import namespace
 from detox_sim.messages import Messages
-from detox_sim.primitives import combine, take
+from detox_sim.primitives import combine
 
 
 def one_row(rows, forged: np.ndarray, row) -> Messages:
@@ -101,5 +101,6 @@ def mean_and_variance(rows, files: np.ndarray):
     """
     centre = mean_of(rows, files)
     with np.errstate(over="ignore", invalid="ignore"):
-        moved = take(rows, np.flatnonzero(files)) - centre[None, :]
-        return centre, mean_of(moved * moved, np.ones(moved.shape[0], dtype=bool))
+        moved = rows - centre[None, :]
+        moved *= moved
+        return centre, mean_of(moved, files)

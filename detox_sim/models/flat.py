@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 EVALUATED_AT_ONCE = 1000  # images
-LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows and less have other bits than those of more
+LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows and less have other bits
 SEEN_AT_ONCE = 100  # of these, on a CPU: features of more are new memory each time, up to 3x slower
 Factory = Callable[..., "torch.nn.Module"]
 
@@ -172,7 +172,8 @@ class Model:
 
         images, labels = self._tensor(images), self._tensor(labels)
         flat = self._tensor(params)
-        rows = torch.zeros(len(images), self.parameters, dtype=flat.dtype, device=self.device)
+        new = torch.empty if self._dense else torch.zeros
+        rows = new(len(images), self.parameters, dtype=flat.dtype, device=self.device)
         with self._lock, self._computing():
             self._module.train()
             for norm in self._norms:
