@@ -16,7 +16,7 @@ A study is a module with
 
 A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others,
 and may use all workers through `detox_sim.cluster.here`. ``WORKERS = 1`` asks for one worker with
-all the memory, ``BY_NAME = True`` leaves the study out of a full run unless it is a smoke test.
+all the memory, ``BY_NAME`` the profiles of which a full run leaves the study out.
 ``python -m studies.<study>`` is ``python -m studies.reproduce <study>``.
 """
 

@@ -133,9 +133,9 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
         check_known("study", options.study, studies.__all__)
         names = list(dict.fromkeys(options.study)) or with_profile(options.profile)
         plans = make_plans(names, options.profile, settings)
-        if options.study or options.profile == "smoke":
+        if options.study:
             return plans
-        return [plan for plan in plans if not getattr(plan.module, "BY_NAME", False)]
+        return [p for p in plans if options.profile not in getattr(p.module, "BY_NAME", ())]
     except ValueError as error:
         raise UsageError(error) from error
 

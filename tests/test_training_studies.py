@@ -23,6 +23,7 @@ from studies import (
     training_cells,
     tune,
 )
+from studies.reproduce import main
 from studies.requests import make_plans
 from studies.store import Store
 from studies.style import draw
@@ -119,6 +120,16 @@ def test_larger_profiles(name, profile, blank_data):
         seconds, memory = study.cost(prepared)
         assert 0 < seconds < (600 if profile == "fashion" else np.inf)
         assert 3e8 <= memory < (1e9 if profile == "fashion" else 1.6e10)
+
+
+@pytest.mark.parametrize("profile", ["fashion", "paper"])
+def test_the_long_search_of_rates_wants_to_be_named(profile, blank_data, tmp_path, capsys):
+    options = ["--profile", profile, "--plan", "--output", str(tmp_path)]
+    assert main(options) == 0
+    planned = capsys.readouterr().out
+    assert [name for name in STUDIES if name in planned] == [n for n in STUDIES if n != "tune"]
+    assert main(["tune", *options]) == 0
+    assert "tune" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

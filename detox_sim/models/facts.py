@@ -1,11 +1,13 @@
 """What is known of a model before it is allocated: whether it fits, and its work."""
 
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from detox_sim.models.flat import Factory
 
 
+@functools.lru_cache  # a sweep asks the same of a model for each of its cells
 def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int = 2) -> None:
     """Build the model, and show it a file of that many images, without allocating anything.
 
