@@ -1,14 +1,18 @@
 """What a run needs to go on where it was: named arrays in one file that is whole or not there."""
 
+import hashlib
+import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 Where = str | os.PathLike[str]
+
+MARK = b"checkpoint of detox_sim\n"  # then the digest of what follows: arrays, as numpy saves them
+DIGEST = hashlib.sha256().digest_size
 
 
 def check(path: Where) -> None:
@@ -17,7 +21,8 @@ def check(path: Where) -> None:
     Raises
     ------
     ValueError
-        When its folder is missing, or something other than a file has its name.
+        When its folder is missing or cannot be written into, or something other than a file has
+        its name.
 
     Examples
     --------
@@ -30,6 +35,14 @@ def check(path: Where) -> None:
         raise ValueError(f"no folder {place.parent} for the checkpoint {place.name}; make it first")
     if not place.name or (place.exists() and not place.is_file()):
         raise ValueError(f"the checkpoint {str(path)!r} must be a file; name another")
+    try:
+        with _temporary(place).open("wb"):
+            pass
+        _temporary(place).unlink()
+    except OSError as error:
+        raise ValueError(
+            f"the checkpoint {str(path)!r} cannot be written: {error.strerror}; name another"
+        ) from error
 
 
 def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
@@ -43,16 +56,23 @@ def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
         What the arrays belong to, as JSON.
     arrays : mapping of str to numpy.ndarray
     """
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+    said: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
+    body = io.BytesIO()
+    np.savez(body, **said)
+    temporary = _temporary(Path(path))
     try:
         with temporary.open("wb") as file:
-            said: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
-            np.savez(file, **said)
+            file.write(MARK + hashlib.sha256(body.getbuffer()).digest())
+            file.write(body.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
@@ -74,23 +94,19 @@ def load(path: Where, about: object) -> dict[str, np.ndarray] | None:
     ValueError: the checkpoint .../run is of another run; name another file, or delete it
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        found = json.loads(str(arrays.pop("about")))
-    except KeyError:
-        raise ValueError(f"{path} is no checkpoint; name another file") from None
-    except (FileNotFoundError, EOFError, TypeError, ValueError, zipfile.BadZipFile):
-        if Path(path).is_file() and not _started(path):
-            raise ValueError(f"{path} is no checkpoint; name another file") from None
+        raw = Path(path).read_bytes()
+    except FileNotFoundError:
         return None
+    if raw[: len(MARK)] != MARK[: len(raw)]:
+        raise ValueError(f"{path} is no checkpoint; name another file")
+    digest, body = raw[len(MARK) :][:DIGEST], raw[len(MARK) + DIGEST :]
+    if hashlib.sha256(body).digest() != digest:
+        return None
+    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+        arrays = dict(stored)
+    found = json.loads(str(arrays.pop("about")))
     if found != json.loads(json.dumps(about)):
         raise ValueError(
             f"the checkpoint {path} is of another run; name another file, or delete it"
         )
     return arrays
-
-
-def _started(path: Where) -> bool:
-    """Say whether a file could be the start of a checkpoint: of an archive, or empty."""
-    with open(path, "rb") as file:
-        return file.read(2) in (b"", b"P", b"PK")

@@ -12,6 +12,8 @@ from typing import Any
 
 import xarray as xr
 
+from studies import outdated
+
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 
 
@@ -138,6 +140,9 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
         items = "\n".join(f"* {item}" for item in about["definitions"])
         lines.insert(0, f"**What the paper says.** {about['claim']}")
         lines.insert(2, f"**Definitions taken.**\n\n{items}")
+    old = outdated(about["study"], about["version"])
+    if old:
+        lines.append(f"**It was {old}:** the same fields may give other numbers today.")
     if len(about["environments"]) > 1:
         lines.append(
             f"Cells come from {len(about['environments'])} environments; the last is named."

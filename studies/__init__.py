@@ -47,3 +47,17 @@ def run_alone(study: str) -> int:
     """Run one study with the options of the command line; return the exit code."""
     command = importlib.import_module("studies.reproduce")  # above the studies, so not imported
     return command.main([study, *sys.argv[1:]])
+
+
+def outdated(study: str, version: object) -> str:
+    """Say of a dataset's version that its study has another today; nothing if it has not.
+
+    Examples
+    --------
+    >>> outdated("filtering", 0)
+    'made by version 0 of the study, which is now ...'
+    """
+    if study not in __all__:
+        return ""
+    now = importlib.import_module(f"studies.{study}").VERSION
+    return "" if version == now else f"made by version {version} of the study, which is now {now}"

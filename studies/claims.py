@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from studies import verdicts
+from studies import outdated, verdicts
 from studies.claimed import PROFILES, REPORTS, Claim, Scale, read, short
 
 VERDICTS = ("reproduced", "same direction at toy scale", "not reproduced", "not run")
@@ -89,7 +89,7 @@ def _open(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
 
 
 def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[str]:
-    """Return what keeps a dataset from the paper's scale: fields, settings, standing deviations."""
+    """Return what keeps a dataset from the paper's scale: fields, settings, age, deviations."""
     axes = about["axes"]
     stated = about["base"] | {k: v for k, v in about["settings"].items() if k not in axes}
     found = scale.differences(stated | about.get("fields", {}))
@@ -100,6 +100,7 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
     ]
     if not all(part.startswith(scale.says) for part in about["scale"].split("; ")):
         found.append(f"it does not say {scale.says!r}")
+    found += filter(None, [outdated(claim.study, about.get("version"))])
     compared = {*scale.fields, *scale.at_least, *scale.labels, claim.sample, *claim.selected()}
     found += [
         f"{name}={short(value)} by --set"

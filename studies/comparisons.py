@@ -215,6 +215,30 @@ def speed_up(dataset: xr.Dataset, slow: str, fast: str) -> xr.DataArray:
     return seconds.sel(pipeline=slow).drop_vars("pipeline") / seconds.sel(pipeline=fast)
 
 
+def speed_up_ends(dataset: xr.Dataset, slow: str, fast: str) -> xr.DataArray:
+    """Return what `speed_up` may be at least and at most (end, threshold, seed).
+
+    A time to an accuracy is known down to the rounds between two evaluations.
+
+    Examples
+    --------
+    >>> seconds = ("pipeline", "threshold", "seed"), [[[60.0]], [[20.0]]]
+    >>> found = xr.Dataset(
+    ...     {"modelled_seconds_to": seconds, "modelled_round_seconds": ("pipeline", [1.5, 0.5])},
+    ...     {"pipeline": ["Median", "D-Median"], "eval_step": [0, 10, 20]},
+    ... )
+    >>> speed_up_ends(found, "Median", "D-Median").values.ravel().tolist()
+    [2.25, 4.0]
+    """
+    seconds = dataset.modelled_seconds_to.transpose("pipeline", "threshold", "seed")
+    earlier = seconds - dataset.modelled_round_seconds * dataset.eval_step.diff("eval_step").max()
+    slowest, fastest = ({"pipeline": name} for name in (slow, fast))
+    least = earlier.sel(slowest, drop=True) / seconds.sel(fastest, drop=True)
+    most = seconds.sel(slowest, drop=True) / earlier.sel(fastest, drop=True)
+    most = most.where(~(earlier.sel(fastest, drop=True) <= 0), np.inf)
+    return xr.concat([least, most], "end").transpose("end", "threshold", "seed")
+
+
 def speed_up_table(dataset: xr.Dataset, pairs: list[tuple[str, str]]) -> pd.DataFrame:
     """Return the speed-ups of (slow, fast) pairs of which both are there, by accuracy.
 
@@ -222,7 +246,10 @@ def speed_up_table(dataset: xr.Dataset, pairs: list[tuple[str, str]]) -> pd.Data
     """
     rows = {
         f"{fast} over {slow}": {
-            f"{threshold:.0%}": _ratio(speed_up(dataset, slow, fast).sel(threshold=threshold))
+            f"{threshold:.0%}": _ratio(
+                speed_up(dataset, slow, fast).sel(threshold=threshold),
+                speed_up_ends(dataset, slow, fast).sel(threshold=threshold),
+            )
             for threshold in dataset.threshold.values
         }
         for slow, fast in pairs
@@ -231,25 +258,32 @@ def speed_up_table(dataset: xr.Dataset, pairs: list[tuple[str, str]]) -> pd.Data
     return pd.DataFrame(rows).T.rename_axis("pair")
 
 
-def mean_ratio(ratios) -> tuple[float, float, float]:
+def mean_ratio(ratios, ends=None) -> tuple[float, float, float]:
     """Return the geometric mean of positive ratios, one a seed, and its Student t interval.
 
-    NaN is left out.
+    NaN is left out. Of ratios that are not known exactly, `ends` (2, seeds) are what they may be
+    at least and at most: the interval goes from the low end of the one to the high end of the
+    other, without a bound where a ratio has none.
 
     Examples
     --------
     >>> [round(end, 2) for end in mean_ratio([2.0, 8.0, float("nan"), 4.0])]
-    [4.0, 0.72, 22.38]
+    [4.0, 0.71, 22.38]
+    >>> mean_ratio([2.0, 2.0], [[1.0, 1.0], [4.0, float("inf")]])
+    (2.0, 1.0, inf)
     """
-    logs = np.log(np.asarray(ratios, dtype=float))
-    low, high = student_t(logs)
-    return float(np.exp(np.nanmean(logs))), float(np.exp(low)), float(np.exp(high))
+    values = np.asarray(ratios, dtype=float)
+    least, most = (values, values) if ends is None else np.asarray(ends, dtype=float)
+    bounded = not (least <= 0).any(), not np.isinf(most).any()
+    low = np.exp(student_t(np.log(least))[0]) if bounded[0] else 0.0
+    high = np.exp(student_t(np.log(most))[1]) if bounded[1] else np.inf
+    return float(np.exp(np.nanmean(np.log(values)))), float(low), float(high)
 
 
-def _ratio(values: xr.DataArray) -> str:
+def _ratio(values: xr.DataArray, ends: xr.DataArray) -> str:
     counted = int(values.notnull().sum())
     if not counted:
         return "-"
-    centre, low, high = mean_ratio(values)
-    ends = f" ({low:.2f} to {high:.2f})" * (counted > 1)
-    return f"{centre:.2f}{ends}, {counted} of {values.size}"
+    centre, low, high = mean_ratio(values, ends)
+    between = f" ({low:.2f} to {high:.2f})" * (counted > 1)
+    return f"{centre:.2f}{between}, {counted} of {values.size}"

@@ -16,6 +16,7 @@ from studies.comparisons import (
     price,
     reference_in,
     speed_up,
+    speed_up_ends,
     tasks_in,
 )
 from studies.style import DETOX, VANILLA, student_t
@@ -221,8 +222,12 @@ def speed_up_panel(ax, dataset: xr.Dataset, reported: Mapping[tuple[str, float],
         ax.bar([0], [np.nan], color=colours[k], label=f"{threshold:.0%}")
         for i, (slow, fast) in enumerate(pairs):
             place = i + width * (k - (len(thresholds) - 1) / 2)
-            seeds = speed_up(dataset, slow, fast).sel(threshold=threshold).values
-            _bar(ax, place, 0.9 * width, seeds, colours[k], _who(dataset, slow, fast, threshold))
+            seeds, ends = (
+                ratio(dataset, slow, fast).sel(threshold=threshold).values
+                for ratio in (speed_up, speed_up_ends)
+            )
+            who = _who(dataset, slow, fast, threshold)
+            _bar(ax, place, 0.9 * width, seeds, ends, colours[k], who)
             if (slow, threshold) in reported:
                 ax.plot(place, reported[slow, threshold], "*", mec="0.2", **STAR)
     ax.axhline(1, color="0.4", lw=0.8)
@@ -235,12 +240,13 @@ def speed_up_panel(ax, dataset: xr.Dataset, reported: Mapping[tuple[str, float],
         ax.text(0.5, 0.5, "no pair in the data", transform=ax.transAxes, ha="center")
 
 
-def _bar(ax, place: float, width: float, seeds: np.ndarray, colour, who: str) -> None:
+def _bar(ax, place: float, width: float, seeds, ends, colour, who: str) -> None:
     """Draw the geometric mean ratio when every seed has one, or say who did not get there."""
     if np.isfinite(seeds).all():
-        centre, low, high = mean_ratio(seeds)
+        centre, *limits = mean_ratio(seeds, ends)
         ax.bar(place, centre, width, color=colour)
-        ax.plot([place, place], [low, high], color="0.2", lw=1)
+        if np.isfinite(limits).all():
+            ax.plot([place, place], limits, color="0.2", lw=1)
     else:
         ax.text(place, 0.06, who, rotation=90, ha="center", va="bottom", fontsize=6, color="0.3")
 

@@ -195,8 +195,9 @@ def judge(claim, dataset: xr.Dataset, paper_scale: bool = False) -> Finding:
         wholly on the right side, "contradicted" when wholly on the other, else "undecided". The
         interval of times is wider by the steps between evaluations, and a time that was never
         reached contradicts nothing. An
-        exact claim has no samples. One that any of n cases may meet has intervals of level
-        1 - 0.05 / n (Bonferroni).
+        exact claim has no samples. What any of n cases decides, that a claim on one of them is
+        met or that a claim on all is contradicted, takes intervals of level 1 - 0.05 / n
+        (Bonferroni).
     """
     try:
         left = _side(claim, dataset, claim.left, slower=True)
@@ -223,26 +224,29 @@ def _cases(claim, left: dict, right: dict, paper_scale: bool) -> list[_Case]:
     rest = [dim for dim in every.dims if claim.exact or dim != claim.sample]
     every = every.stack(case=rest) if rest else every.expand_dims("case")
     count = every.sizes["case"]
-    level = 1 - (1 - LEVEL) / (count if claim.over == "any" else 1)
+    strict = 1 - (1 - LEVEL) / count
+    levels = (strict, LEVEL) if claim.over == "any" else (LEVEL, strict)
     found = []
     for i in range(count):
         labels = every.case.values[i] if rest else ()
         name = ", ".join(f"{dim} {label}" for dim, label in zip(rest, labels, strict=True))
         samples = {part: np.ravel(array) for part, array in every.isel(case=i).items()}
-        found.append(_case(claim, name if count > 1 else "", samples, level, paper_scale))
+        found.append(_case(claim, name if count > 1 else "", samples, levels, paper_scale))
     return found
 
 
-def _case(claim, name: str, samples: dict, level: float, paper_scale: bool) -> _Case:
-    """Decide one comparison from its samples."""
+def _case(claim, name: str, samples: dict, levels: tuple, paper_scale: bool) -> _Case:
+    """Decide one comparison from its samples, at the levels that meet and that contradict."""
     left, right = samples["left value"], samples["right value"]
     values, known = _compared(claim.kind, left, right)
     if not known.all():
         lost = f"no value in {int((~known).sum())} of {known.size} {claim.sample}s"
         detail = "no value" if claim.exact else f"undecided: {lost} (never reached, or diverged)"
         return _Case(name, "undecided", detail, "", -math.inf)
-    low = _end(claim.kind, left - samples["left less"], right, level, 0)
-    high = _end(claim.kind, left, right - samples["right less"], level, 1)
+    (low, against_low), (high, against_high) = (
+        [_end(claim.kind, left - less, right - more, level, which) for level in levels]
+        for which, less, more in ((0, samples["left less"], 0), (1, 0, samples["right less"]))
+    )
     if not claim.exact and values.size < 2:
         ours = _ours(claim, left, right, values, None)
         return _Case(name, "undecided", f"one {claim.sample}, no interval", ours, low)
@@ -252,7 +256,7 @@ def _case(claim, name: str, samples: dict, level: float, paper_scale: bool) -> _
     note = "; where the slower side never gets there, its time is the end of the run" * longer
     if lower < low and high < upper:
         return _Case(name, "met", wanted + note, ours, low)
-    if (high < lower and not longer) or upper < low:
+    if (against_high < lower and not longer) or upper < against_low:
         return _Case(name, "contradicted", f"contradicted: not {wanted}", ours, low)
     return _Case(name, "undecided", f"undecided: not clearly {wanted}{note}", ours, low)
 

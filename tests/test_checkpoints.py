@@ -1,5 +1,6 @@
 """A run that was killed and goes on is the run that was never killed, bit for bit."""
 
+import io
 import os
 import signal
 import subprocess
@@ -103,7 +104,8 @@ def test_a_killed_process_goes_on(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not end.exists()
-    assert 0 < int(np.load(path)["step"]) < 400
+    body = path.read_bytes()[len(checkpoints.MARK) + checkpoints.DIGEST :]
+    assert 0 < int(np.load(io.BytesIO(body))["step"]) < 400
     subprocess.run([sys.executable, "-c", code, path, end], check=True)
     undisturbed = tmp_path / "whole.nc"
     subprocess.run([sys.executable, "-c", code, tmp_path / "other", undisturbed], check=True)
@@ -121,13 +123,13 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         train(other, checkpoint=path)
 
 
-@pytest.mark.parametrize("content", [b"", b"P", b"PK\x03\x04 damaged"])
+@pytest.mark.parametrize("content", [b"", checkpoints.MARK[:1], checkpoints.MARK + b" damaged"])
 def test_a_damaged_checkpoint_is_begun_again(tmp_path, content):
     path = tmp_path / "run"
     path.write_bytes(content)
     history = train(TRIALS["digits"], checkpoint=path, checkpoint_every=5)
     assert bits(history) == bits(train(TRIALS["digits"]))
-    assert path.read_bytes()[:2] == b"PK"
+    assert path.read_bytes().startswith(checkpoints.MARK)
 
 
 def test_a_cut_checkpoint_is_begun_again(tmp_path):
@@ -137,6 +139,19 @@ def test_a_cut_checkpoint_is_begun_again(tmp_path):
     for size in range(0, len(raw), len(raw) // 7):
         path.write_bytes(raw[:size])
         assert bits(train(TRIALS["digits"], checkpoint=path)) == bits(train(TRIALS["digits"]))
+
+
+def test_a_changed_byte_anywhere_is_seen(tmp_path):
+    path = tmp_path / "run"
+    checkpoints.save(path, "run", {"step": np.arange(9)})
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        if place < len(checkpoints.MARK):
+            with pytest.raises(ValueError, match="is no checkpoint"):
+                checkpoints.load(path, "run")
+        else:
+            assert checkpoints.load(path, "run") is None
 
 
 def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
@@ -174,15 +189,18 @@ def test_a_place_where_none_can_lie_is_refused_before_training(tmp_path, place, 
         train(TRIALS["digits"], checkpoint=tmp_path / place)
     with pytest.raises(ValueError, match="must be a file"):
         train(TRIALS["digits"], checkpoint="/dev/null")
+    with pytest.raises(ValueError, match="'/proc/run' cannot be written: No such file"):
+        train(TRIALS["digits"], checkpoint="/proc/run")
 
 
 def test_a_file_of_another_kind_is_refused_and_kept(tmp_path):
     np.save(tmp_path / "run.npy", np.ones(3))
     (tmp_path / "run.txt").write_text("not an archive")
+    (tmp_path / "run.docx").write_bytes(b"PK my thesis")
     np.savez(tmp_path / "run.npz", weights=np.ones(3))
     with zipfile.ZipFile(tmp_path / "run.zip", "w") as archive:
         archive.writestr("word/document.xml", "text")
-    for name in ("run.npy", "run.txt", "run.npz", "run.zip"):
+    for name in ("run.npy", "run.txt", "run.docx", "run.npz", "run.zip"):
         before = (tmp_path / name).read_bytes()
         with pytest.raises(ValueError, match=f"{name} is no checkpoint; name another file"):
             train(TRIALS["digits"], checkpoint=tmp_path / name, checkpoint_every=9)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import studies
-from studies import claimed, claims, verdicts
+from studies import claimed, claims, filtering, verdicts
 
 CLAIMS, SCALES = claimed.read()
 TESTED = [claim for claim in CLAIMS if not claim.untested]
@@ -42,6 +42,7 @@ def stored(left, right, *, profile="paper", workers=2, steps=5, named=False, **c
         "base": {"workers": workers, "steps": steps},
         "axes": {"rule": ["A", "B"], "seed": dataset.seed.values.tolist()},
         "settings": {},
+        "version": filtering.VERSION,
     } | changed
     return claims.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, named)
 
@@ -213,6 +214,25 @@ def test_any_of_several_cases_asks_for_more_than_one():
     assert verdicts.judge(claim(**keys), dataset).outcome == "met"
     both = claim(**(keys | {"left": {"rule": ["A", "B"]}}))
     assert verdicts.judge(both, dataset).outcome == "undecided"
+
+
+def test_that_all_of_several_cases_hold_takes_more_than_one_interval_to_contradict():
+    left, right = [11.0, 12.0, 13.5], [0.0, 0.0, 0.0]
+    high = verdicts.student_t(left)[1]
+    assert verdicts.student_t(left, 0.975)[1] > high
+    keys = {"right": high + 1e-6, "over": "all"}
+    dataset = stored(left, right).dataset
+    assert verdicts.judge(claim(**keys), dataset).outcome == "contradicted"
+    both = claim(**(keys | {"left": {"rule": ["A", "B"]}}))
+    assert verdicts.judge(both, stored(left, left).dataset).outcome == "undecided"
+    assert verdicts.judge(both, dataset).outcome == "contradicted"  # B is far below
+
+
+def test_a_dataset_of_an_older_version_reproduces_nothing():
+    assert verdict(claim(), stored(HIGH, LOW)).verdict == "reproduced"
+    old = verdict(claim(), stored(HIGH, LOW, version=0))
+    assert old.verdict == TOY
+    assert "made by version 0 of the study, which is now" in old.deviations
 
 
 @pytest.mark.parametrize(
@@ -440,6 +460,7 @@ def doctored(one, base, good=True, profile="paper", task="scale", **changed):
         "base": base,
         "axes": {dim: axes[dim] for dim in axes if dim in ("task", one.sample)},
         "settings": {},
+        "version": importlib.import_module(f"studies.{one.study}").VERSION,
     } | changed
     about["scale"] = about["scale"] or SCALES[one.scale].says
     return claims.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, True)

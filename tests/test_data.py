@@ -260,19 +260,26 @@ def write_folder(path, files):
     return path
 
 
+def trust(monkeypatch, path, name="CIFAR10"):
+    """Let an archive of ours pass for the published one; return its path."""
+    published = getattr(cifar, name)
+    monkeypatch.setattr(cifar, name, published._replace(md5=md5(path)))
+    return path
+
+
 BOTH = pytest.mark.parametrize(("name", "load"), [("CIFAR10", "cifar10"), ("CIFAR100", "cifar100")])
 
 
 @BOTH
 @pytest.mark.parametrize("write", [python2_pickle, python3_pickle, by_columns])
 @pytest.mark.parametrize("form", ["folder", "base", "archive", "holder", "root folder", "root tar"])
-def test_cifar_is_read_wherever_it_lies(tmp_path, name, load, write, form):
+def test_cifar_is_read_wherever_it_lies(tmp_path, monkeypatch, name, load, write, form):
     archive = getattr(cifar, name)
     files, parts = batches(archive, write)
     place = tmp_path / ("root" if form.startswith("root") else "mine")
     place.mkdir()
     if form in ("archive", "holder", "root tar"):
-        write_tar(place / archive.name, files)
+        trust(monkeypatch, write_tar(place / archive.name, files), name)
     else:
         write_folder(place, files)
     options = {"base": place / archive.base, "archive": place / archive.name}
@@ -299,13 +306,15 @@ class Malicious:
 
 
 @pytest.mark.parametrize("pack", [write_folder, lambda p, f: write_tar(p / "a.tar.gz", f)])
-def test_a_pickle_runs_nothing(tmp_path, pack):
+def test_a_pickle_runs_nothing(tmp_path, monkeypatch, pack):
     trap, archive = tmp_path / "trap", cifar.CIFAR10
     files, _ = batches(archive)
     evil = pickle.dumps({b"data": Malicious(trap), b"labels": []})
     files[f"{archive.base}/data_batch_3"] = evil
     (tmp_path / "in").mkdir()
     place = pack(tmp_path / "in", files)
+    if place.is_file():
+        trust(monkeypatch, place)
     with pytest.raises(ValueError, match=r"data_batch_3 .* asks for posix.mkdir, which no data"):
         data.cifar10(folder=str(place))
     assert not trap.exists()
@@ -333,23 +342,36 @@ def test_a_damaged_batch_is_named(tmp_path, raw, message):
         data.cifar10(folder=str(write_folder(tmp_path, files)))
 
 
-def test_a_missing_batch_and_a_cut_archive_are_named(tmp_path):
+def test_a_missing_batch_and_a_cut_archive_are_named(tmp_path, monkeypatch):
     files, _ = batches(cifar.CIFAR10)
     path = write_tar(tmp_path / "a.tar.gz", files)
     (tmp_path / "b.tar.gz").write_bytes(path.read_bytes()[:-5000])
+    trust(monkeypatch, tmp_path / "b.tar.gz")
     with pytest.raises(ValueError, match=r"b.tar.gz cannot be read: .*; get it anew"):
         data.cifar10(folder=str(tmp_path / "b.tar.gz"))
     del files["cifar-10-batches-py/data_batch_2"]
     with pytest.raises(ValueError, match="holds no cifar-10-batches-py/data_batch_2"):
-        data.cifar10(folder=str(write_tar(tmp_path / "c.tar.gz", files)))
+        data.cifar10(folder=str(trust(monkeypatch, write_tar(tmp_path / "c.tar.gz", files))))
 
 
-def test_an_archive_writes_nothing(tmp_path):
+def test_an_archive_with_a_changed_byte_is_refused(tmp_path, monkeypatch):
+    """It may unpack: then its images would count as those of CIFAR-10."""
+    files, _ = batches(cifar.CIFAR10)
+    path = trust(monkeypatch, write_tar(tmp_path / "a.tar", files))
+    assert len(data.cifar10(folder=str(path)).test_labels) == 4
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.with_name("b.tar").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"b.tar cannot be read: its md5 is .*; get it anew"):
+        data.cifar10(folder=str(path.with_name("b.tar")))
+
+
+def test_an_archive_writes_nothing(tmp_path, monkeypatch):
     files, _ = batches(cifar.CIFAR10)
     names = ["../outside", str(tmp_path / "absolute"), "cifar-10-batches-py/../../test_batch"]
     files |= dict.fromkeys(names, b"evil")
     (tmp_path / "in").mkdir()
-    write_tar(tmp_path / "in" / cifar.CIFAR10.name, files)
+    trust(monkeypatch, write_tar(tmp_path / "in" / cifar.CIFAR10.name, files))
     before = sorted(tmp_path.rglob("*"))
     assert len(data.cifar10(folder=str(tmp_path / "in")).train_labels) == 20
     assert sorted(tmp_path.rglob("*")) == before

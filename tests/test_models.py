@@ -318,3 +318,26 @@ def test_buffers_that_stay_are_welcome():
         lambda: headed(torch.nn.BatchNorm2d(1)),
     ):
         check(lambda shape, classes, build=build: build(), (1, 8, 8), CLASSES)
+
+
+def test_what_a_module_draws_besides_parameters_is_always_the_same():
+    """Else copies of a file on two workers would differ."""
+
+    class Projected(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("drawn", torch.randn(64, 5))
+            self.head = torch.nn.Linear(5, 10)
+
+        def forward(self, images):
+            return self.head(images.flatten(1) @ self.drawn)
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((2, 3, 1, 8, 8), np.float32), np.zeros((2, 3), np.int64)
+    rows = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = Model(lambda shape, classes: Projected(), (1, 8, 8), 10)
+        assert torch.initial_seed() == seed
+        rows.append(model.gradients(np.ones(model.parameters, np.float32), images, labels).rows)
+    np.testing.assert_array_equal(*rows)

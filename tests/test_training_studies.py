@@ -425,9 +425,16 @@ def test_prices_are_paired_by_seed():
 def test_speed_ups_are_paired_by_seed():
     seconds = [[[60.0, np.nan], [90.0, 99.0]], [[20.0, 50.0], [45.0, 33.0]]]
     dataset = xr.Dataset(
-        {"modelled_seconds_to": (("pipeline", "seed", "threshold"), seconds)},
-        {"pipeline": ["Median", "D-Median"], "seed": [0, 1], "threshold": [0.8, 0.9]},
+        {
+            "modelled_seconds_to": (("pipeline", "seed", "threshold"), seconds),
+            "modelled_round_seconds": (("pipeline", "seed"), [[3.0, 4.5], [1.0, 2.25]]),
+        },
+        {"pipeline": ["Median", "D-Median"], "seed": [0, 1], "threshold": [0.8, 0.9]}
+        | {"eval_step": [0, 10, 20]},
     )
+    least, most = comparisons.speed_up_ends(dataset, "Median", "D-Median").sel(threshold=0.8)
+    np.testing.assert_array_equal(least, [1.5, 1])
+    np.testing.assert_array_equal(most, [6, 4])
     ratio = comparisons.speed_up(dataset, "Median", "D-Median")
     np.testing.assert_array_equal(ratio.sel(threshold=0.8), [3, 2])
     np.testing.assert_array_equal(ratio.sel(threshold=0.9), [np.nan, 3])

@@ -1,9 +1,11 @@
 """CIFAR-10 and CIFAR-100 from their standard archives for Python."""
 
 import functools
+import hashlib
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -78,7 +80,7 @@ def cifar10(*, folder: str | None = None, augment: bool = True) -> Data:
     Raises
     ------
     ValueError
-        When there is no archive and none can be downloaded, or it is damaged.
+        When there is no archive and none can be downloaded, or it is not the published one.
 
     Examples
     --------
@@ -111,7 +113,7 @@ def cifar100(*, folder: str | None = None, augment: bool = True) -> Data:
     Raises
     ------
     ValueError
-        When there is no archive and none can be downloaded, or it is damaged.
+        When there is no archive and none can be downloaded, or it is not the published one.
 
     Examples
     --------
@@ -162,7 +164,7 @@ def _read(archive: Archive, place: Path) -> Data:
     read = _from_folder if place.is_dir() else _from_archive
     try:
         batches = read(archive, place)
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise ValueError(f"{place} cannot be read: {error}; get it anew") from error
     parts = {}
     for name in (*archive.train, *archive.test):
@@ -185,7 +187,14 @@ def _from_folder(archive: Archive, folder: Path) -> dict[str, bytes]:
 
 
 def _from_archive(archive: Archive, path: Path) -> dict[str, bytes]:
-    """Read the batches in memory, whatever else the archive holds; nothing is extracted."""
+    """Read the batches in memory, whatever else the archive holds; nothing is extracted.
+
+    A damaged archive may well unpack, so its checksum is looked at first.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != archive.md5:
+        raise OSError(f"its md5 is {found}, that of {archive.name} is {archive.md5}")
     wanted = {PurePosixPath(archive.base, name) for name in (*archive.train, *archive.test)}
     with tarfile.open(path) as tar:
         return {

@@ -114,7 +114,8 @@ class Model:
         self._build = lambda: factory(shape, classes)
         self.backend, self.device = backend, device_of(backend)
         self._precision, self._channels_last = precision, channels_last
-        with torch.random.fork_rng(devices=[]):  # its parameters are never used
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # its parameters are never used; buffers it draws are
             self._module = self._build().to(self.device)
         self._names = [name for name, _ in self._module.named_parameters()]
         self._shapes = [p.shape for p in self._module.parameters()]
