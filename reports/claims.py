@@ -3,7 +3,8 @@
 #
 # Each claim of the DETOX paper that we know of, beside what our datasets say. What decides a claim
 # is written down in `reports/claims.toml`, before any result of the profiles fashion and paper (older
-# studies had results of the profile laptop); `python -m studies.claims` prints the same verdicts. Reported values are quoted from memory: the tag beside each says how
+# studies had results of the profile laptop), with what changed since; `python -m studies.claims` prints the same verdicts.
+# Below the paper's scale its claims on ResNet-18 and on VGG13-BN are judged by the same runs, so that two verdicts can be one observation. Reported values are quoted from memory: the tag beside each says how
 # well (P: abstract or introduction; M+, M, M-: high, medium, low confidence).
 
 # %%
