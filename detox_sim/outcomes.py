@@ -128,9 +128,9 @@ def unexplained(
     given = np.flatnonzero(weight)
     if not np.isfinite(from_aggregate[given]).all() or not square > 0:
         return float("nan")
-    some = weight[given]
-    spread = some @ squares[np.ix_(given, given)] @ some / 2
-    return max(0.0, float((some @ from_aggregate[given] - spread) / square))
+    some = weight[given]  # sums without BLAS, whose bits differ between processors
+    spread = (some[:, None] * some * squares[np.ix_(given, given)]).sum() / 2
+    return max(0.0, float(((some * from_aggregate[given]).sum() - spread) / square))
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
 from studies import pipelines, tune
+from studies.style import interval
 
 dataset, about = open_study("tune")
 describe(about)
@@ -27,7 +28,7 @@ show("tune")
 
 # %% [markdown]
 # ## Chosen rates
-# The loss and the test accuracy are those of the chosen rate, after the last step. The paper's rates are the first
+# The loss and the test accuracy are those of the chosen rate, after the last step, with 95 % Student t intervals over seeds. The paper's rates are the first
 # of a schedule, for ResNet-18 on CIFAR-10 (reported).
 
 
@@ -38,11 +39,11 @@ def tables(dataset):
         for name in dataset.pipeline.values:
             row = {"chosen rate": "none: at every rate a seed ends no better than guessing"}
             if name in rates:
-                at = dataset.sel(attack=attack, pipeline=name, rate=rates[name]).mean("seed")
+                at = dataset.sel(attack=attack, pipeline=name, rate=rates[name])
                 row = {
                     "chosen rate": f"{rates[name]:g}",
-                    "training loss": f"{float(at.final_loss):.3f}",
-                    "test accuracy": f"{float(at.accuracy[-1]):.3f}",
+                    "training loss": interval(at.final_loss),
+                    "test accuracy": interval(at.accuracy.isel(eval_step=-1)),
                 }
             schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
             rows[name] = row | {"paper's rate (reported)": f"{schedule[0]:g}" if schedule else "-"}

@@ -18,6 +18,7 @@ from detox_sim import (
     data,
     mixers,
     models,
+    outcomes,
     placements,
     rounds,
     voting,
@@ -311,6 +312,15 @@ BREAKABLE = {
 }
 
 
+def assert_finite(history):
+    """All is finite, but for weights that leave most of an aggregate unexplained: these are NaN."""
+    weights = ["weight", "lost_weight", "used_votes"]
+    told = history.unexplained <= outcomes.UNEXPLAINED
+    for name in history.data_vars:
+        known = np.isfinite(history[name])
+        assert (known == told).all() if name in weights else known.all(), name
+
+
 @pytest.mark.parametrize("outer", [name for name in aggregators.__all__ if name not in BREAKABLE])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("copies", [1, 3])
@@ -329,7 +339,7 @@ def test_no_robust_rule_is_broken(outer, value, copies):
         attack="constant",
         attack_options={"value": value},
     )
-    assert all(np.isfinite(history[name]).all() for name in history.data_vars)
+    assert_finite(history)
     assert (history.lost_votes == (3 if copies == 1 else 1)).all()
     assert history.accuracy[-1] > 0.8
 
@@ -355,7 +365,7 @@ def test_mixers_keep_a_robust_rule_robust(mixer, value, stages):
         attack="constant",
         attack_options={"value": value},
     )
-    assert all(np.isfinite(history[name]).all() for name in history.data_vars)
+    assert_finite(history)
     assert history.accuracy[-1] > 0.8
 
 
