@@ -28,8 +28,8 @@ less noisy after the vote. That five liars of 45 decide so little is likely due 
 one honest signs are nearer to a coin toss. No run here tests that.
 """,
     "fashion": """
-What we found in the profile `fashion`, with three seeds: under the constant attack D-signSGD ends at 0.78 to 0.83 and signSGD at 0.57 to 0.66, a difference of 0.19 ± 0.18 in the paper's direction.
-D-signSGD is ahead when nobody attacks too (0.14 ± 0.15): a sign of a mean of 96 images is right more often than one of 32, so a part of the gain is no defence. Under the attack signSGD does best around step 80 and then falls back: the rate
+What we found in the profile `fashion`, with three seeds: under the constant attack D-signSGD ends at 0.77 to 0.83 and signSGD at 0.57 to 0.66, a difference of 0.19 ± 0.18 in the paper's direction.
+When nobody attacks D-signSGD ends 0.14 ± 0.15 higher, which three seeds do not decide: a sign of a mean of 96 images is right more often than one of 32, so a part of the gain may be no defence. Under the attack signSGD does best around step 80 and then falls back: the rate
 0.001 was not searched, and stays the same in all steps.
 """,
 }
