@@ -372,7 +372,7 @@ def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
         text = f"{float(gains.sel(setting=setting, end='median')):.1f}x"
         top = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
         ax.annotate(text, (i - 0.2, top + 0.02), ha="center", fontsize=8)
-    names = [str(setting).replace(", ", "\n") for setting in known.setting.values]
+    names = ["\n".join(str(setting).replace(",", "").split()) for setting in known.setting.values]
     ax.set_xticks(range(len(names)), names, fontsize=7)
     ax.set(ylabel="time / ByzFL's (pale)")
     ax.margins(y=0.1)
