@@ -68,6 +68,7 @@ def made(name, folder, **settings):
         "scale": plan.module.SCALE(plan.cells[0].fields),
         "profile": "smoke",
         "settings": plan.settings,
+        "version": plan.module.VERSION,
     }
     return assemble(plan.cells, plan.axes, store, about)
 
@@ -514,6 +515,15 @@ def test_no_star_where_nobody_attacks(datasets):
     assert not any(line.get_marker() == "*" for ax in figure.axes for line in ax.lines)
 
 
+def test_a_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    about = json.loads(datasets["draco"].attrs["provenance"])
+    for version, told in ((about["version"], False), (0, True)):
+        reports.describe(about | {"version": version})
+        assert ("**It was made by version 0 of the study" in shown.pop().data) == told
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
@@ -533,6 +543,7 @@ def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypat
     assert heading == "## At the scale of Fashion-MNIST"
     assert "toy scale: digits" in facts
     assert "What the paper says" not in facts
+    assert "made by version" not in facts
     assert "data:image/svg+xml;base64," in picture
     assert seen[0].equals(datasets[name])
     shown.clear()
