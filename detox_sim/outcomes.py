@@ -20,12 +20,13 @@ class Outcome(NamedTuple):
     loss: float
     gradient_error: float
     gradient_norm: float
+    gradient_spread: float
     cosine: float
-    lost_votes: int
-    undecided_votes: int
+    distorted_files: int
+    undecided_files: int
     weight: np.ndarray
-    lost_weight: float
-    used_votes: float
+    distorted_weight: float
+    effective_votes: float
     unexplained: float
     search_evaluations: int
     search_value: float
@@ -40,13 +41,14 @@ def judge(
     --------
     >>> votes = voting.Votes(np.array([[1.0], [2.0]]), np.zeros(2, bool), lambda: np.zeros(2, bool))
     >>> told = judge(np.array([1.0, 3.0]), np.array([[0.0], [8.0]]), np.array([1.0]), votes, None)
-    >>> told[:5], told.weight.round(6).tolist()
-    ((2.0, 3.0, 4.0, 1.0, 0), [1.0, 0.0])
+    >>> told[:6], told.weight.round(6).tolist()
+    ((2.0, 3.0, 4.0, 4.0, 1.0, 0), [1.0, 0.0])
     >>> told.unexplained
     0.0
     """
     true = combine(np.full((1, len(losses)), 1 / len(losses)), rows)
     xp = namespace(true)
+    spread = np.sqrt(distances(rows, true)[:, 0].mean())
     ends = xp.stack([aggregate, true[0, :], xp.zeros_like(aggregate)])
     error, size, norm = np.sqrt(distances(ends)[[0, 0, 1], [1, 2, 2]])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,6 +64,7 @@ def judge(
         float(losses.mean()),
         float(error),
         float(norm),
+        float(spread),
         float(np.clip(cosine, -1, 1)),
         int(votes.lost.sum()),
         int(votes.undecided.sum()),

@@ -143,7 +143,7 @@ def worst_case(
     step: int = 0,
     seconds: float = 0.0,
 ) -> np.ndarray:
-    """Capture as many files as `theory.worst_case_lost_votes` finds possible.
+    """Capture as many files as `theory.worst_case_distorted_files` finds possible.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def worst_case(
     ----------
     Konstantinidis and Ramamoorthy, ByzShield, MLSys 2021.
     """
-    return theory.worst_case_lost_votes(holders, byzantine, seconds=seconds).workers.copy()
+    return theory.worst_case_distorted_files(holders, byzantine, seconds=seconds).workers.copy()
 
 
 def adaptive(

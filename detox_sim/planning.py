@@ -7,7 +7,7 @@ import numpy as np
 
 from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
-from detox_sim.voting import lost_groups_assumed
+from detox_sim.voting import distorted_groups_assumed
 
 MOST_WORKERS = 1000  # beyond, only groups have a closed form
 LEAST_USED = 0.8  # share of the workers that a scheme must use
@@ -179,9 +179,9 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
         chances, simulated, votes = np.array([1.0]), False, 1
         worst, proven = 0, True
     else:
-        law = theory.lost_votes_law(holders, byzantine, draws=DRAWS)
+        law = theory.distorted_files_law(holders, byzantine, draws=DRAWS)
         chances, simulated, votes = law.chances, law.method == "simulation", files
-        case = theory.worst_case_lost_votes(holders, byzantine, seconds=0)
+        case = theory.worst_case_distorted_files(holders, byzantine, seconds=0)
         worst, proven = case.bound, case.proven
     for groups, inner, outer in _pipelines(votes, worst):
         stages: dict[str, Any] = {"groups": groups, "inner": inner, "outer": outer}
@@ -230,7 +230,7 @@ def _told(stages: dict[str, Any], votes: int, worst: int) -> dict[str, Any]:
         withstood = theory.withstands(inner, votes // groups)
         if inner != "mean" and withstood < worst:
             options["inner_options"] = {"byzantine": withstood}
-        worst = lost_groups_assumed(worst, min(withstood, worst))
+        worst = distorted_groups_assumed(worst, min(withstood, worst))
     withstood = theory.withstands(outer, votes if groups is None else groups)
     if outer != "mean" and withstood < worst:
         options["outer_options"] = {"byzantine": withstood}

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detox_sim import models
+from detox_sim import data, models
 from detox_sim.arrays import to_backend, to_torch
 from detox_sim.catalogue import bind
-from detox_sim.models import Evaluation, Gradients, Model
+from detox_sim.models import Gradients, Model
 from detox_sim.streams import stream
 from detox_sim.trial import Trial
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 EVALUATED_NODE = 0  # whose batch-norm statistics evaluate: the first node's, as in the DETOX code
+RECALIBRATION_IMAGES = 2048  # at most; training images that give the recalibrated statistics
 
 
 class State(NamedTuple):
@@ -48,6 +49,9 @@ class Problem:
 
     def __init__(self, trial: Trial, files: int):
         self._trial, self._data = trial, trial.dataset
+        self._evaluated = {"": self._data}
+        if trial.validation:
+            self._data, self._evaluated["validation"] = data.hold_out(self._data, trial.validation)
         factory = bind(models, trial.model, trial.model_options)
         self._made_by = factory, self._data.train_images.shape[1:], self._data.classes
         self.model = Model(
@@ -152,10 +156,36 @@ class Problem:
             statistics = statistics + self.model.statistics_momentum * (each - statistics)
         return State(state.params - np.float32(rate) * velocity, velocity, statistics)
 
-    def evaluate(self, state: State) -> Evaluation:
-        """Return loss and accuracy on the test set."""
-        images = self._scaled(to_torch(self._data.test_images).to(self.model.device))
-        return self.model.evaluate(state.params, images, self._data.test_labels, state.statistics)
+    def evaluate(self, state: State) -> dict[str, float]:
+        """Return losses and accuracies by the names they have in a history.
+
+        `accuracy` and `test_loss`; of a model with batch norms these use the running statistics of
+        one node, and `recalibrated_accuracy` and `recalibrated_test_loss` those of a fixed set of
+        at most `RECALIBRATION_IMAGES` training images without augmentation, in one pass. With a
+        validation split the same of it, with ``validation`` in place of ``test``.
+        """
+        statistics = {"": state.statistics}
+        if state.statistics.size:
+            statistics["recalibrated_"] = self._recalibrated(state.params)
+        found = {}
+        for part, data_set in self._evaluated.items():
+            images = self._scaled(to_torch(data_set.test_images).to(self.model.device))
+            for way, used in statistics.items():
+                loss, accuracy = self.model.evaluate(
+                    state.params, images, data_set.test_labels, used
+                )
+                found[f"{way}{part or 'test'}_loss"] = loss
+                found[f"{way}{part}{'_' * bool(part)}accuracy"] = accuracy
+        return found
+
+    def _recalibrated(self, params) -> np.ndarray:
+        """Return the batch-norm statistics (s,) of a fixed set of training images."""
+        import torch
+
+        order = stream(0, "recalibration").permutation(len(self._images))
+        chosen = torch.from_numpy(order[:RECALIBRATION_IMAGES]).to(self.model.device)
+        images = self._scaled(self._images.index_select(0, chosen))
+        return self.model.batch_statistics(params, images)
 
 
 def _reflected(index: np.ndarray, size: int) -> np.ndarray:

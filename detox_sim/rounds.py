@@ -57,7 +57,7 @@ class Round:
 
     @functools.cached_property
     def _stages(self) -> Callable:
-        return _hierarchy(self._trial, lost_votes_assumed(self._trial, self.holders))
+        return _hierarchy(self._trial, distorted_files_assumed(self._trial, self.holders))
 
     def assign(self, step: int | None) -> np.ndarray:
         """Return the holders (files, copies) of one step; None: those an attacker can know."""
@@ -131,7 +131,7 @@ class Round:
         return self._stages(votes, stream(self._trial.seed, "groups", step))
 
 
-def lost_votes_assumed(trial: Any, holders: np.ndarray) -> int:
+def distorted_files_assumed(trial: Any, holders: np.ndarray) -> int:
     """Return the bad votes that the rules after the vote are told: the worst case.
 
     Exact where a closed form or a short search proves the worst case, else its proven bound.
@@ -139,12 +139,12 @@ def lost_votes_assumed(trial: Any, holders: np.ndarray) -> int:
     Examples
     --------
     >>> from detox_sim import Trial
-    >>> lost_votes_assumed(Trial(), assignments.detox(45, 3))
+    >>> distorted_files_assumed(Trial(), assignments.detox(45, 3))
     2
     """
     if trial.vote == "cyclic":
         return int(trial.byzantine > (trial.copies - 1) // 2)
-    return theory.worst_case_lost_votes(holders, trial.byzantine, seconds=0).bound
+    return theory.worst_case_distorted_files(holders, trial.byzantine, seconds=0).bound
 
 
 @contextlib.contextmanager
@@ -175,7 +175,7 @@ def _hierarchy(trial: Any, lost: int) -> Callable:
         withstood = 0 if trial.inner == "mean" else lost
         inner, withstood = _stage(trial, "inner", trial.inner, trial.inner_options, withstood)
     if trial.groups is not None:
-        lost = voting.lost_groups_assumed(lost, withstood)
+        lost = voting.distorted_groups_assumed(lost, withstood)
     outer, _ = _stage(trial, "outer", trial.outer, trial.outer_options, lost)
 
     def aggregate(votes, rng: np.random.Generator):

@@ -7,14 +7,14 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from detox_sim import checkpoints, costs, models
 from detox_sim.arrays import synchronize, to_backend, to_host
-from detox_sim.catalogue import check_integer, check_known
+from detox_sim.catalogue import bind, check_integer, check_known
 from detox_sim.cluster import Central, Fault, Sharded, Traffic
 from detox_sim.one_process import OneProcess
 from detox_sim.outcomes import Outcome
@@ -24,8 +24,9 @@ from detox_sim.trial import Trial
 if TYPE_CHECKING:
     from distributed import Client
 
-# Raise it whenever the same Trial may give other numbers: stored results depend on it.
-SEMANTICS = 7
+# Raise a part whenever the same Trial may give other numbers through it: stored results depend on
+# the parts they use (`versions`).
+VERSIONS = {"round": 7, "gradients of dense models": 1, "gradients of convolutions": 1}
 
 PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
 SERVERS = {"central": Central, "sharded": Sharded}
@@ -33,16 +34,25 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "loss": {"long_name": "training loss"},
     "gradient_error": {"long_name": "error of the aggregate"},
     "gradient_norm": {"long_name": "norm of the true mean gradient"},
+    "gradient_spread": {"long_name": "root mean square distance of true gradients from their mean"},
     "cosine": {"long_name": "cosine of the aggregate and the true mean gradient"},
     "weight": {"long_name": "weight of a vote in the aggregate"},
-    "lost_weight": {"long_name": "weight of lost votes in the aggregate"},
-    "used_votes": {"long_name": "effective number of votes in the aggregate"},
+    "distorted_weight": {"long_name": "weight of lost votes in the aggregate"},
+    "effective_votes": {"long_name": "effective number of votes in the aggregate"},
     "unexplained": {"long_name": "share of the aggregate that weights of votes leave unexplained"},
+    "accuracy": {"long_name": "test accuracy"},
+    "test_loss": {"long_name": "test loss"},
+    "recalibrated_accuracy": {"long_name": "test accuracy, recalibrated"},
+    "recalibrated_test_loss": {"long_name": "test loss, recalibrated"},
+    "validation_accuracy": {"long_name": "validation accuracy"},
+    "validation_loss": {"long_name": "validation loss"},
+    "recalibrated_validation_accuracy": {"long_name": "validation accuracy, recalibrated"},
+    "recalibrated_validation_loss": {"long_name": "validation loss, recalibrated"},
     "seconds": {"units": "s"},
-    "node_seconds": {"units": "s"},
+    "worker_seconds": {"units": "s"},
     "bytes": {"units": "bytes"},
 }
-DIMS = {"weight": "vote", "seconds": "phase", "bytes": "phase", "node_seconds": "statistic"}
+DIMS = {"weight": "vote", "seconds": "phase", "bytes": "phase", "worker_seconds": "statistic"}
 
 
 class _Clock:
@@ -97,23 +107,27 @@ def train(
     xarray.Dataset
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all true gradients), `gradient_norm` (of that
-        mean), `cosine` (between the two), `lost_votes`, `undecided_votes`; `weight` (step, vote)
-        of each vote in the aggregate (`outcomes.weights`), with `lost_weight`, the sum over lost
-        votes, and `used_votes`, one over the sum of squares, all NaN where they leave more than
-        three quarters of it `unexplained` (share); `search_evaluations` and
+        mean), `gradient_spread` (root mean square distance of the true gradients of the files from
+        it), `cosine` (between the two), `distorted_files`, `undecided_files`; `weight` (step, vote)
+        of each vote in the aggregate (`outcomes.weights`), with `distorted_weight`, the sum over
+        distorted files, and `effective_votes`, one over the sum of squares, all NaN where they
+        leave more than three quarters of it `unexplained` (share); `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
         `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`
         (step, phase), measured here. Over
         `eval_step` (0, then every `evaluate_every` steps, then the last): `accuracy` and
-        `test_loss`, with the batch-norm statistics of node 0. Once:
-        `images_per_node`, the load of a step, and `votes`, one a file.
+        `test_loss`, with the running batch-norm statistics of node 0, as the DETOX code evaluates;
+        of a model with batch norms also `recalibrated_accuracy` and `recalibrated_test_loss`, with
+        the statistics of a fixed set of training images; with a validation split the same of it
+        (`validation_accuracy`, `validation_loss`, ...). Once:
+        `images_per_worker`, the load of a step, and `votes`, one a file.
         `attrs["trial"]` is the trial, as JSON; `attrs["data"]` what the data are called.
 
-        On a cluster also `node_seconds` (step, statistic), the maximum and the mean over nodes of
+        On a cluster also `worker_seconds` (step, statistic), the maximum and the mean over nodes of
         the seconds they computed; `bytes` (step, phase) of parameters, messages and digests
         moved; the copies that did not count: `late_messages`, `malformed_messages` (with the
-        sharded server these lose a vote on digests), and `caught_messages`, which were not what
-        their digest said; and `new_workers` that joined, whose first tasks make a step slow.
+        sharded server these lose a vote on digests), and `mismatched_messages`, which were not what
+        their digest said; and `new_processes` that joined, whose first tasks make a step slow.
 
         All but what is measured is the same bits on every run on a CPU. A round before the first
         step warms up; it is not timed. A run that diverges is a result: its values are Inf or NaN.
@@ -129,7 +143,7 @@ def train(
     Examples
     --------
     >>> history = train(Trial(workers=9, byzantine=1, batch=45, groups=3, steps=2))
-    >>> history.lost_votes.values.tolist()
+    >>> history.distorted_files.values.tolist()
     [0, 0]
     """
     _check(cluster, server, deadline, faults)
@@ -194,19 +208,13 @@ def _measured(traffic: Traffic | None) -> dict[str, Any]:
     if traffic is None:
         return {}
     return {
-        "node_seconds": [traffic.node_seconds.max(), traffic.node_seconds.mean()],
+        "worker_seconds": [traffic.worker_seconds.max(), traffic.worker_seconds.mean()],
         "bytes": [traffic.bytes.get(phase, 0) for phase in PHASES],
         "late_messages": traffic.late,
         "malformed_messages": traffic.malformed,
-        "caught_messages": traffic.caught,
-        "new_workers": traffic.new_workers,
+        "mismatched_messages": traffic.caught,
+        "new_processes": traffic.new_processes,
     }
-
-
-class _Evaluated(NamedTuple):
-    eval_step: int
-    test_loss: float
-    accuracy: float
 
 
 class _Record:
@@ -214,38 +222,64 @@ class _Record:
 
     def __init__(self, trial: Trial, path: "str | os.PathLike[str] | None", setting: object):
         self.rows: list[dict[str, Any]] = []
-        self.evaluations: list[_Evaluated] = []
+        self.evaluations: list[dict[str, float]] = []
         self._path, self._backend = path, trial.backend
         trial_fields = dataclasses.asdict(trial)
-        self._about = {"trial": trial_fields, "semantics": SEMANTICS, "cluster": setting}
+        self._about = {"trial": trial_fields, "versions": versions(trial), "cluster": setting}
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
     def evaluate(self, step: int, problem: Problem, state: State) -> None:
-        self.evaluations.append(_Evaluated(step, *problem.evaluate(state)))
+        self.evaluations.append({"eval_step": step, **problem.evaluate(state)})
 
     def columns(self) -> dict[str, np.ndarray]:
-        return {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
+        return _columns(self.rows)
 
     def begun(self) -> tuple[int, State] | None:
         """Return the last step of the checkpoint, and the state after it."""
         found = None if self._path is None else checkpoints.load(self._path, self._about)
         if found is None:
             return None
-        kept = {name[4:]: values for name, values in found.items() if name.startswith("row_")}
         step = int(found["step"])
-        self.rows = [{name: values[i] for name, values in kept.items()} for i in range(step)]
-        self.evaluations = [_Evaluated(int(i), *rest) for i, *rest in found["evaluations"]]
+        self.rows, self.evaluations = (
+            _rows({k.removeprefix(p): v for k, v in found.items() if k.startswith(p)})
+            for p in ("row_", "evaluation_")
+        )
         state = State(*(found[f"state_{name}"] for name in State._fields))
         params, velocity = (to_backend(each, self._backend) for each in state[:2])
         return step, State(params, velocity, state.statistics)
 
     def save(self, step: int, state: State) -> None:
-        arrays = {f"row_{name}": values for name, values in self.columns().items()}
+        arrays = {f"row_{name}": values for name, values in self.columns().items()} | {
+            f"evaluation_{name}": values for name, values in _columns(self.evaluations).items()
+        }
         kept = {f"state_{name}": to_host(each) for name, each in state._asdict().items()}
-        told = {"step": np.array(step), "evaluations": np.array(self.evaluations)}
-        checkpoints.save(self._path or "", self._about, arrays | kept | told)
+        checkpoints.save(self._path or "", self._about, arrays | kept | {"step": np.array(step)})
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    size = len(next(iter(columns.values())))
+    return [{name: values[i] for name, values in columns.items()} for i in range(size)]
+
+
+def versions(trial: Trial) -> dict[str, int]:
+    """Return the version of each part that a trial's numbers depend on.
+
+    Examples
+    --------
+    >>> list(versions(Trial()))
+    ['round', 'gradients of dense models']
+    """
+    images = trial.dataset.train_images
+    factory = bind(models, trial.model, trial.model_options)
+    dense = models.is_dense(factory, images.shape[1:], trial.dataset.classes)
+    gradients = f"gradients of {'dense models' if dense else 'convolutions'}"
+    return {name: VERSIONS[name] for name in ("round", gradients)}
 
 
 def _check(cluster, server: str, deadline, faults) -> None:
@@ -277,16 +311,15 @@ def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr
         sample_flops=problem.sample_flops(),
         server=server,
     )
-    eval_step, test_loss, accuracy = (
-        np.array(column) for column in zip(*record.evaluations, strict=True)
-    )
+    evaluations = _columns(record.evaluations)
+    eval_step = evaluations.pop("eval_step")
     history = xr.Dataset(
         {
             **{
                 name: (("step", DIMS[name]) if name in DIMS else "step", values)
                 for name, values in columns.items()
             },
-            "images_per_node": (
+            "images_per_worker": (
                 (),
                 trial.copies * trial.batch / trial.workers,
                 {"units": "images"},
@@ -297,8 +330,7 @@ def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr
                 np.full(trial.steps, sum(modelled.values())),
                 {"units": "s"},
             ),
-            "accuracy": ("eval_step", accuracy, {"long_name": "test accuracy"}),
-            "test_loss": ("eval_step", test_loss, {"long_name": "test loss"}),
+            **{name: ("eval_step", values) for name, values in evaluations.items()},
         },
         coords={
             "step": np.arange(1, trial.steps + 1),
@@ -308,11 +340,11 @@ def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr
         attrs={
             "trial": json.dumps(dataclasses.asdict(trial)),
             "data": problem.title,
-            "semantics": SEMANTICS,
+            "versions": json.dumps(versions(trial)),
         },
     )
-    if "node_seconds" in history:
+    if "worker_seconds" in history:
         history = history.assign_coords(statistic=np.array(["max", "mean"], dtype=object))
-    for name in set(ATTRIBUTES) & set(columns):
+    for name in set(ATTRIBUTES) & set(history):
         history[name].attrs = ATTRIBUTES[name]
     return history

@@ -35,7 +35,7 @@ class Trial:
     inner, outer : str
         Names of aggregators, or ``"module:function"``. Each is told how many bad rows to
         withstand: with s lost votes at worst (floor(q / majority of r) for groups, else
-        `theory.worst_case_lost_votes`), `inner` withstands t = s (0 for the plain mean) and
+        `theory.worst_case_distorted_files`), `inner` withstands t = s (0 for the plain mean) and
         `outer` floor(s / (t + 1)) lost groups, or s without groups.
         ``inner_options={"byzantine": ...}`` overrides.
     mixers : list of str, or dict
@@ -63,6 +63,9 @@ class Trial:
         Memory order of the model's features; faster for convolutions, with other bits.
     evaluate_every : int
         Steps between evaluations on the test set.
+    validation : float
+        Share of the training images, the same for every seed, that is held out of training and
+        evaluated beside the test set; 0 for none.
     assignment_options, ..., data_options : dict
         Keyword arguments of the function of that name.
 
@@ -103,6 +106,7 @@ class Trial:
     precision: str = "float32"
     channels_last: bool = False
     evaluate_every: int = 10
+    validation: float = 0.0
     assignment_options: Options = field(default_factory=dict)
     placement_options: Options = field(default_factory=dict)
     attack_options: Options = field(default_factory=dict)
@@ -121,7 +125,8 @@ class Trial:
             learnt = self.dataset
         one = Round(self, sizes=(1,))
         files = len(one.holders)
-        _check_batch(self.batch, files, len(learnt.train_labels))
+        held_out = int(self.validation * len(learnt.train_labels))
+        _check_batch(self.batch, files, len(learnt.train_labels) - held_out)
         with named("model"):
             factory = bind(models, self.model, self.model_options)
             shape = learnt.train_images.shape[1:]
@@ -130,6 +135,7 @@ class Trial:
 
     @property
     def dataset(self) -> Data:
+        """The data, with the validation images still among the training images."""
         return data.load(self.data, self.data_options)
 
 
@@ -143,12 +149,14 @@ def _check_values(trial: Trial) -> None:
     for name in INTEGERS:
         check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
         object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
-    for name in ("rate", "momentum", "decay"):
+    for name in ("rate", "momentum", "decay", "validation"):
         value = getattr(trial, name)
         check_number(name, value)
         if not 0 <= value < 1e6:
             raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
         object.__setattr__(trial, name, float(value))
+    if trial.validation >= 1:
+        raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
     if not trial.byzantine < trial.workers / 2:
         raise ValueError(
             f"byzantine must be below workers / 2 = {trial.workers / 2:g}, got {trial.byzantine}; "

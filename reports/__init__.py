@@ -19,7 +19,6 @@ FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find t
 
 DATA = Path(__file__).with_name("data")
 COMMITTED = {
-    "fashion": "At the scale of Fashion-MNIST",
     "paper": "At the paper's scale",
 }
 
@@ -35,7 +34,7 @@ def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[
     Parameters
     ----------
     name : str
-    profile : {"fashion", "paper"}, optional
+    profile : str, optional
         The dataset of this profile that comes with the package; by default that of the folder
         of results.
 
@@ -108,9 +107,6 @@ def show_larger(
         try:
             dataset, told = open_study(name, profile)
         except FileNotFoundError:
-            if profile == "fashion":
-                command = f"python -m studies.reproduce {name} --profile {profile}"
-                display(Markdown(f"## {heading}\n\nNo results come with it yet: `{command}`"))
             continue
         display(Markdown(f"## {heading}"))
         describe(told, brief=True)
@@ -140,7 +136,7 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
         items = "\n".join(f"* {item}" for item in about["definitions"])
         lines.insert(0, f"**What the paper says.** {about['claim']}")
         lines.insert(2, f"**Definitions taken.**\n\n{items}")
-    old = outdated(about["study"], about["version"])
+    old = outdated(about["study"], about.get("versions"))
     if old:
         lines.append(f"**It was {old}:** the same fields may give other numbers today.")
     if len(about["environments"]) > 1:

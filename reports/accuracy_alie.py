@@ -40,17 +40,6 @@ What we found in the profile `laptop` that the paper does not say:
 * Multi-Krum and Bulyan lose about three points to ALIE at z = 1, and the D- versions lose nothing that eight seeds can
   show. But D-Multi-Krum costs more than Multi-Krum when nobody attacks: it uses 7 of 15 votes, Multi-Krum 38 of 45.
 """,
-    "fashion": """
-What we found in the profile `fashion`, with three seeds and one rate, 1/32, for all (the page on learning rates tells why). It is the second run: in the first, each pipeline had the rate that a search with one seed chose, nine of these 48 runs
-fell to one class, and D-Median ended at 0.59, the median at 0.75. The rate decides more than the defence.
-
-* Table 1's direction holds for every mean, and by two to four points, not by forty: D-Bulyan ends 0.042 ± 0.007 above Bulyan and D-Mean 0.024 ± 0.018 above the mean; with the median (0.044 ± 0.049) and
-  Multi-Krum (0.034 ± 0.079) three seeds do not decide. At z = 1 this attack takes three to four points from the rules alone, and the D- versions lose nothing that three seeds can show.
-* What the vote does shows in every seed: it lets 0.42 of 15 votes a step through, where rules alone face 5 of 45, and lost votes weigh 0.01 to 0.05 in the aggregate in place of 0.11 to 0.19.
-* The mean alone keeps up with the robust rules here, and the aggregate of D-Mean is by far the nearest to the honest mean. D-Multi-Krum's is no nearer than Multi-Krum's, although lost votes weigh nine times less
-  in it: it leaves out 8 of 15 votes, most of them honest.
-* When nobody attacks, robust rules cost 0.008 to 0.020 in the mean; three seeds tell only D-Multi-Krum's 0.014 ± 0.011 from nothing, and do not rule out several points of the others. The wide bands before step 120 are the plateaus of LeNet-5, which every seed leaves at another step.
-""",
 }
 if not about["settings"]:
     display(Markdown(FOUND.get(about["profile"], "")))

@@ -36,14 +36,6 @@ tested by a run of their own:
 * The plain mean never gets past chance, with and without DETOX: a lost vote every other step is enough. It is
   here as the measure of what the robust rule after the vote is for.
 """,
-    "fashion": """
-What we found in the profile `fashion`, with three seeds and one rate, 1/32, for all (the page on learning rates tells why):
-
-* Robust rules give the loud rows no weight, alone or with DETOX, and lose no more than the median's 0.021 ± 0.026 to them. The plain mean ends at chance in all seeds, also with DETOX: one lost vote of 15 is enough.
-* To 75 % D-Median is 5.0 times sooner than the median in modelled time (3.8 to 6.5; the paper reports about 5, to 90 % on ResNet-18), D-Multi-Krum 3.5 times (2.9 to 4.1) and D-Bulyan 3.7 times (2.1 to 6.2). Nearly all of that is
-  the shorter round: 17.4 s against 3.8, 12.5 against 3.5, 27.6 against 7.7, *modelled* with the server of the research code. In steps the two are about equal. With a faster server the gain goes: see the page on the time of a step.
-* In 200 steps one run, of D-Bulyan, reaches 80 %, and none 85 %.
-""",
 }
 if not about["settings"]:
     display(Markdown(FOUND.get(about["profile"], "")))

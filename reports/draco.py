@@ -30,14 +30,6 @@ twice DRACO's time. To 95 % only D-Median keeps up: the robust rules use less th
 DRACO 2.2 s of a modelled round of 4.4 s, three copies 0.7 s; but Bulyan of 15 votes costs the server 4.8 s, the mean
 of 5 nothing. With slower nodes the copies weigh more; `detox_sim.costs.round_seconds` tells how much.
 """,
-    "fashion": """
-What we found in the profile `fashion`, with three seeds, is not what the paper reports:
-
-* DRACO's repetition code loses no vote and trains exactly as if nobody lied. To 70 % D-Multi-Krum is 1.05 times sooner in modelled time (0.95 to 1.22), to 75 % 1.02 times (0.69 to 1.45), and D-Bulyan needs 1.8 times DRACO's time.
-* Nine copies cost DRACO compute, but its server only votes and takes a mean of five votes: a round is modelled at 4.4 s, with the constants of the research code, where D-Median's takes 3.8 s and D-Multi-Krum's 3.5 s.
-* When nobody attacks, the rules after DETOX's vote cost about a point and a half (D-Median 0.015 ± 0.010, D-Multi-Krum 0.016 ± 0.004): they leave honest votes out.
-* One run of D-Median is at 0.39 after 200 steps: it fell back to chance around step 100 and was on its way up. No run fell at this rate in the search; three seeds are few to call a rate safe.
-""",
 }
 if not about["settings"]:
     display(Markdown(FOUND.get(about["profile"], "")))

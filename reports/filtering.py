@@ -86,7 +86,7 @@ if 45 in dataset.workers.values and 3 in dataset.copies.values:
 # %%
 statements = {form: {"status": status} for form, status in theory.BOUNDS.items()}
 for delta in (0.1, 0.01):
-    most = theory.high_probability_lost_votes(delta)
+    most = theory.high_probability_distorted_files(delta)
     statements[f"corollary 2, delta = {delta:g}"] = {
         "status": f"at most {most:.2f} lost votes, as published, quoted from memory"
     }

@@ -12,7 +12,7 @@ describe(about)
 # %%
 print(
     f"p = {base['workers']:,} nodes, r = {base['copies']}, q = {base['byzantine']:,} Byzantine; "
-    f"lost votes: mean {float(dataset.lost_votes.mean()):.2f} of {base['workers'] // base['copies']:,}"
+    f"lost votes: mean {float(dataset.distorted_files.mean()):.2f} of {base['workers'] // base['copies']:,}"
 )
 show("mean_estimation")
 

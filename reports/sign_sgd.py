@@ -27,11 +27,6 @@ and they differ as much when nobody attacks: a vote here holds six images and a 
 less noisy after the vote. That five liars of 45 decide so little is likely due to the easy task; on a far harder
 one honest signs are nearer to a coin toss. No run here tests that.
 """,
-    "fashion": """
-What we found in the profile `fashion`, with three seeds: under the constant attack D-signSGD ends at 0.77 to 0.83 and signSGD at 0.57 to 0.66, a difference of 0.19 ± 0.18 in the paper's direction.
-When nobody attacks D-signSGD ends 0.14 ± 0.15 higher, which three seeds do not decide: a sign of a mean of 96 images is right more often than one of 32, so a part of the gain may be no defence. Under the attack signSGD does best around step 80 and then falls back: the rate
-0.001 was not searched, and stays the same in all steps.
-""",
 }
 if not about["settings"]:
     display(Markdown(FOUND.get(about["profile"], "")))

@@ -54,15 +54,5 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-FOUND = {
-    "fashion": """
-What we found in the profile `fashion` (rates 1/64 to 1/8, three seeds, 200 steps):
-
-* **The best rate is next to the edge.** Up to 1/8 larger rates are mostly better for the runs that survive. At 1/8 14 of the 22 pairs of a pipeline and an attack that learn at all lose a seed to one class, also where nobody
-  attacks. At 1/16 one run of 66 falls (D-Mean under ALIE), at 1/32 and 1/64 none.
-* **At the edge the last bits decide.** The mean and DETOX with a mean are the same sum when nobody attacks, in another order; at 1/8 none of three runs falls with the one, two of three with the other.
-* A search with one seed, as that of the DETOX code, takes such a rate if its one run survives. So the other studies of this profile give all pipelines 1/32, and what they compare is the defence.
-* The mean, alone or with DETOX, learns at no rate under the reverse gradient.
-""",
-}
+FOUND: dict[str, str] = {}
 show_larger("tune", about, tables, FOUND)

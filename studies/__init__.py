@@ -22,6 +22,9 @@ all the memory, ``BY_NAME`` the profiles of which a full run leaves the study ou
 
 import importlib
 import sys
+from collections.abc import Mapping
+
+from detox_sim import training
 
 __all__ = [
     "filtering",
@@ -49,15 +52,22 @@ def run_alone(study: str) -> int:
     return command.main([study, *sys.argv[1:]])
 
 
-def outdated(study: str, version: object) -> str:
-    """Say of a dataset's version that its study has another today; nothing if it has not.
+def outdated(study: str, versions: Mapping[str, int] | None) -> str:
+    """Say which parts that made a dataset have another version today; nothing if none has.
 
     Examples
     --------
-    >>> outdated("filtering", 0)
-    'made by version 0 of the study, which is now ...'
+    >>> outdated("filtering", {"filtering": 0})
+    'made by version 0 of filtering, which is now ...'
     """
     if study not in __all__:
         return ""
-    now = importlib.import_module(f"studies.{study}").VERSION
-    return "" if version == now else f"made by version {version} of the study, which is now {now}"
+    if not versions:
+        return "made by a version that it does not state part by part"
+    module = importlib.import_module(f"studies.{study}")
+    now = {study: getattr(module, "VERSION", None), **training.VERSIONS}
+    return ", ".join(
+        f"made by version {version} of {part}, which is now {now.get(part)}"
+        for part, version in versions.items()
+        if version != now.get(part)
+    )

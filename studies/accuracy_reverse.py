@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
-from studies.training_cells import run_timed as run
+from studies.training_cells import DEFAULTS, KIND, derive, run, versions
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["DEFAULTS", "KIND", "cost", "derive", "figure", "prepare", "run", "versions"]
 
 TITLE = "Reverse-gradient attack"
 CLAIM = (
@@ -25,7 +25,6 @@ DEFINITIONS = [
 ]
 FIELDS = pipelines.FIELDS
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
-VERSION = pipelines.VERSION
 SCALE = scales.scale
 
 ATTACK = {"reverse": {"attack": "reverse", "attack_options": {"scale": 100.0}}}
@@ -40,7 +39,6 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=5),
     ),
-    "fashion": (pipelines.SMALL, pipelines.fashion_axes(ATTACK, _METHODS)),
     "paper": (pipelines.LARGE, pipelines.paper_axes(ATTACK, _METHODS)),
 }
 

@@ -10,7 +10,7 @@ from detox_sim.catalogue import check_known
 from studies import verdicts
 
 REPORTS = Path(__file__).parents[1] / "reports"
-PROFILES = ("smoke", "laptop", "fashion", "paper")  # the largest last
+PROFILES = ("smoke", "laptop", "paper")  # the largest last
 TAGS = ("P", "C", "F", "M+", "M", "M-", "D")
 CASES = ("all", "any")
 RULE = ("study", "profiles", "scale", "kind", "variable", "left")

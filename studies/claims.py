@@ -100,7 +100,7 @@ def differences(claim: Claim, scale: Scale, about: Mapping[str, Any]) -> list[st
     ]
     if not all(part.startswith(scale.says) for part in about["scale"].split("; ")):
         found.append(f"it does not say {scale.says!r}")
-    found += filter(None, [outdated(claim.study, about.get("version"))])
+    found += filter(None, [outdated(claim.study, about.get("versions"))])
     compared = {*scale.fields, *scale.at_least, *scale.labels, claim.sample, *claim.selected()}
     found += [
         f"{name}={short(value)} by --set"

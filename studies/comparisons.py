@@ -143,13 +143,13 @@ def mean_of(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
 
 def _over_steps(values: xr.DataArray) -> xr.DataArray:
     """Return the mean over the steps at which a run had not yet overflowed."""
-    return values.where(np.isfinite(values)).mean("step")
+    return values.where(np.isfinite(values)).mean("eval_step")
 
 
 ATTRIBUTION: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "lost votes a step": mean_of("lost_votes"),
-    "their weight in the aggregate": mean_of("lost_weight"),
-    "votes used, effectively": mean_of("used_votes"),
+    "lost votes a step": mean_of("distorted_files"),
+    "their weight in the aggregate": mean_of("distorted_weight"),
+    "votes used, effectively": mean_of("effective_votes"),
     "share that weights leave unexplained": mean_of("unexplained"),
     "cosine with the honest mean": mean_of("cosine"),
     "error / norm of the honest mean": relative_error,

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.accuracy_reverse import ATTACK
 from studies.pipelines import cost
-from studies.training_cells import run_timed as run
+from studies.training_cells import DEFAULTS, KIND, derive, run, versions
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["DEFAULTS", "KIND", "cost", "derive", "figure", "prepare", "run", "versions"]
 
 TITLE = "DETOX against DRACO"
 CLAIM = (
@@ -28,7 +28,6 @@ DEFINITIONS = [
     "speed-up: geometric mean over seeds of the ratio of two such times, paired by seed",
 ]
 FIELDS = pipelines.FIELDS
-VERSION = pipelines.VERSION
 SCALE = scales.scale
 
 _DRACO = pipelines.DETOX["D-Mean"] | {"copies": 9}
@@ -46,7 +45,6 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=5),
     ),
-    "fashion": (_NODES | pipelines.SMALL, pipelines.fashion_axes(ATTACK, _METHODS)),
     "paper": (_NODES | pipelines.LARGE, pipelines.paper_axes(ATTACK, _METHODS)),
 }
 

@@ -69,17 +69,17 @@ def run(fields: dict) -> xr.Dataset:
     table: dict[str, list[float]] = {}
     byzantine = [workers * share // 45 for share in fields["byzantine_of_45"]]
     for q in byzantine:
-        law = np.asarray(theory.lost_votes(workers, q, copies))
+        law = np.asarray(theory.distorted_files(workers, q, copies))
         counts = _simulate(holders, q, draws, fields["seed"])
         row = {
-            "exact": theory.expected_lost_votes(workers, q, copies),
+            "exact": theory.expected_distorted_files(workers, q, copies),
             "none_lost": law[0],
             "upper_95": float(np.searchsorted(np.cumsum(law), 0.95)),
             "simulated": counts.mean(),
             "simulated_error": _deviation(law) / draws**0.5,
-            "bound_paper": theory.expected_lost_votes_bound(workers, q, copies, form="paper"),
-            "bound_sharp": theory.expected_lost_votes_bound(workers, q, copies, form="sharp"),
-            "worst_case": theory.worst_case_lost_votes(holders, q).lost,
+            "bound_paper": theory.expected_distorted_files_bound(workers, q, copies, form="paper"),
+            "bound_sharp": theory.expected_distorted_files_bound(workers, q, copies, form="sharp"),
+            "worst_case": theory.worst_case_distorted_files(holders, q).lost,
         }
         for name, value in row.items():
             table.setdefault(name, []).append(value)
@@ -108,7 +108,7 @@ def _fails(
         return np.nan
     if inner is not None and theory.withstands(inner, smallest) < 0:
         return np.nan
-    law = np.asarray(theory.lost_votes(workers, byzantine, copies))
+    law = np.asarray(theory.distorted_files(workers, byzantine, copies))
     return theory.condition_violated(votes, law, groups=groups, inner=inner, outer=outer)
 
 

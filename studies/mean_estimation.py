@@ -100,7 +100,7 @@ def run(fields: dict) -> xr.Dataset:
         {
             "error": ("estimator", errors, {"long_name": "l2 error"}),
             "theory": ("estimator", expected(fields), {"long_name": "l2 error expected"}),
-            "lost_votes": ((), lost),
+            "distorted_files": ((), lost),
             **{name: ((), fields[name]) for name in ("workers", "byzantine", "copies")},
         },
         coords={"estimator": estimator},

@@ -41,6 +41,11 @@ def make_outputs(plans: list[Plan], store: Store, folder: Path) -> list[str]:
     return changed
 
 
+def committed_datasets() -> list[Path]:
+    """Return the datasets that come with the package; their cells are not computed again."""
+    return sorted((Path(__file__).parent.parent / "reports" / "data").glob("*/*.nc"))
+
+
 def _figures(folder: Path, name: str) -> list[Path]:
     return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
 
@@ -55,18 +60,24 @@ def _make_study(plan: Plan, store: Store, folder: Path) -> bool:
         "scale": _scale(plan),
         "profile": plan.profile,
         "settings": plan.settings,
-        "version": plan.module.VERSION,
+        "versions": _versions(plan),
         "base": plan.base,
         "fields": _common(plan),
     }
-    dataset = assemble(plan.cells, plan.axes, store, about)
+    derive = getattr(plan.module, "derive", None)
+    dataset = assemble(plan.cells, plan.axes, store, about, derive)
     if dataset is None:
         for path in (folder / f"{plan.name}.nc", *_figures(folder, plan.name)):
             path.unlink(missing_ok=True)
         return False
-    write_netcdf(dataset, folder / f"{plan.name}.nc")
+    write_netcdf(dataset, folder / f"{plan.name}.nc", compressed=True)
     save(draw(plan.module.figure, dataset), folder / "figures" / plan.name)
     return True
+
+
+def _versions(plan: Plan) -> dict[str, int]:
+    """Return the versions of all parts that some cell uses."""
+    return {part: v for cell in plan.cells for part, v in cell.versions.items()}
 
 
 def _common(plan: Plan) -> dict:

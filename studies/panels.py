@@ -42,6 +42,8 @@ def by_task(dataset: xr.Dataset, height: float, draw: Callable) -> Figure:
     draw : callable
         (figure, its place in the grid, dataset of one task, start of labels).
     """
+    if "variant" in dataset.dims:
+        dataset = dataset.sel(variant="equal batch")
     tasks = tasks_in(dataset)
     figure = Figure(figsize=(WIDTH, height * len(tasks) + 0.4))
     grid = figure.add_gridspec(len(tasks), 1)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from detox_sim import assignments
 from detox_sim.catalogue import bind
-from detox_sim.training import SEMANTICS
+from detox_sim.data import downloads, folders
+from detox_sim.data.cifar import CIFAR10
 from detox_sim.trial import Trial, make_trial
 
 _ALONE = {"assignment": "none", "copies": 1, "groups": None, "inner": None}
@@ -40,16 +41,14 @@ PAIRS = {
 }
 
 DIGITS = {"MLP on digits": {"model": "mlp", "data": "digits"}}
-FASHION = {"LeNet-5 on Fashion-MNIST": {"model": "lenet5", "data": "fashion_mnist"}}
+RESNET = {"ResNet-8 on digits": {"model": "resnet8", "data": "digits"}}
 PAPER = {
     "ResNet-18 on CIFAR-10": {"model": "resnet18", "data": "cifar10"},
     "VGG13-BN on CIFAR-100": {"model": "vgg13_bn", "data": "cifar100"},
 }
 PAPER_MODELS = [str(task["model"]) for task in PAPER.values()]
 NOBODY = {"nobody": {"attack": "none"}}
-RATE = 0.03125  # of the profile fashion: what the study `tune` chose
 LARGE = {"batch": 1440, "steps": 3000, "evaluate_every": 50, "momentum": 0.9}
-SMALL = LARGE | {"steps": 200, "evaluate_every": 10, "rate": RATE}
 
 # The paper's rate, and what it is multiplied with every 10 steps (reported; quoted from memory).
 _COLUMNS = [(attack, model) for attack in ("reverse", "alie") for model in ("resnet18", "vgg13_bn")]
@@ -80,8 +79,6 @@ TRAINING_DEFINITIONS = [
     "10 Gbit/s) times steps; not measured",
     "weight of a vote in the aggregate: least squares, exact where the rule is a weighted mean; "
     "none where it leaves more than three quarters of the aggregate unexplained",
-    "profile fashion: one rate for all, 1/32, which our study `tune` chose with seeds 0 to 2; "
-    "signs: 0.001, not searched",
     "profile paper: the paper's schedules (quoted from memory), D-Median's for the means and "
     "DRACO; its number of steps is not known, 3000 is ours",
 ]
@@ -91,7 +88,53 @@ SIZES = {
 }
 PAPER_SIZE = {"batch": 1440} | SIZES["resnet18"]
 FIELDS = tuple(field.name for field in dataclasses.fields(Trial))
-VERSION = SEMANTICS
+
+
+# Settings in which an attack takes rules alone from high accuracy to chance on two CPU cores: what
+# decides is the spread of a file's gradient over the norm of the mean, which few images a worker
+# make large. With three times the batch a rule alone computes as many images as with DETOX.
+SCHEDULE = {"workers": 45, "byzantine": 5, "rate": 0.1, "decay": 0.98, "momentum": 0.9}
+ON_DIGITS = SCHEDULE | {"batch": 180, "steps": 80, "evaluate_every": 4}
+ON_CIFAR = SCHEDULE | {"batch": 360, "steps": 400, "evaluate_every": 25}
+
+
+def of_batch(images: int) -> dict[str, dict]:
+    """Return the variants at equal batch and, three times the images, at equal compute.
+
+    Examples
+    --------
+    >>> of_batch(360)
+    {'equal batch': {'batch': 360}, 'equal compute': {'batch': 1080}}
+    """
+    return {"equal batch": {"batch": images}, "equal compute": {"batch": 3 * images}}
+
+
+def cifar() -> dict[str, dict]:
+    """Return the task on CIFAR-10: on its copy as JPEG files if only that is in the data folder."""
+    jpeg = (downloads.root() / folders.JPEG_ARCHIVE).is_file()
+    standard = any((downloads.root() / n).exists() for n in (CIFAR10.name, CIFAR10.base))
+    if jpeg and not standard:
+        return {"ResNet-8 on CIFAR-10 (JPEG)": {"model": "resnet8", "data": "cifar10_jpeg"}}
+    return {"ResNet-8 on CIFAR-10": {"model": "resnet8", "data": "cifar10"}}
+
+
+def varied(
+    tasks: Mapping, attacks: Mapping, methods: Mapping, variants: Mapping, seeds: list[int]
+) -> dict:
+    """Return the axes of a grid of the profiles digits and cifar, with the attacks and nobody.
+
+    Examples
+    --------
+    >>> list(varied(RESNET, {}, VANILLA, of_batch(180), [0]))
+    ['task', 'attack', 'pipeline', 'variant', 'seed']
+    """
+    return {
+        "task": tasks,
+        "attack": {**attacks, **NOBODY},
+        "pipeline": methods,
+        "variant": variants,
+        "seed": seeds,
+    }
 
 
 def axes(tasks: Mapping, attack: Mapping, methods: Mapping, seeds: int, first: int = 0) -> dict:
@@ -105,11 +148,6 @@ def axes(tasks: Mapping, attack: Mapping, methods: Mapping, seeds: int, first: i
     attacks = {**attack, **NOBODY}
     seed = list(range(first, first + seeds))
     return {"task": tasks, "attack": attacks, "pipeline": methods, "seed": seed}
-
-
-def fashion_axes(attack: Mapping, methods: Mapping) -> dict:
-    """Return the axes of the profile fashion; its seeds are not those that chose its rate."""
-    return axes(FASHION, attack, methods, seeds=3, first=3)
 
 
 def paper_axes(attack: Mapping, methods: Mapping) -> dict:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from studies import pipelines, run_alone, scales
 from studies.pipelines import cost
 from studies.style import DETOX, THEORY, VANILLA, student_t
-from studies.training_cells import run
+from studies.training_cells import DEFAULTS, KIND, derive, run, versions
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["DEFAULTS", "KIND", "cost", "derive", "figure", "prepare", "run", "versions"]
 
 TITLE = "Accuracy by placement"
 CLAIM = (
@@ -21,8 +21,8 @@ CLAIM = (
     "accuracy (reported; quoted from memory)."
 )
 DEFINITIONS = [
-    "worst case: as many files as theory.worst_case_lost_votes finds; benign: one in each group "
-    "before a second in any; whole group: all of one group after the other (ByzShield)",
+    "worst case: as many files as theory.worst_case_distorted_files finds; benign: one in each "
+    "group before a second in any; whole group: all of one group after the other (ByzShield)",
     "secret groups: drawn anew at every step; attackers take the worst case of groups they believe",
     "through the vote: attackers know the groups, search placement, direction and scale against "
     "the actual server at each step, and behave where they own no majority",
@@ -32,7 +32,6 @@ DEFINITIONS = [
     "momentum at the server",
 ]
 FIELDS = pipelines.FIELDS
-VERSION = pipelines.VERSION
 SCALE = scales.scale
 
 SCHEMES = {
@@ -125,7 +124,7 @@ def _panel(ax, values: xr.DataArray, label: str) -> None:
 
 def lost_share(dataset: xr.Dataset) -> xr.DataArray:
     """Return the mean share of votes that are lost, over steps."""
-    return dataset.lost_votes.mean("step") / dataset.votes
+    return dataset.distorted_files.mean("eval_step") / dataset.votes
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import Tls, connect, cores, versions
-from studies.outputs import make_outputs
+from studies.outputs import committed_datasets, make_outputs
 from studies.progress import Progress
 from studies.requests import Plan, make_plans, parse_settings, with_profile
 from studies.store import Cell, Store
 from studies.sweep import SchedulerLostError, execute, provenance
 
-PROFILES = ("smoke", "laptop", "fashion", "paper")  # the last two: those studies that train
+PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
 PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
 WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
@@ -147,7 +147,7 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     library's callback, so it is looked at after each cell too.
     """
     folder = Path(f"results/{options.profile}" if options.output is None else options.output)
-    store = Store(folder / "cells")
+    store = Store(folder / "cells", [] if options.fresh else committed_datasets())
     cells = [cell for plan in plans for cell in plan.cells]
     todo = cells if options.fresh else [cell for cell in cells if store.read(cell) is None]
     if options.plan:

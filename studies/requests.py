@@ -10,7 +10,7 @@ import studies
 from detox_sim.catalogue import check_known
 from studies.scales import task_label
 from studies.store import Cell
-from studies.sweep import expand
+from studies.sweep import expand_all, union
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Plan:
     module: ModuleType
     profile: str
     base: dict
-    axes: dict
+    axes: dict[str, list]
     settings: dict
     cells: list[Cell]
 
@@ -53,7 +53,7 @@ def with_profile(profile: str) -> list[str]:
 
     Examples
     --------
-    >>> with_profile("fashion")[0], with_profile("smoke") == studies.__all__
+    >>> with_profile("paper")[0], with_profile("smoke") == studies.__all__
     ('accuracy_alie', True)
     """
     modules = {name: importlib.import_module(f"studies.{name}") for name in studies.__all__}
@@ -73,30 +73,53 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
                 f"{name} has no profile {profile!r}; it has {', '.join(module.PROFILES)}, and "
                 f"{profile!r} is one of {', '.join(with_profile(profile))}"
             )
-    tables = {name: module.PROFILES[profile] for name, module in modules.items()}
-    known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][1])})
+    tables = {name: grids(module.PROFILES[profile]) for name, module in modules.items()}
+    known = sorted({f for n, m in modules.items() for f in (*m.FIELDS, *tables[n][0][1])})
     check_known("name in --set", settings, known)
-    plans = []
-    for name, module in modules.items():
-        base, axes = tables[name][0], dict(tables[name][1])
-        own = {f: v for f, v in settings.items() if f in axes or f in module.FIELDS}
-        axes |= {f: _narrow(f, axes[f], v) for f, v in own.items() if f in axes}
-        changed = {f: v for f, v in own.items() if f not in axes}
+    return [_plan(name, modules[name], profile, tables[name], settings) for name in modules]
+
+
+def grids(profile: tuple | list) -> list[tuple[dict, dict]]:
+    """Return the grids of a profile, which is one (base, axes) or a list of these."""
+    return profile if isinstance(profile, list) else [profile]
+
+
+def _plan(name: str, module: ModuleType, profile: str, table: list, settings: dict) -> Plan:
+    """Return one study's cells with the settings that concern it."""
+    labels_of = union(table)
+    own = {f: v for f, v in settings.items() if f in labels_of or f in module.FIELDS}
+    changed = {f: v for f, v in own.items() if f not in labels_of}
+    narrowed = {f: _narrow(f, labels_of[f], table, v) for f, v in own.items() if f in labels_of}
+    asked = []
+    for base, axes in table:
+        axes = {f: _kept(axes[f], narrowed.get(f)) for f in axes}
         try:
             axes |= _relabelled(axes, changed)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{name}: {error}") from error
-        cells = []
-        for labels, fields in expand(base, axes):
-            try:
-                fields = module.prepare(fields | changed)
-            except (ValueError, TypeError) as error:
-                place = ", ".join(str(label) for label in labels)
-                raise ValueError(f"{name} ({place}): {error}") from error
-            cost = module.cost(fields)
-            cells.append(Cell(name, labels, fields, module.VERSION, module.run, *cost))
-        plans.append(Plan(name, module, profile, base, axes, own, cells))
-    return plans
+        if all(axes.values()):
+            asked.append((base, axes))
+    kind, defaults = getattr(module, "KIND", name), getattr(module, "DEFAULTS", {})
+    cells = []
+    for labels, fields, rank in expand_all(asked):
+        try:
+            fields = module.prepare(fields | changed)
+        except (ValueError, TypeError) as error:
+            place = ", ".join(str(label) for label in labels)
+            raise ValueError(f"{name} ({place}): {error}") from error
+        versions = _versions(name, module, fields)
+        seconds, memory = module.cost(fields)
+        cells.append(
+            Cell(name, labels, fields, versions, module.run, seconds, memory, rank, kind, defaults)
+        )
+    base = {k: v for k, v in asked[0][0].items() if all(b.get(k) == v for b, _ in asked)}
+    return Plan(name, module, profile, base, union(asked), own, cells)
+
+
+def _versions(name: str, module: ModuleType, fields: dict) -> dict[str, int]:
+    """Return the versions of what a cell uses: the study's own, or those it names."""
+    of = getattr(module, "versions", None)
+    return {name: module.VERSION} if of is None else of(fields)
 
 
 def _relabelled(axes: dict, changed: dict) -> dict:
@@ -107,12 +130,20 @@ def _relabelled(axes: dict, changed: dict) -> dict:
     return {"task": {task_label(fields | changed): fields for fields in tasks.values()}}
 
 
-def _narrow(name: str, axis, value: object):
-    """Return the axis with the given values, or with the given of its labels."""
+def _narrow(name: str, labels: list, table: list, value: object) -> list:
+    """Return the values that a call asks for on an axis."""
     values: list = value if isinstance(value, list) else [value]
     if not values or len(set(map(str, values))) < len(values):
         raise ValueError(f"--set {name} needs distinct values, got {value!r}")
-    if not isinstance(axis, dict):
-        return values
-    check_known(f"{name} in --set", values, axis)
-    return {label: axis[label] for label in values}
+    if isinstance(table[0][1][name], dict) or len(table) > 1:
+        check_known(f"{name} in --set", values, labels)
+    return values
+
+
+def _kept(axis, values: list | None):
+    """Return the axis with the given of its labels; an axis of one grid takes other values."""
+    if values is None:
+        return axis
+    if isinstance(axis, dict):
+        return {label: axis[label] for label in values if label in axis}
+    return values

@@ -41,7 +41,7 @@ def _by_bar(dataset: xr.Dataset) -> xr.DataArray:
         bar: dataset.seconds.sel(phase=list(phases)).sum("phase", skipna=False)
         for bar, phases in BARS.items()
     }
-    seconds["compute"] = dataset.node_seconds.sel(statistic="max", drop=True)
+    seconds["compute"] = dataset.worker_seconds.sel(statistic="max", drop=True)
     return xr.concat(list(seconds.values()), pd.Index(list(BARS), name="bar"), coords="minimal")
 
 
@@ -81,7 +81,7 @@ def measured_rounds(
             seconds = measured.seconds.median(("turn", "step"))
             if seconds.isnull().any():
                 continue
-            nodes = measured.node_seconds.median(("turn", "step"))
+            nodes = measured.worker_seconds.median(("turn", "step"))
             phases = {phase: float(seconds.sel(phase=phase)) for phase in costs.PHASES}
             phases["compute"] = float(nodes.sel(statistic="mean"))
             out = bool(one.held_out) or name in HELD_OUT

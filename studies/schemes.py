@@ -213,8 +213,8 @@ def _known(
     workers, copies = fields["workers"], fields["copies"]
     if fields["vote"] == "majority":
         seconds = inf if fields["complete"] else 0  # no result depends on the clock
-        worst = theory.worst_case_lost_votes(holders, byzantine, seconds=seconds)
-        expected = theory.expected_lost_votes(workers, byzantine, copies, files=len(holders))
+        worst = theory.worst_case_distorted_files(holders, byzantine, seconds=seconds)
+        expected = theory.expected_distorted_files(workers, byzantine, copies, files=len(holders))
         known = {"worst_case": worst.lost, "bound": worst.bound, "proven": worst.proven}
         spectral = theory.spectral_bound(holders, byzantine)
         return known | {"spectral": spectral, "expected": expected}, worst.workers

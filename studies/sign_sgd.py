@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.pipelines import cost, prepare
-from studies.training_cells import run_attributed as run
+from studies.training_cells import DEFAULTS, KIND, derive, run, versions
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["DEFAULTS", "KIND", "cost", "derive", "figure", "prepare", "run", "versions"]
 
 TITLE = "signSGD under the constant attack"
 CLAIM = (
@@ -23,7 +23,6 @@ DEFINITIONS = [
     *pipelines.TRAINING_DEFINITIONS[2:],
 ]
 FIELDS = pipelines.FIELDS
-VERSION = pipelines.VERSION
 SCALE = scales.scale
 REPORTED = {
     "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
@@ -41,7 +40,6 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=5),
     ),
-    "fashion": (pipelines.SMALL, pipelines.fashion_axes(_ATTACK, pipelines.SIGN)),
     "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, pipelines.SIGN)),
 }
 

@@ -48,7 +48,7 @@ VERSION = 2
 EXCLUSIVE = True  # its cells run one at a time: they are timed
 
 ATTACK = "alie"
-SETTLED = ("loss", "gradient_error", "lost_votes", "accuracy")  # compared with one process
+SETTLED = ("loss", "gradient_error", "distorted_files", "accuracy")  # compared with one process
 FIELDS = (
     "workers", "byzantine", "batch", "hidden", "steps", "turns", "pipelines", "held_out", "seed",
 )  # fmt: skip
@@ -128,7 +128,7 @@ def run(fields: dict) -> xr.Dataset:
                 for j, server in enumerate(servers):
                     history = train(trial, cluster=client, server=server)
                     seconds[i, j, turn] = history.seconds
-                    nodes[i, j, turn] = history.node_seconds.sel(statistic=list(STATISTICS))
+                    nodes[i, j, turn] = history.worker_seconds.sel(statistic=list(STATISTICS))
                     if alone is not None:
                         moved[i, j] = history.bytes.isel(step=-1)
                         deviation[i, j] = _deviation(history, alone)
@@ -161,7 +161,7 @@ def _dataset(fields: dict, seconds, nodes, moved, deviation, machines: int) -> x
     return xr.Dataset(
         {
             "seconds": ((*each, "turn", "step", "phase"), seconds, {"units": "s"}),
-            "node_seconds": ((*each, "turn", "step", "statistic"), nodes, {"units": "s"}),
+            "worker_seconds": ((*each, "turn", "step", "statistic"), nodes, {"units": "s"}),
             "bytes": ((*each, "phase"), moved, {"units": "bytes"}),
             "deviation": (each, deviation, {"long_name": "largest difference from one process"}),
         }

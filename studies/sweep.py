@@ -31,11 +31,55 @@ if TYPE_CHECKING:
 Axes = Mapping[str, Sequence | Mapping[str, Fields]]
 
 
+ENVIRONMENT = ("packages", "commit", "dirty")
 CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 class SchedulerLostError(Exception):
     """The connection to the scheduler ended while cells were running."""
+
+
+Grid = tuple[Fields, Axes]
+
+
+def union(grids: Sequence[Grid]) -> dict[str, list]:
+    """Return the labels on each axis that occur in some of the grids, which have the same axes.
+
+    Examples
+    --------
+    >>> union([({}, {"p": [1, 3]}), ({}, {"p": [2, 3]})])
+    {'p': [1, 3, 2]}
+    """
+    first, *others = (list(axes) for _, axes in grids)
+    if any(names != first for names in others):
+        raise ValueError(f"all grids of a profile need the same axes, got {[first, *others]}")
+    return {name: list(dict.fromkeys(v for _, axes in grids for v in axes[name])) for name in first}
+
+
+def expand_all(grids: Sequence[Grid]) -> list[tuple[tuple, Fields, tuple[int, int]]]:
+    """Return (labels, fields, rank) of every cell of some grid, once, in the order of the grids.
+
+    The rank of a cell of several grids, which run in their order, is the grid's number and that of
+    the label on the last axis, so that a grid is finished seed by seed; of one grid it is (0, 0).
+
+    Raises
+    ------
+    ValueError
+        When two grids give other fields to the same labels.
+
+    Examples
+    --------
+    >>> expand_all([({"p": 9}, {"seed": [7]}), ({"p": 9}, {"seed": [7, 8]})])
+    [((7,), {'p': 9, 'seed': 7}, (0, 0)), ((8,), {'p': 9, 'seed': 8}, (1, 1))]
+    """
+    found: dict[tuple, tuple] = {}
+    for number, (base, axes) in enumerate(grids):
+        last = list(list(axes.values())[-1])
+        for labels, fields in expand(base, axes):
+            rank = (number, last.index(labels[-1])) if len(grids) > 1 else (0, 0)
+            if found.setdefault(labels, (labels, fields, rank))[1] != fields:
+                raise ValueError(f"two grids differ in the fields of {labels}")
+    return list(found.values())
 
 
 def expand(base: Fields, axes: Axes) -> list[tuple[tuple, Fields]]:
@@ -97,7 +141,7 @@ def execute(
     done: Callable[[Cell, str | None], None],
     resources: dict[str, float] | None = None,
 ) -> None:
-    """Run cells on a Dask cluster, longest first, and keep each as it comes.
+    """Run cells on a Dask cluster, by rank, then longest first, and keep each as it comes.
 
     Parameters
     ----------
@@ -117,7 +161,7 @@ def execute(
     takes innocent ones with it, so all that Dask gave up are run again one at a time; a
     cell that kills its worker even then is recorded as failed.
     """
-    ordered = sorted(cells, key=lambda cell: -cell.seconds)
+    ordered = sorted(cells, key=lambda cell: (cell.rank, -cell.seconds))
     suspects = _pass(client, ordered, store, record, done, resources, last=False)
     for cell in suspects:
         _pass(client, [cell], store, record, done, resources, last=True)
@@ -164,12 +208,12 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
 
 
 def provenance(versions: dict[str, str | None]) -> dict:
-    """Return where and when results are made: package versions, commit and host.
+    """Return what makes the results: package versions and commit.
 
     Examples
     --------
     >>> sorted(provenance({"numpy": "2"}))
-    ['commit', 'dirty', 'host', 'packages']
+    ['commit', 'dirty', 'packages']
     """
 
     def git(*arguments: str) -> str | None:
@@ -184,7 +228,6 @@ def provenance(versions: dict[str, str | None]) -> dict:
         "packages": versions,
         "commit": commit.strip() if commit else None,
         "dirty": bool(status) if status is not None else None,
-        "host": platform.node(),
     }
 
 
@@ -192,17 +235,26 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr.Dataset | None:
+def assemble(
+    cells: Sequence[Cell],
+    axes: Mapping[str, Sequence],
+    store: Store,
+    about: dict,
+    derive: Callable[[Fields, xr.Dataset], xr.Dataset] | None = None,
+) -> xr.Dataset | None:
     """Join the cells of one study into a dataset with the axes as leading dims, in their order.
 
     Parameters
     ----------
     cells : sequence of Cell
-        As `expand` orders them.
+        Combinations of labels that no cell has are NaN.
     axes : mapping
+        Name -> its labels.
     store : Store
     about : dict
         Kept in the attribute ``provenance`` (JSON), beside what the cells recorded.
+    derive : callable, optional
+        (fields, what the cell's run returned) -> the same and what follows from it without a run.
 
     Returns
     -------
@@ -213,9 +265,16 @@ def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr
     example = next((dataset for dataset in found if dataset is not None), None)
     if example is None:
         return None
+    types = {str(name): variable.dtype.str for name, variable in example.variables.items()}
+    finished = [(cell, dataset) for cell, dataset in zip(cells, found, strict=True) if dataset]
+    records = [json.loads(dataset.attrs["cell"]) for _, dataset in finished]
+    by_labels = {
+        cell.labels: dataset if derive is None else derive(cell.fields, dataset)
+        for cell, dataset in finished
+    }
+    example = next(iter(by_labels.values()))
     blank = xr.full_like(example.astype(float), np.nan)
-    records = [json.loads(dataset.attrs["cell"]) for dataset in found if dataset is not None]
-    nested: list = [blank if dataset is None else dataset for dataset in found]
+    nested: list = [by_labels.get(labels, blank) for labels in itertools.product(*axes.values())]
     for values in list(axes.values())[:0:-1]:
         size = len(values)
         nested = [nested[start : start + size] for start in range(0, len(nested), size)]
@@ -232,7 +291,8 @@ def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr
     for name, variable in example.variables.items():
         dataset[name].attrs = variable.attrs
     coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
-    environments = [{k: r[k] for k in ("packages", "commit", "dirty", "host")} for r in records]
+    made_in = [{k: r[k] for k in ENVIRONMENT} for r in records]
+    environments = [each for i, each in enumerate(made_in) if each not in made_in[:i]]
     about = about | {
         "axes": {name: list(values) for name, values in axes.items()},
         "failures": {
@@ -240,7 +300,16 @@ def assemble(cells: Sequence[Cell], axes: Axes, store: Store, about: dict) -> xr
             for cell, stored in zip(cells, found, strict=True)
             if stored is None
         },
-        "environments": [e for i, e in enumerate(environments) if e not in environments[:i]],
+        "cells": {
+            cell.digest: {
+                "labels": list(cell.labels),
+                "environment": environments.index(place),
+                **{name: record[name] for name in ("content", "seconds", "hardware", "time")},
+            }
+            for (cell, _), record, place in zip(finished, records, made_in, strict=True)
+        },
+        "cell_variables": types,
+        "environments": environments,
         "hardware": sorted({record["hardware"] for record in records}),
         "computed": [min(r["time"] for r in records), max(r["time"] for r in records)],
         "cell_seconds": round(sum(record["seconds"] for record in records), 1),

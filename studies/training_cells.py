@@ -1,46 +1,52 @@
-"""How a cell of the training studies is run, and what is kept of its history."""
+"""How a cell of the training studies is run, what is kept of its history, and what follows."""
 
+import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs
+from detox_sim import costs, training
 from detox_sim.training import train
 from detox_sim.trial import Trial
 from studies.pipelines import PAPER_SIZE, SIZES, files
 
-THRESHOLDS = {"digits": [0.8, 0.9, 0.95], "fashion_mnist": [0.7, 0.75, 0.8, 0.85]}
+KIND = "training"  # the training studies share their cells
+DEFAULTS = dataclasses.asdict(Trial())
+THRESHOLDS = {"digits": [0.8, 0.9, 0.95]}
 CIFAR_THRESHOLDS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 BY_STEP = [
     "loss",
     "gradient_error",
     "gradient_norm",
+    "gradient_spread",
     "cosine",
-    "lost_votes",
-    "lost_weight",
-    "used_votes",
+    "distorted_files",
+    "distorted_weight",
+    "effective_votes",
     "unexplained",
 ]
 
 
+def versions(fields: dict) -> dict[str, int]:
+    """Return the versions of the parts that a trial's numbers depend on."""
+    return training.versions(Trial(**fields))
+
+
 def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
-    """Train one trial; times measured here are left out, so that a cell is the same bits always."""
-    options = {} if checkpoint is None else {"checkpoint": checkpoint}
-    history = train(Trial(**fields), **options)  # type: ignore[arg-type]
-    return history.drop_vars(["seconds", "phase", "weight"])
-
-
-def run_attributed(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
     """Train one trial; keep what the vote and the rule did to it, small.
+
+    Times measured here are left out, so that a cell is the same bits always.
 
     Returns
     -------
     xarray.Dataset
-        `accuracy`, `test_loss` and, as float32, those of `BY_STEP`, as `train` gives them;
-        `weight` (eval_step, vote) of each vote at the evaluated steps, NaN before the first step,
-        beyond the `votes` there are, and where these are more than the nodes; and
-        `modelled_round_seconds` at the paper's size.
+        Over `eval_step` the accuracies and losses of `train`, and as float32 the variables of
+        `BY_STEP`: means over the steps since the evaluation before, of the finite values (NaN
+        before the first step); `weight` (eval_step, vote) of each vote at the evaluated steps, NaN
+        before the first step, beyond the `votes` there are, and where these are more than the
+        workers; and `final_loss`, the training loss of the last step.
     """
     options = {} if checkpoint is None else {"checkpoint": checkpoint}
     history = train(Trial(**fields), **options)  # type: ignore[arg-type]
@@ -48,26 +54,44 @@ def run_attributed(fields: dict, *, checkpoint: Path | None = None) -> xr.Datase
     weight = np.full((history.eval_step.size, fields["workers"]), np.nan, dtype=np.float32)
     if thinned.shape[1] <= fields["workers"]:
         weight[1:, : thinned.shape[1]] = thinned
-    with np.errstate(over="ignore"):  # a run that diverges is a result
-        kept = history[BY_STEP].astype(np.float32)
-    return kept.assign(
-        accuracy=history.accuracy,
-        test_loss=history.test_loss,
+    evaluated = [name for name in history.data_vars if history[name].dims == ("eval_step",)]
+    means = {
+        name: ("eval_step", window_means(history[name], history.eval_step.values))
+        for name in BY_STEP
+    }
+    return history[evaluated].assign(
+        **means,
         weight=(("eval_step", "vote"), weight, {"long_name": "weight of a vote"}),
         votes=((), np.int16(thinned.shape[1])),
-        modelled_round_seconds=((), paper_round_seconds(fields), {"units": "s"}),
+        final_loss=((), np.float32(history.loss.values[-1])),
     )
 
 
-def run_timed(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
-    """Train one trial as `run_attributed`; add steps and modelled time to given accuracies."""
-    history = run_attributed(fields, checkpoint=checkpoint)
+def window_means(values: xr.DataArray, eval_step: np.ndarray) -> np.ndarray:
+    """Return the means over the steps after each evaluation and up to the next, as float32.
+
+    Examples
+    --------
+    >>> window_means(xr.DataArray([1.0, 3.0, np.inf, 4.0], dims="step"), np.array([0, 2, 4]))
+    array([nan,  2.,  4.], dtype=float32)
+    """
+    with np.errstate(over="ignore"):  # a run that diverges is a result
+        small = values.values.astype(np.float32)
+    means = [np.nan]
+    for start, end in itertools.pairwise(eval_step):
+        finite = small[start:end][np.isfinite(small[start:end])]
+        means.append(finite.mean(dtype=np.float64) if finite.size else np.nan)
+    return np.array(means, dtype=np.float32)
+
+
+def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
+    """Add `modelled_round_seconds`, and steps and modelled seconds to given accuracies."""
     thresholds = THRESHOLDS.get(fields["data"], CIFAR_THRESHOLDS)
-    steps = steps_to(history, thresholds)
-    seconds = steps * float(history.modelled_round_seconds)
-    return history.assign_coords(threshold=thresholds).assign(
+    steps, seconds = steps_to(cell, thresholds), paper_round_seconds(fields)
+    return cell.assign_coords(threshold=thresholds).assign(
+        modelled_round_seconds=((), seconds, {"units": "s"}),
         steps_to=("threshold", steps, {"long_name": "steps to accuracy"}),
-        modelled_seconds_to=("threshold", seconds, {"units": "s"}),
+        modelled_seconds_to=("threshold", steps * seconds, {"units": "s"}),
     )
 
 

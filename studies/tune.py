@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detox_sim import data
-from studies import comparisons, panels, pipelines, run_alone, scales, training_cells
+from studies import comparisons, panels, pipelines, run_alone, scales
 from studies.accuracy_reverse import ATTACK
 from studies.pipelines import cost
 from studies.style import DETOX, VANILLA
+from studies.training_cells import DEFAULTS, KIND, derive, run, versions
 
-__all__ = ["cost", "figure", "prepare", "run"]
+__all__ = ["DEFAULTS", "KIND", "cost", "derive", "figure", "prepare", "run", "versions"]
 
 TITLE = "Learning rates"
 CLAIM = (
@@ -34,14 +35,12 @@ DEFINITIONS = [
     "rules on signs are left out, their rates lie below the grid",
 ]
 FIELDS = pipelines.FIELDS
-VERSION = pipelines.VERSION
 SCALE = scales.scale
-BY_NAME = ("fashion", "paper")  # six times as many cells as a study of them has
+BY_NAME = ("paper",)  # six times as many cells as a study of them has
 MOST = 3.0  # training loss up to which is drawn
 CLASSES = 10
 LEARNED = 0.9 * np.log(CLASSES)  # a loss below is better than guessing
 RATES = [2.0**k for k in range(-10, -2)]
-STEEP = RATES[4:]  # of LeNet-5: rates below are still on the first plateau after 200 steps
 
 _ALIE = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
 _EVERY = _ALIE | ATTACK | pipelines.NOBODY
@@ -54,12 +53,10 @@ def _axes(attacks: dict, rates: list[float]) -> dict:
 
 _LAST = {"steps": 200, "evaluate_every": 200}
 _DIGITS = {**pipelines.DIGITS["MLP on digits"], "batch": 90}
-_FASHION = {**pipelines.FASHION["LeNet-5 on Fashion-MNIST"], "batch": 1440}
 _PAPER = {**pipelines.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
 PROFILES = {
     "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_EVERY, RATES[1::5])),
     "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES)),
-    "fashion": (_FASHION | _LAST, _axes(_EVERY, STEEP)),
     "paper": (_PAPER | _LAST, _axes(_EVERY, RATES)),
 }
 
@@ -71,15 +68,6 @@ def prepare(fields: dict) -> dict:
     if classes != CLASSES:
         raise ValueError(f"tune needs data of {CLASSES} classes, got {classes}")
     return prepared
-
-
-def run(fields: dict, *, checkpoint=None) -> xr.Dataset:
-    """Train one trial; keep the training loss of the last step, and the test accuracy."""
-    history = training_cells.run_attributed(fields, checkpoint=checkpoint)
-    final = history.loss.values[-1]
-    return history[["accuracy", "modelled_round_seconds"]].assign(
-        final_loss=((), final, {"long_name": "training loss at the last step"})
-    )
 
 
 def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:

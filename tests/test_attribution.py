@@ -74,19 +74,19 @@ def run(**fields):
 def test_a_mean_uses_all_votes_alike():
     history = run(byzantine=0, groups=None, outer="mean")
     assert history.weight.values == pytest.approx(1 / 5, abs=1e-6)
-    assert history.used_votes.values == pytest.approx(5, rel=1e-5)
+    assert history.effective_votes.values == pytest.approx(5, rel=1e-5)
     assert history.cosine.values == pytest.approx(1, abs=1e-6)
     assert history.gradient_error.values == pytest.approx(0, abs=1e-6)
-    assert not history.lost_weight.any()
+    assert not history.distorted_weight.any()
 
 
 def test_multi_krum_leaves_the_loud_out():
     alone = {"copies": 1, "assignment": "none", "groups": None, "outer": "multi_krum"}
     history = run(byzantine=3, attack="reverse", **alone)
     kept = 15 - 3 - 2
-    assert (history.lost_votes == 3).all()
-    assert history.lost_weight.values == pytest.approx(0, abs=1e-5)
-    assert history.used_votes.values == pytest.approx(kept, rel=1e-3)
+    assert (history.distorted_files == 3).all()
+    assert history.distorted_weight.values == pytest.approx(0, abs=1e-5)
+    assert history.effective_votes.values == pytest.approx(kept, rel=1e-3)
     assert (np.sort(history.weight.values, axis=1)[:, -kept:] > 0.9 / kept).all()
 
 
@@ -114,13 +114,13 @@ def test_the_mean_is_explained_and_signs_are_not():
     history = run(byzantine=0, groups=None, outer="sign_majority", rate=0.001)
     assert (history.unexplained > 0.75).all()
     assert np.isnan(history.weight).all()
-    assert np.isnan(history.used_votes).all()
+    assert np.isnan(history.effective_votes).all()
 
 
-def test_lost_votes_weigh_in_the_mean():
+def test_distorted_files_weigh_in_the_mean():
     history = run(byzantine=4, placement="worst_case", attack="reverse", groups=None, outer="mean")
-    assert (history.lost_votes == 2).all()
-    assert history.lost_weight.values == pytest.approx(2 / 5, abs=1e-5)
+    assert (history.distorted_files == 2).all()
+    assert history.distorted_weight.values == pytest.approx(2 / 5, abs=1e-5)
     assert (history.cosine < 0).all()
 
 
@@ -131,7 +131,7 @@ def test_the_hierarchy_of_multi_krum_weighs_its_groups():
     kept = np.count_nonzero(np.abs(found(rows, aggregators.multi_krum(rows, byzantine=0))) > 1e-6)
     assert kept == 6
     used = 1 / (0.25 / kept + 0.25 / 5)  # of the groups of 8 and of 7
-    assert history.used_votes.values == pytest.approx(used, rel=1e-3)
+    assert history.effective_votes.values == pytest.approx(used, rel=1e-3)
 
 
 def test_more_votes_than_can_be_weighed_have_none():

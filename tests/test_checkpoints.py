@@ -27,7 +27,7 @@ TRIALS = {
 
 
 def bits(history):
-    measured = [n for n in ("seconds", "node_seconds", "new_workers") if n in history]
+    measured = [n for n in ("seconds", "worker_seconds", "new_processes") if n in history]
     kept = history.drop_vars(measured)
     return {name: kept[name].values.tobytes() for name in kept.variables}
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import studies
+from detox_sim import training
 from studies import claimed, claims, filtering, verdicts
 
 CLAIMS, SCALES = claimed.read()
@@ -42,7 +43,7 @@ def stored(left, right, *, profile="paper", workers=2, steps=5, named=False, **c
         "base": {"workers": workers, "steps": steps},
         "axes": {"rule": ["A", "B"], "seed": dataset.seed.values.tolist()},
         "settings": {},
-        "version": filtering.VERSION,
+        "versions": {"filtering": filtering.VERSION},
     } | changed
     return claims.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, named)
 
@@ -230,9 +231,9 @@ def test_that_all_of_several_cases_hold_takes_more_than_one_interval_to_contradi
 
 def test_a_dataset_of_an_older_version_reproduces_nothing():
     assert verdict(claim(), stored(HIGH, LOW)).verdict == "reproduced"
-    old = verdict(claim(), stored(HIGH, LOW, version=0))
+    old = verdict(claim(), stored(HIGH, LOW, versions={"filtering": 0}))
     assert old.verdict == TOY
-    assert "made by version 0 of the study, which is now" in old.deviations
+    assert "made by version 0 of filtering, which is now" in old.deviations
 
 
 @pytest.mark.parametrize(
@@ -460,7 +461,7 @@ def doctored(one, base, good=True, profile="paper", task="scale", **changed):
         "base": base,
         "axes": {dim: axes[dim] for dim in axes if dim in ("task", one.sample)},
         "settings": {},
-        "version": importlib.import_module(f"studies.{one.study}").VERSION,
+        "versions": training.VERSIONS,
     } | changed
     about["scale"] = about["scale"] or SCALES[one.scale].says
     return claims.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, True)

@@ -26,7 +26,7 @@ def test_a_gpu_trains_as_a_cpu_does(cupy, fields):
     here, there = (train(Trial(**SMALL, **fields, backend=b)) for b in ("numpy", "cupy"))
     assert there.loss.values == pytest.approx(here.loss.values, rel=1e-3)
     assert there.test_loss.values == pytest.approx(here.test_loss.values, rel=1e-3)
-    assert (there.lost_votes == here.lost_votes).all()
+    assert (there.distorted_files == here.distorted_files).all()
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ from detox_sim import Trial, train
 from detox_sim.cluster import ClusterError, Fault, connect, workers
 from detox_sim.cluster.nodes import leaves, root
 
-MEASURED = {"seconds", "node_seconds", "bytes", "modelled_seconds"}  # the last by the server
+MEASURED = {"seconds", "worker_seconds", "bytes", "modelled_seconds"}  # the last by the server
 SERVERS = ["central", "sharded"]
 SMALL = {"workers": 9, "copies": 3, "groups": 3, "batch": 45, "steps": 3, "evaluate_every": 2}
 WIDE = {"model_options": {"hidden": 256}}  # 19,210 parameters: shards for four workers
@@ -109,9 +109,9 @@ def test_every_copy_is_sent_or_only_its_digest(two, server):
     else:
         assert moved.sel(phase="send") == 3 * (vector + 2 * 2 * 32) + 9 * 32
     assert (
-        history.node_seconds.sel(statistic="max") >= history.node_seconds.sel(statistic="mean")
+        history.worker_seconds.sel(statistic="max") >= history.worker_seconds.sel(statistic="mean")
     ).all()
-    assert (history.node_seconds > 0).all()
+    assert (history.worker_seconds > 0).all()
     for phase in ("broadcast", "compute", "send", "vote", "aggregate", "update"):
         assert (history.seconds.sel(phase=phase) > 0).all()
 
@@ -136,15 +136,15 @@ def honest():
         (Fault(2, 0, "nan"), None, None),
         (Fault(2, 0, "length"), None, "malformed_messages"),
         (Fault(2, 8, "dtype"), None, "malformed_messages"),
-        (Fault(2, 0, "digest"), None, "caught_messages"),
+        (Fault(2, 0, "digest"), None, "mismatched_messages"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
 def test_one_faulty_node_of_three_changes_nothing(two, server, fault, deadline, counted, honest):
     history = train(HONEST, cluster=two, server=server, deadline=deadline, faults=[fault])
     same_bits(honest, history)
-    digests = {"malformed_messages": "central", "caught_messages": "sharded"}
-    for name in ("late_messages", "malformed_messages", "caught_messages"):
+    digests = {"malformed_messages": "central", "mismatched_messages": "sharded"}
+    for name in ("late_messages", "malformed_messages", "mismatched_messages"):
         seen = name == counted and digests.get(name, server) == server
         assert history[name].values.tolist() == [0, int(seen), 0], name
 
@@ -157,12 +157,12 @@ def test_votes_are_of_the_copies_that_arrived(two, server):
     faults = [Fault(1, node, "drop") for node in holders[:2]]
     history = train(trial, cluster=two, server=server, deadline=60.0, faults=faults)
     assert history.late_messages.values.tolist() == [2, 0, 0]
-    assert history.undecided_votes.values.tolist() == [0, 0, 0]
+    assert history.undecided_files.values.tolist() == [0, 0, 0]
     same = train(trial, cluster=two, server=server)
     assert np.array_equal(history.test_loss, same.test_loss)
     faults = [Fault(1, node, "drop") for node in holders]
     history = train(trial, cluster=two, server=server, deadline=60.0, faults=faults)
-    assert history.undecided_votes.values.tolist() == [1, 0, 0]
+    assert history.undecided_files.values.tolist() == [1, 0, 0]
     assert not np.array_equal(history.test_loss, same.test_loss)
 
 
@@ -171,7 +171,7 @@ def test_two_false_digests_win_and_are_found_out(two, honest):
     faults = [Fault(2, node, kind) for node in (0, 1) for kind in ("nan", "digest")]
     history = train(HONEST, cluster=two, server="sharded", faults=faults)
     same_bits(honest, history)
-    assert history.caught_messages.values.tolist() == [0, 2, 0]
+    assert history.mismatched_messages.values.tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -331,7 +331,7 @@ def test_a_worker_that_joins_is_told(server, honest):
         history = train(HONEST, cluster=client, server=server, faults=[slow])
         thread.join()
     same_bits(honest, history)
-    assert history.new_workers.sum() == 1
+    assert history.new_processes.sum() == 1
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -92,7 +92,7 @@ def test_the_worst_case_captures_most_and_the_benign_one_least(holders):
         subsets = itertools.combinations(range(workers), byzantine)
         most = max(captured(files, np.isin(np.arange(workers), s)) for s in subsets)
         assert captured(files, place("worst_case", files, byzantine)) == most
-        found = theory.worst_case_lost_votes(files, byzantine)
+        found = theory.worst_case_distorted_files(files, byzantine)
         assert (found.lost, found.proven) == (most, True)
         others = [captured(files, place(name, files, byzantine)) for name in placements.__all__]
         assert captured(files, place("benign", files, byzantine)) == min(others)

@@ -80,7 +80,7 @@ def test_what_almost_never_happens_spoils_no_number():
     groups = [o for o in found if (o.fields["assignment"], o.fields["copies"]) == ("detox", 3)]
     assert groups[0].lost_worst == 8
     assert np.isinf(groups[0].error_informed)
-    law = theory.lost_votes(45, 16, 3)
+    law = theory.distorted_files(45, 16, 3)
     least = [1 + 15 * k / (15 - 2 * k) for k in range(8)]
     assert groups[0].error == pytest.approx(np.dot(law[:8], least) / law[:8].sum())
     large = planning.options(10_000, 4000)
@@ -115,8 +115,8 @@ def test_it_works_at_ten_thousand_workers_in_seconds():
     groups = [o for o in found if o.fields["assignment"] == "detox" and o.fields["copies"] == 3]
     assert {o.votes for o in groups} == {3333}
     assert {o.lost_worst for o in groups} == {500}
-    expected = theory.expected_lost_votes(9999, 1000, 3)
-    law = theory.lost_votes(9999, 1000, 3)
+    expected = theory.expected_distorted_files(9999, 1000, 3)
+    law = theory.distorted_files(9999, 1000, 3)
     assert (law * np.arange(law.size)).sum() == pytest.approx(expected, rel=1e-10)
 
 

@@ -43,7 +43,7 @@ def cell(p, d, held_out):
     return xr.Dataset(
         {
             "seconds": ((*each, "turn", "step", "phase"), seconds),
-            "node_seconds": ((*each, "turn", "step", "statistic"), nodes),
+            "worker_seconds": ((*each, "turn", "step", "statistic"), nodes),
             "bytes": ((*each, "phase"), np.zeros((*shapes[:2], len(PHASES)))),
             "deviation": (each, np.zeros(shapes[:2])),
         }
@@ -80,7 +80,7 @@ def test_real_rounds_are_timed_and_end_as_in_one_process(measured):
     ran = measured.sel(pipeline=["D-Mean", "Median"])
     assert (ran.deviation == 0).all()
     assert (ran.seconds.sel(phase=["broadcast", "compute", "send", "aggregate"]) > 0).all()
-    largest, mean = (ran.node_seconds.sel(statistic=name) for name in ("max", "mean"))
+    largest, mean = (ran.worker_seconds.sel(statistic=name) for name in ("max", "mean"))
     assert (largest >= mean).all()
     assert (mean > 0).all()
     assert float(measured.machines) == 2
@@ -128,14 +128,14 @@ def test_bars_are_sums_of_phases_with_the_slowest_node(dataset):
     one = dataset.sel(setting="p = 45", server="central").isel(turn=0, step=0)
     phases = one.seconds.sel(phase=["broadcast", "send"]).sum("phase")
     assert np.allclose(bars.sel(bar="communication"), phases)
-    assert np.allclose(bars.sel(bar="compute"), one.node_seconds.sel(statistic="max"))
+    assert np.allclose(bars.sel(bar="compute"), one.worker_seconds.sel(statistic="max"))
     assert list(bars.bar.values) == list(BARS)
 
 
 def test_a_speedup_is_the_median_of_ratios_of_the_same_turn(dataset):
     slow = dataset.copy(deep=True)
     slow.seconds.loc[{"pipeline": "Median", "turn": 0}] *= 3
-    slow.node_seconds.loc[{"pipeline": "Median", "turn": 0}] *= 3
+    slow.worker_seconds.loc[{"pipeline": "Median", "turn": 0}] *= 3
     where = {"setting": "p = 45", "server": "central", "rule": "Median"}
     before = round_times.measured_speedups(dataset).sel(where)
     after = round_times.measured_speedups(slow).sel(where)

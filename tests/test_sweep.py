@@ -1,5 +1,6 @@
 """The sweep: what a cell file is, what survives damage, failure and death."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import xarray as xr
 
 from detox_sim.cluster import connect
 from studies import sweep
-from studies.store import Cell, Store, content
+from studies.store import Cell, Store, content, write_netcdf
 from studies.sweep import _attempt, assemble, execute, expand, provenance
 
 AXES = {"kind": {"double": {"factor": 2}, "treble": {"factor": 3}}, "x": [5, 1, 4]}
@@ -32,7 +33,7 @@ def multiply(fields):
 
 def cells(**more):
     return [
-        Cell("test", labels, fields | more, 1, multiply, float(fields["x"]), 0.0)
+        Cell("test", labels, fields | more, {"test": 1}, multiply, float(fields["x"]), 0.0)
         for labels, fields in expand({}, AXES)
     ]
 
@@ -64,13 +65,63 @@ def test_dims_and_labels_keep_the_order_of_the_axes(finished):
 
 
 @pytest.mark.parametrize(
-    "change", [{"fields": {"factor": 2, "x": 6}}, {"version": 2}, {"study": "other"}]
+    "change", [{"fields": {"factor": 2, "x": 6}}, {"versions": {"test": 2}}, {"study": "other"}]
 )
 def test_any_change_gives_another_file(change):
     one = cells()[0]
     other = Cell(**({name: getattr(one, name) for name in one.__dataclass_fields__} | change))
     assert one.digest != other.digest
     assert one.digest == cells()[0].digest
+
+
+def test_a_new_field_at_its_default_keeps_old_cells():
+    one = cells()[0]
+    for value, same in (("off", True), ("on", False)):
+        new = dataclasses.replace(
+            one, fields=one.fields | {"switch": value}, defaults={"switch": "off"}
+        )
+        assert (new.digest == one.digest) == same
+
+
+def test_versions_are_per_part():
+    one, other = ({"round": 1, "gradients": n} for n in (1, 2))
+    cell = cells()[0]
+    found = [dataclasses.replace(cell, versions=v).digest for v in (one, other, {"round": 1})]
+    assert len(set(found)) == 3
+
+
+def test_a_committed_dataset_fills_the_store(finished, tmp_path):
+    """What was computed is not computed again, and damage is not believed."""
+    grid = [cell for cell in cells() if cell.labels != ("treble", 4)]
+    dataset = assemble(grid, AXES, finished, {}, lambda fields, cell: cell.assign(z=2 * cell.y))
+    assert dataset.y.sel(kind="treble", x=4).isnull().all()
+    assert json.loads(dataset.attrs["provenance"])["failures"] == {}
+    write_netcdf(dataset, tmp_path / "whole.nc", compressed=True)
+    store = Store(tmp_path / "empty", [tmp_path / "whole.nc"])
+    for cell in cells():
+        filled, original = store.read(cell), finished.read(cell)
+        if cell.labels == ("treble", 4):
+            assert filled is None
+        else:
+            assert content(filled) == content(original)
+    again = assemble(grid, AXES, store, {})
+    assert content(again) == content(dataset.drop_vars("z"))
+    damaged = dataset.copy(deep=True)
+    damaged.y.loc[{"kind": "double", "x": 5}] += 1
+    write_netcdf(damaged, tmp_path / "whole.nc")
+    store = Store(tmp_path / "empty", [tmp_path / "whole.nc"])
+    assert [store.read(cell) is None for cell in cells()[:2]] == [True, False]
+
+
+def test_grids_of_one_profile_join():
+    grids = [({"a": 1}, {"x": [5, 1], "seed": [0]}), ({"a": 1}, {"x": [4], "seed": [0, 1]})]
+    assert sweep.union(grids) == {"x": [5, 1, 4], "seed": [0, 1]}
+    assert [labels for labels, _, _ in sweep.expand_all(grids)] == [(5, 0), (1, 0), (4, 0), (4, 1)]
+    assert [rank for _, _, rank in sweep.expand_all(grids)] == [(0, 0), (0, 0), (1, 0), (1, 1)]
+    with pytest.raises(ValueError, match="two grids differ in the fields"):
+        sweep.expand_all([grids[0], ({"a": 2}, grids[0][1])])
+    with pytest.raises(ValueError, match="same axes"):
+        sweep.union([grids[0], ({}, {"x": [1]})])
 
 
 def test_an_option_that_was_not_there_before_gives_another_file():

@@ -40,12 +40,12 @@ def moments(law):
 @pytest.mark.parametrize("byzantine", PUBLISHED)
 def test_published_table(byzantine):
     captured, expected, worst, none, sd = PUBLISHED[byzantine]
-    law = theory.lost_votes(45, byzantine, 3)
-    exact = theory.expected_lost_votes(45, byzantine, 3)
+    law = theory.distorted_files(45, byzantine, 3)
+    exact = theory.expected_distorted_files(45, byzantine, 3)
     assert exact == pytest.approx(expected, **to_digits(10))
     assert exact / 15 == pytest.approx(captured, **to_digits(10))
     holders = assignments.detox(45, 3)
-    assert theory.worst_case_lost_votes(holders, byzantine).lost == worst == len(law) - 1
+    assert theory.worst_case_distorted_files(holders, byzantine).lost == worst == len(law) - 1
     assert law[0] == pytest.approx(none, **to_digits(10))
     assert moments(law)[1] == pytest.approx(sd, **to_digits(6))
 
@@ -58,14 +58,14 @@ def test_published_table(byzantine):
     ],
 )
 def test_published_fractions(byzantine, law):
-    assert theory.lost_votes(45, byzantine, 3, exact=True) == law
+    assert theory.distorted_files(45, byzantine, 3, exact=True) == law
 
 
 def test_published_laws():
     five = [0.5972773681, 0.3720414583, 0.0306811736]
     ten = [0.0555842435, 0.3132128008, 0.4342280753, 0.1780424577, 0.0187036809, 0.0002287417]
-    assert theory.lost_votes(45, 5, 3) == pytest.approx(five, **to_digits(10))
-    assert theory.lost_votes(45, 10, 3) == pytest.approx(ten, **to_digits(10))
+    assert theory.distorted_files(45, 5, 3) == pytest.approx(five, **to_digits(10))
+    assert theory.distorted_files(45, 10, 3) == pytest.approx(ten, **to_digits(10))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_published_laws():
     ],
 )
 def test_published_expectations(workers, byzantine, copies, expected, digits):
-    exact = theory.expected_lost_votes(workers, byzantine, copies)
+    exact = theory.expected_distorted_files(workers, byzantine, copies)
     assert exact == pytest.approx(expected, **to_digits(digits))
 
 
@@ -98,7 +98,7 @@ def test_published_expectations(workers, byzantine, copies, expected, digits):
 )
 def test_published_worst_shares(byzantine, shares):
     for copies, share in shares.items():
-        worst = theory.worst_case_lost_votes(assignments.detox(45, copies), byzantine)
+        worst = theory.worst_case_distorted_files(assignments.detox(45, copies), byzantine)
         assert worst.lost * copies / 45 == pytest.approx(share, **to_digits(6))
 
 
@@ -116,7 +116,7 @@ def test_published_worst_shares(byzantine, shares):
     ],
 )
 def test_published_bounds(workers, byzantine, copies, form, bound, digits):
-    got = theory.expected_lost_votes_bound(workers, byzantine, copies, form=form)
+    got = theory.expected_distorted_files_bound(workers, byzantine, copies, form=form)
     assert got == pytest.approx(bound, **to_digits(digits))
 
 
@@ -131,9 +131,9 @@ def test_published_copies(byzantine, copies):
     ("delta", "most"), [(0.1, 5.605170), (0.05, 6.991465), (0.01, 10.210340), (0.001, 14.815511)]
 )
 def test_corollary_2_holds_where_the_copies_are_those_it_asks_for(delta, most):
-    assert theory.high_probability_lost_votes(delta) == pytest.approx(most, **to_digits(6))
+    assert theory.high_probability_distorted_files(delta) == pytest.approx(most, **to_digits(6))
     for byzantine, workers in ((1, 45), (2, 45), (3, 70), (5, 90), (10, 220), (22, 650)):
-        law = theory.lost_votes(workers, byzantine, theory.recommended_copies(byzantine))
+        law = theory.distorted_files(workers, byzantine, theory.recommended_copies(byzantine))
         assert law[: int(most) + 1].sum() >= 1 - delta
 
 
@@ -148,19 +148,19 @@ def test_the_law_counts_all_placements(workers, byzantine, copies):
         for bad in map(set, itertools.combinations(range(workers), byzantine))
     )
     wanted = [Fraction(counts[k], comb(workers, byzantine)) for k in range(max(counts) + 1)]
-    assert theory.lost_votes(workers, byzantine, copies, exact=True) == wanted
+    assert theory.distorted_files(workers, byzantine, copies, exact=True) == wanted
 
 
 @pytest.mark.parametrize("copies", [1, 3, 5, 9, 15])
 def test_the_law_is_a_law_with_the_exact_mean(copies):
     for byzantine in range(23):
-        law = theory.lost_votes(45, byzantine, copies, exact=True)
+        law = theory.distorted_files(45, byzantine, copies, exact=True)
         mean = sum(k * chance for k, chance in enumerate(law))
         assert sum(law) == 1
         assert min(law) >= 0
         assert law[-1] > 0
-        assert theory.expected_lost_votes(45, byzantine, copies) == float(mean)
-        floats = theory.lost_votes(45, byzantine, copies)
+        assert theory.expected_distorted_files(45, byzantine, copies) == float(mean)
+        floats = theory.distorted_files(45, byzantine, copies)
         assert floats.tolist() == pytest.approx([float(chance) for chance in law], rel=1e-11, abs=0)
 
 
@@ -169,8 +169,8 @@ def test_the_law_is_a_law_with_the_exact_mean(copies):
     [(300, 3, 3), (300, 149, 3), (315, 50, 7), (315, 157, 105), (600, 299, 3), (1001, 400, 143)],
 )
 def test_floats_equal_fractions_in_the_tails_too(workers, byzantine, copies):
-    exact = theory.lost_votes(workers, byzantine, copies, exact=True)
-    floats = theory.lost_votes(workers, byzantine, copies)
+    exact = theory.distorted_files(workers, byzantine, copies, exact=True)
+    floats = theory.distorted_files(workers, byzantine, copies)
     assert len(floats) == len(exact)
     for chance, fraction in zip(floats.tolist(), exact, strict=True):
         if fraction > 1e-300:
@@ -189,18 +189,18 @@ def test_floats_equal_fractions_in_the_tails_too(workers, byzantine, copies):
     ],
 )
 def test_the_law_of_many_workers_sums_to_one_and_has_the_exact_mean(workers, byzantine, copies):
-    law = theory.lost_votes(workers, byzantine, copies)
+    law = theory.distorted_files(workers, byzantine, copies)
     assert len(law) == min(workers // copies, byzantine // (copies // 2 + 1)) + 1
     assert law.min() >= 0
     assert law.sum() == pytest.approx(1, abs=1e-12)
-    mean = theory.expected_lost_votes(workers, byzantine, copies)
+    mean = theory.expected_distorted_files(workers, byzantine, copies)
     assert moments(law)[0] == pytest.approx(mean, rel=1e-12)
 
 
 @pytest.mark.parametrize(("workers", "byzantine"), [(9999, 6), (9999, 1000), (219_999, 5000)])
 def test_the_ends_of_the_law_of_many_workers_are_binomial_coefficients(workers, byzantine):
     """Three copies: none lost, each liar in a group of its own; most lost, liars two by two."""
-    law, groups, pairs = theory.lost_votes(workers, byzantine, 3), workers // 3, byzantine // 2
+    law, groups, pairs = theory.distorted_files(workers, byzantine, 3), workers // 3, byzantine // 2
     ways = comb(workers, byzantine)
     none = Fraction(comb(groups, byzantine) * 3**byzantine, ways)
     assert law[0] == pytest.approx(float(none), rel=1e-11, abs=0)
@@ -216,8 +216,8 @@ def test_a_bound_is_above_the_expectation(form, copies):
     for r in copies:
         for workers in range(r, 160, 2 * r):
             for byzantine in range((workers + 1) // 2):
-                exact = theory.expected_lost_votes(workers, byzantine, r)
-                bound = theory.expected_lost_votes_bound(workers, byzantine, r, form=form)
+                exact = theory.expected_distorted_files(workers, byzantine, r)
+                bound = theory.expected_distorted_files_bound(workers, byzantine, r, form=form)
                 assert bound >= exact * (1 - 1e-12), (workers, byzantine, r)
 
 
@@ -272,17 +272,17 @@ def test_law_and_worst_case_of_every_scheme_count_all_sets(scheme, workers, copi
     holders = assign(scheme, workers, copies, options)
     for byzantine in (0, 1, 2, 3, 4, workers - 2, workers):
         counts = all_losses(scheme, workers, copies, tuple(options.items()), byzantine)
-        law = theory.lost_votes_law(holders, byzantine)
+        law = theory.distorted_files_law(holders, byzantine)
         assert law.method == ("groups" if holders.size == workers else "enumeration")
         assert not law.errors.any()
         wanted = np.zeros(max(len(counts), law.chances.size))
         wanted[: len(counts)] = counts / comb(workers, byzantine)
         chances = np.pad(law.chances, (0, wanted.size - law.chances.size))
         assert chances == pytest.approx(wanted, rel=1e-12, abs=0)
-        mean = theory.expected_lost_votes(workers, byzantine, copies, files=len(holders))
+        mean = theory.expected_distorted_files(workers, byzantine, copies, files=len(holders))
         assert law.mean == pytest.approx(mean, rel=1e-12)
         for seconds in (0, 10):
-            worst = theory.worst_case_lost_votes(holders, byzantine, seconds=seconds)
+            worst = theory.worst_case_distorted_files(holders, byzantine, seconds=seconds)
             assert worst.lost == worst.bound == len(counts) - 1
             assert worst.proven
             assert worst.workers.shape == (workers,)
@@ -320,23 +320,23 @@ def test_random_liars_follow_the_law(scheme, workers, copies, options, byzantine
             for _ in range(attempts)
         ]
     )
-    law = theory.lost_votes_law(holders, byzantine)
+    law = theory.distorted_files_law(holders, byzantine)
     share = np.bincount(seen, minlength=law.chances.size) / attempts
     chances = np.pad(law.chances, (0, share.size - law.chances.size))
     errors = np.pad(law.errors, (0, share.size - law.errors.size))
     allowed = 4.5 * np.sqrt(chances * (1 - chances) / attempts + errors**2) + 1 / attempts
     assert (np.abs(share - chances) <= allowed).all()
-    mean = theory.expected_lost_votes(workers, byzantine, copies, files=len(holders))
+    mean = theory.expected_distorted_files(workers, byzantine, copies, files=len(holders))
     assert abs(seen.mean() - mean) <= 4.5 * seen.std() / attempts**0.5
 
 
 @pytest.mark.parametrize(("scheme", "byzantine"), [("mols", 5), ("mols", 9), ("bibd", 4)])
 def test_the_simulated_law_is_within_its_errors_of_the_exact_one(scheme, byzantine, monkeypatch):
     holders = assign(scheme, 15, 3, {})
-    exact = theory.lost_votes_law(holders, byzantine)
+    exact = theory.distorted_files_law(holders, byzantine)
     monkeypatch.setattr(captures, "ENUMERATED", 0)
     monkeypatch.setattr(captures, "AT_ONCE", 10_000)
-    law = theory.lost_votes_law(holders, byzantine, draws=20_000, seed=3)
+    law = theory.distorted_files_law(holders, byzantine, draws=20_000, seed=3)
     assert (exact.method, law.method) == ("enumeration", "simulation")
     size = law.chances.size
     assert law.chances.sum() == pytest.approx(1, abs=1e-12)
@@ -346,8 +346,8 @@ def test_the_simulated_law_is_within_its_errors_of_the_exact_one(scheme, byzanti
     )
     assert law.errors.min() > 0
     assert exact.tail(size) < 20 / 20_000
-    again = theory.lost_votes_law(holders, byzantine, draws=20_000, seed=3)
-    other = theory.lost_votes_law(holders, byzantine, draws=20_000, seed=4)
+    again = theory.distorted_files_law(holders, byzantine, draws=20_000, seed=3)
+    other = theory.distorted_files_law(holders, byzantine, draws=20_000, seed=4)
     assert (again.chances == law.chances).all()
     assert other.chances.tolist() != law.chances.tolist()
 
@@ -392,7 +392,7 @@ def test_published_worst_cases_and_bounds_of_byzshield(scheme, byzantine, second
     name, workers, copies = scheme
     lost, gamma = BYZSHIELD[scheme][byzantine]
     holders = assign(name, workers, copies, {})
-    worst = theory.worst_case_lost_votes(holders, byzantine, seconds=seconds)
+    worst = theory.worst_case_distorted_files(holders, byzantine, seconds=seconds)
     assert (worst.lost, worst.bound, worst.proven) == (lost, lost, True)
     assert theory.spectral_bound(holders, byzantine) == pytest.approx(gamma, **to_digits(6))
     assert lost <= theory.second_moment_bound(holders, byzantine) <= gamma
@@ -404,7 +404,7 @@ def test_few_liars_against_latin_squares(workers, copies):
     holders, majority = assignments.mols(workers, copies), copies // 2 + 1
     for byzantine in range(copies + 1):
         wanted = 0 if byzantine < majority else 1 if byzantine < copies else 3 if copies == 3 else 2
-        assert theory.worst_case_lost_votes(holders, byzantine).lost == wanted
+        assert theory.worst_case_distorted_files(holders, byzantine).lost == wanted
 
 
 @pytest.mark.parametrize("byzantine", range(2, 8))
@@ -412,15 +412,15 @@ def test_liars_against_all_subsets_lose_what_counting_says(byzantine):
     """Aspis's files under a plain majority: all sets of liars are alike."""
     lost = comb(byzantine, 2) * (15 - byzantine) + comb(byzantine, 3)
     holders = assignments.subsets(15, 3)
-    assert theory.worst_case_lost_votes(holders, byzantine).lost == lost
-    assert theory.lost_votes_law(holders, byzantine).chances.tolist() == [0] * lost + [1]
+    assert theory.worst_case_distorted_files(holders, byzantine).lost == lost
+    assert theory.distorted_files_law(holders, byzantine).chances.tolist() == [0] * lost + [1]
 
 
 @pytest.mark.parametrize(("workers", "copies"), [(45, 3), (45, 45), (9999, 3), (220_000, 11)])
 def test_groups_fall_one_by_one(workers, copies):
     holders, majority = assignments.detox(workers, copies), copies // 2 + 1
     for byzantine in (0, 1, majority - 1, majority, workers // 2, workers - 1, workers):
-        worst = theory.worst_case_lost_votes(holders[::-1], byzantine)
+        worst = theory.worst_case_distorted_files(holders[::-1], byzantine)
         assert worst.method == "groups"
         assert worst.lost == min(workers // copies, byzantine // majority)
         assert worst.workers.sum() == byzantine
@@ -442,7 +442,7 @@ def test_branch_and_bound_finds_the_end_of_the_enumerated_law(
 ):
     """Two kernels; the search starts from nothing, so that it has to find the set itself."""
     holders = assign(scheme, workers, copies, options)
-    law = theory.lost_votes_law(holders, byzantine)
+    law = theory.distorted_files_law(holders, byzantine)
     assert law.method == "enumeration"
     monkeypatch.setattr(worst_case, "_climb", lambda *_: (0, np.arange(byzantine)))
     worst = worst_case._worst_case.__wrapped__(holders.tobytes(), holders.shape, byzantine, 10.0)
@@ -453,7 +453,7 @@ def test_branch_and_bound_finds_the_end_of_the_enumerated_law(
 
 def test_an_unfinished_search_says_so_and_gives_a_bound():
     holders = assignments.mols(35, 5)
-    worst = theory.worst_case_lost_votes(holders, 15, seconds=0)
+    worst = theory.worst_case_distorted_files(holders, 15, seconds=0)
     assert not worst.proven
     assert worst.lost < worst.bound <= theory.spectral_bound(holders, 15)
     assert lost_files(holders, worst.workers) == worst.lost >= 26
@@ -463,22 +463,22 @@ def test_an_unfinished_search_says_so_and_gives_a_bound():
 
 def test_more_time_proves_more():
     holders = assignments.mols(35, 5)
-    hasty = theory.worst_case_lost_votes(holders, 11, seconds=0)
-    slow = theory.worst_case_lost_votes(holders, 11, seconds=60)
+    hasty = theory.worst_case_distorted_files(holders, 11, seconds=0)
+    slow = theory.worst_case_distorted_files(holders, 11, seconds=60)
     assert slow.proven
     assert hasty.lost <= slow.lost == slow.bound <= hasty.bound
 
 
 def test_a_search_is_done_once():
     holders = assignments.mols(15, 3)
-    worst = theory.worst_case_lost_votes(holders, 7)
-    assert theory.worst_case_lost_votes(holders.astype(np.int32), np.int64(7)) is worst
+    worst = theory.worst_case_distorted_files(holders, 7)
+    assert theory.worst_case_distorted_files(holders.astype(np.int32), np.int64(7)) is worst
     assert not worst.workers.flags.writeable
 
 
 def test_many_workers_that_share_files_have_a_bound_and_a_placement():
     holders = assignments.cyclic(2500, 3)
-    worst = theory.worst_case_lost_votes(holders, 20)
+    worst = theory.worst_case_distorted_files(holders, 20)
     assert (worst.bound, worst.proven) == (30, False)
     assert lost_files(holders, worst.workers) == worst.lost >= 20
 
@@ -493,8 +493,8 @@ BAD_HOLDERS = [
     (np.array([[0, 1, 3]]), "worker 0 holds 1, worker 2 holds 0"),
 ]
 OF_HOLDERS = [
-    theory.lost_votes_law,
-    theory.worst_case_lost_votes,
+    theory.distorted_files_law,
+    theory.worst_case_distorted_files,
     theory.spectral_bound,
     theory.second_moment_bound,
 ]
@@ -520,7 +520,7 @@ def test_impossible_numbers_of_liars_are_refused(function, byzantine, message):
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "long"])
 def test_impossible_times_are_refused(seconds):
     with pytest.raises(ValueError, match="seconds must be"):
-        theory.worst_case_lost_votes(assignments.mols(15, 3), 3, seconds=seconds)
+        theory.worst_case_distorted_files(assignments.mols(15, 3), 3, seconds=seconds)
 
 
 # --- Pipelines -----------------------------------------------------------------------------------
@@ -628,7 +628,7 @@ def test_the_condition_of_thousands_of_votes_in_two_groups(lost):
 def test_the_condition_of_thousands_of_votes_where_one_loss_in_a_group_fells_it(groups):
     """With the mean inside and one group withstood: all lost votes are in one group."""
     sizes = [len(part) for part in np.array_split(np.arange(3333), groups)]
-    law = theory.lost_votes(9999, 300, 3)
+    law = theory.distorted_files(9999, 300, 3)
     holds = [
         Fraction(sum(comb(size, lost) for size in sizes), comb(3333, lost)) if lost else 1
         for lost in range(40)
@@ -639,7 +639,7 @@ def test_the_condition_of_thousands_of_votes_where_one_loss_in_a_group_fells_it(
 
 
 def test_without_groups_the_condition_is_a_tail_of_the_law():
-    law = theory.lost_votes(45, 10, 3)
+    law = theory.distorted_files(45, 10, 3)
     got = theory.condition_violated(15, law, groups=None, inner=None, outer="bulyan")
     assert got == pytest.approx(law[4:].sum(), rel=1e-12)
     some = theory.condition_violated(15, law, groups=None, inner=None, outer="mean")
@@ -668,7 +668,7 @@ def test_impossible_pipelines_are_refused(votes, law, groups, inner, outer, mess
         theory.condition_violated(votes, law, groups=groups, inner=inner, outer=outer)
 
 
-def test_more_lost_votes_than_votes_are_refused():
+def test_more_distorted_files_than_votes_are_refused():
     with pytest.raises(ValueError, match="lost must be at most the 15 votes, got 16"):
         theory.worst_condition(15, 16, 5, "mean", "median")
 
@@ -713,7 +713,7 @@ def test_theorem_3_refuses_what_it_does_not_cover(change, message):
 @pytest.mark.parametrize("delta", [0, 0.5, -1, "small", None])
 def test_corollary_2_refuses_other_chances(delta):
     with pytest.raises(ValueError, match="delta must be"):
-        theory.high_probability_lost_votes(delta)
+        theory.high_probability_distorted_files(delta)
 
 
 def test_only_published_bounds_are_called_proven():
@@ -731,7 +731,7 @@ def test_the_table_of_costs_has_a_row_for_each_method():
 
 # --- What is refused -----------------------------------------------------------------------------
 
-TRIPLE = ["lost_votes", "expected_lost_votes", "expected_lost_votes_bound"]
+TRIPLE = ["distorted_files", "expected_distorted_files", "expected_distorted_files_bound"]
 
 
 @pytest.mark.parametrize("name", TRIPLE)
@@ -756,7 +756,7 @@ def test_impossible_nodes_are_refused(name, nodes, message):
 )
 def test_a_bound_refuses_what_it_does_not_cover(copies, form, message):
     with pytest.raises(ValueError, match=message):
-        theory.expected_lost_votes_bound(45, 5, copies, form=form)
+        theory.expected_distorted_files_bound(45, 5, copies, form=form)
 
 
 def test_a_negative_count_has_no_copies():
@@ -776,4 +776,4 @@ def test_a_negative_count_has_no_copies():
 )
 def test_impossible_files_have_no_expectation(workers, byzantine, copies, files, message):
     with pytest.raises(ValueError, match=message):
-        theory.expected_lost_votes(workers, byzantine, copies, files=files)
+        theory.expected_distorted_files(workers, byzantine, copies, files=files)

@@ -98,16 +98,16 @@ def unattacked():
 def test_with_honest_majorities_an_attack_changes_no_bit(unattacked, kept, attack):
     attacked = run(**KEPT[kept], attack=attack)
     assert learned(attacked) == learned(unattacked(kept))
-    assert not attacked.lost_votes.any()
-    assert not attacked.undecided_votes.any()
+    assert not attacked.distorted_files.any()
+    assert not attacked.undecided_files.any()
 
 
 @pytest.mark.parametrize("attack", [name for name in attacks.__all__ if name != "none"])
 def test_the_law_needs_the_honest_majority(attack):
     captured = {"byzantine": 2, "placement": "worst_case", "groups": 5}
     honest, attacked = run(**captured), run(**captured, attack=attack)
-    assert (attacked.lost_votes == 1).all()
-    assert not honest.lost_votes.any()
+    assert (attacked.distorted_files == 1).all()
+    assert not honest.distorted_files.any()
     assert bits(attacked)["gradient_error"] != bits(honest)["gradient_error"]
 
 
@@ -116,22 +116,22 @@ def test_the_cyclic_code_trains_as_if_nobody_lied_up_to_rounding(attack):
     code = {"assignment": "cyclic", "copies": 5, "vote": "cyclic", "groups": None, "outer": "mean"}
     honest = run(**code, byzantine=0)
     attacked = run(**code, byzantine=2, attack=attack)
-    assert not attacked.lost_votes.any()
+    assert not attacked.distorted_files.any()
     assert attacked.votes == 1
     np.testing.assert_allclose(attacked.loss, honest.loss, rtol=1e-4)
     plain = run(**VANILLA, byzantine=0, outer="mean")
     np.testing.assert_allclose(honest.loss, plain.loss, rtol=1e-4)
-    assert run(**code, byzantine=3, attack="reverse").lost_votes.all()
+    assert run(**code, byzantine=3, attack="reverse").distorted_files.all()
 
 
 @pytest.mark.parametrize(
     ("byzantine", "copies", "lost"),
     [(5, 1, 5), (5, 3, 2), (7, 3, 3), (1, 3, 0), (0, 3, 0), (10, 5, 3), (22, 9, 4), (5, 11, 0)],
 )
-def test_lost_votes_assumed(byzantine, copies, lost):
+def test_distorted_files_assumed(byzantine, copies, lost):
     holders = assignments.detox(99 if copies == 11 else 45, copies)
     trial = types.SimpleNamespace(vote="majority", byzantine=byzantine, copies=copies)
-    assert rounds.lost_votes_assumed(trial, holders) == lost
+    assert rounds.distorted_files_assumed(trial, holders) == lost
 
 
 # --- What attackers know, and what they choose -------------------------------------------------
@@ -157,9 +157,9 @@ def test_attackers_through_the_vote_behave_where_they_own_no_majority():
     everywhere, owned = run(**lying), run(**lying, knowledge="groups")
     assert bits(everywhere) == bits(owned)
     unowned = run(**{**lying, "byzantine": 1}, vote="outside:first_copy")
-    assert unowned.lost_votes.any()
+    assert unowned.distorted_files.any()
     behaved = run(**{**lying, "byzantine": 1}, vote="outside:first_copy", knowledge="groups")
-    assert not behaved.lost_votes.any()
+    assert not behaved.distorted_files.any()
 
 
 def test_attackers_who_know_only_their_own_gradients_send_other_statistics():
@@ -183,7 +183,7 @@ def test_the_load_of_schemes_at_equal_compute_is_equal():
         {"assignment": "subsets", "groups": None, "batch": 910},
     ]
     loads = [run(**{"byzantine": 1, "batch": 150, "steps": 1, **shape}) for shape in shapes]
-    assert [float(history.images_per_node) for history in loads] == [30.0, 30.0, 30.0, 182.0]
+    assert [float(history.images_per_worker) for history in loads] == [30.0, 30.0, 30.0, 182.0]
     assert [int(history.votes) for history in loads] == [5, 25, 1, 455]
 
 
@@ -197,14 +197,14 @@ def test_logical_copies_train_as_real_copies_do(vote, attack):
     logical = run(**fields, vote=vote)
     real = run(**fields, vote=f"outside:{vote}_of_real_copies")
     assert bits(logical) == bits(real)
-    assert bool(logical.lost_votes.any()) == (attack != "none")
+    assert bool(logical.distorted_files.any()) == (attack != "none")
 
 
 def test_a_file_of_different_copies_is_undecided_and_counted_as_zero():
     alone = {"attack": "gaussian", "attack_options": {"colluding": False}}
     history = run(byzantine=4, placement="worst_case", groups=5, **alone)
-    assert (history.undecided_votes == 2).all()
-    assert not history.lost_votes.any()
+    assert (history.undecided_files == 2).all()
+    assert not history.distorted_files.any()
 
 
 @pytest.mark.parametrize("model", models.__all__)
@@ -230,7 +230,7 @@ def test_compared_methods_share_data_and_placement(placement):
     histories = [run(**{**shared, **method}) for method in methods]
     first = histories[0]
     for history in histories[1:]:
-        assert history.lost_votes.values.tolist() == first.lost_votes.values.tolist()
+        assert history.distorted_files.values.tolist() == first.distorted_files.values.tolist()
     for history in (histories[1], histories[2], histories[4]):
         assert history.loss[0] == first.loss[0]
         assert history.gradient_norm[0] == first.gradient_norm[0]
@@ -314,7 +314,7 @@ BREAKABLE = {
 
 def assert_finite(history):
     """All is finite, but for weights that leave most of an aggregate unexplained: these are NaN."""
-    weights = ["weight", "lost_weight", "used_votes"]
+    weights = ["weight", "distorted_weight", "effective_votes"]
     told = history.unexplained <= outcomes.UNEXPLAINED
     for name in history.data_vars:
         known = np.isfinite(history[name])
@@ -340,7 +340,7 @@ def test_no_robust_rule_is_broken(outer, value, copies):
         attack_options={"value": value},
     )
     assert_finite(history)
-    assert (history.lost_votes == (3 if copies == 1 else 1)).all()
+    assert (history.distorted_files == (3 if copies == 1 else 1)).all()
     assert history.accuracy[-1] > 0.8
 
 
@@ -438,7 +438,7 @@ def test_a_rule_from_outside_trains(tmp_path, monkeypatch):
     fields = {"byzantine": 4, "placement": "worst_case", "attack": "reverse", **LONGER}
     rule = {"outer": "my_rules:midpoint", "outer_options": {"share": 0.4}}
     history = run(**fields, groups=5, **rule, rate=0.3)
-    assert (history.lost_votes == 2).all()
+    assert (history.distorted_files == 2).all()
     assert history.accuracy[-1] > 0.7
     assert "my_rules:midpoint" in history.attrs["trial"]
     with pytest.raises(ValueError, match="unknown option of my_rules:midpoint 'shares'"):

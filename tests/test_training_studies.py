@@ -14,7 +14,6 @@ from detox_sim.training import train
 from detox_sim.trial import Trial
 from studies import (
     accuracy_alie,
-    accuracy_reverse,
     comparisons,
     draco,
     pipelines,
@@ -39,11 +38,10 @@ LABELS = {
 TASKS = {
     "smoke": ["MLP on digits"],
     "laptop": ["MLP on digits"],
-    "fashion": ["LeNet-5 on Fashion-MNIST"],
     "paper": ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"],
 }
 STUDIES = [*LABELS, "tune"]
-RECORD = {"packages": {"numpy": "2"}, "commit": None, "dirty": None, "host": "here"} | {
+RECORD = {"packages": {"numpy": "2"}, "commit": None, "dirty": None} | {
     "seconds": 1.0,
     "hardware": "a machine",
     "time": "2026-01-01T00:00:00+00:00",
@@ -68,9 +66,9 @@ def made(name, folder, **settings):
         "scale": plan.module.SCALE(plan.cells[0].fields),
         "profile": "smoke",
         "settings": plan.settings,
-        "version": plan.module.VERSION,
+        "versions": plan.cells[0].versions,
     }
-    return assemble(plan.cells, plan.axes, store, about)
+    return assemble(plan.cells, plan.axes, store, about, plan.module.derive)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def test_axes(name, profile):
     assert profile == "smoke" or len(axes["seed"]) >= 3
 
 
-@pytest.mark.parametrize("profile", ["fashion", "paper"])
+@pytest.mark.parametrize("profile", ["paper"])
 @pytest.mark.parametrize("name", STUDIES)
 def test_larger_profiles(name, profile, blank_data):
     study = module(name)
@@ -119,11 +117,11 @@ def test_larger_profiles(name, profile, blank_data):
         assert (prepared["workers"], prepared["batch"], prepared["momentum"]) == (45, 1440, 0.9)
         assert prepared["byzantine"] == (4 if name == "draco" else 5)
         seconds, memory = study.cost(prepared)
-        assert 0 < seconds < (600 if profile == "fashion" else np.inf)
-        assert 3e8 <= memory < (1e9 if profile == "fashion" else 1.6e10)
+        assert seconds > 0
+        assert 3e8 <= memory < 1.6e10
 
 
-@pytest.mark.parametrize("profile", ["fashion", "paper"])
+@pytest.mark.parametrize("profile", ["paper"])
 def test_the_long_search_of_rates_wants_to_be_named(profile, blank_data, tmp_path, capsys):
     options = ["--profile", profile, "--plan", "--output", str(tmp_path)]
     assert main(options) == 0
@@ -252,9 +250,13 @@ def test_a_smaller_model_has_a_shorter_round():
 def test_a_cell_keeps_what_training_gave():
     changes = {"steps": 4, "evaluate_every": 2, "batch": 90, "attack": "alie"}
     fields = pipelines.prepare(pipelines.DETOX["D-Median"] | changes)
-    cell, history = training_cells.run_timed(fields), train(Trial(**fields))
+    cell, history = training_cells.run(fields), train(Trial(**fields))
     for name in training_cells.BY_STEP:
-        np.testing.assert_array_equal(cell[name], history[name].astype(np.float32))
+        small = history[name].values.astype(np.float32).reshape(2, 2)
+        assert cell[name].isnull()[0]
+        expected = small.mean(axis=1, dtype=np.float64).astype(np.float32)
+        np.testing.assert_array_equal(cell[name][1:], expected, err_msg=name)
+    assert float(cell.final_loss) == np.float32(history.loss[-1])
     np.testing.assert_array_equal(cell.accuracy, history.accuracy)
     assert cell.weight.dims == ("eval_step", "vote")
     assert cell.weight.shape == (3, 45)
@@ -263,8 +265,10 @@ def test_a_cell_keeps_what_training_gave():
     expected = history.weight.sel(step=[2, 4]).astype(np.float32)
     np.testing.assert_array_equal(cell.weight[1:, :15], expected)
     assert int(cell.votes) == 15
-    assert not {"seconds", "modelled_seconds", "undecided_votes"} & set(cell.variables)
-    assert cell.threshold.values.tolist() == [0.8, 0.9, 0.95]
+    assert not {"seconds", "modelled_seconds", "undecided_files"} & set(cell.variables)
+    derived = training_cells.derive(fields, cell)
+    assert derived.threshold.values.tolist() == [0.8, 0.9, 0.95]
+    assert "modelled_round_seconds" not in cell
 
 
 def test_more_votes_than_nodes_have_no_weights():
@@ -272,11 +276,11 @@ def test_more_votes_than_nodes_have_no_weights():
         {"workers": 15, "copies": 3, "byzantine": 2, "assignment": "mols", "groups": None}
         | {"outer": "mean", "batch": 75, "steps": 2}
     )
-    cell = training_cells.run_attributed(fields)
+    cell = training_cells.run(fields)
     assert int(cell.votes) == 25
     assert cell.sizes["vote"] == 15  # as in all cells of the sweep
     assert cell.weight.isnull().all()
-    assert cell.used_votes.notnull().all()
+    assert cell.effective_votes[1:].notnull().all()
 
 
 def test_modelled_rounds_are_of_the_whole_pipeline():
@@ -310,11 +314,9 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training_cells, "train", spy)
     fields = pipelines.prepare({"steps": 1})
-    for run in (training_cells.run, accuracy_alie.run, accuracy_reverse.run, tune.run):
-        run(fields, checkpoint=tmp_path / "state")
-    assert given == [{"checkpoint": tmp_path / "state"}] * 4
-    assert "weight" not in training_cells.run(fields)
-    assert given[-1] == {}
+    training_cells.run(fields, checkpoint=tmp_path / "state")
+    training_cells.run(fields)
+    assert given == [{"checkpoint": tmp_path / "state"}, {}]
 
 
 def test_a_rate_at_which_a_seed_falls_never_wins():
@@ -368,20 +370,6 @@ def test_the_common_rate_is_one_at_which_nobody_falls():
     found.final_loss[0, 0, :2, 0] = np.inf
     assert tune.common_rate(found) is None
     assert tune.common_rate(found * np.nan) is None
-
-
-def test_the_rate_of_fashion_is_the_one_chosen():
-    assert (len(tune.RATES), tune.RATES[0], tune.RATES[-1]) == (8, 2**-10, 2**-3)
-    dataset, about = reports.open_study("tune", "fashion")
-    assert not about["settings"]
-    assert tune.common_rate(dataset) == pipelines.RATE
-    for name in LABELS:
-        base, axes = module(name).PROFILES["fashion"]
-        assert base["rate"] == pipelines.RATE
-        assert all("rate" not in axes["pipeline"][label] for label in LABELS[name][1][:1]) or (
-            name == "sign_sgd"
-        )
-        assert set(axes["seed"]).isdisjoint(dataset.seed.values.tolist())
 
 
 @pytest.mark.parametrize("study", ["accuracy_reverse", "draco"])
@@ -519,33 +507,33 @@ def test_a_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypat
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     about = json.loads(datasets["draco"].attrs["provenance"])
-    for version, told in ((about["version"], False), (0, True)):
-        reports.describe(about | {"version": version})
-        assert ("**It was made by version 0 of the study" in shown.pop().data) == told
+    for versions, told in ((about["versions"], False), ({"round": 0}, True)):
+        reports.describe(about | {"versions": versions})
+        assert ("**It was made by version 0 of round" in shown.pop().data) == told
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
-    found = {"fashion": "what we found"}
+    found = {"paper": "what we found"}
     seen: list = []
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
-    assert f"`python -m studies.reproduce {name} --profile fashion`" in shown.pop().data
+    assert not shown
     assert not seen
 
-    (tmp_path / "fashion").mkdir()
-    datasets[name].to_netcdf(tmp_path / "fashion" / f"{name}.nc", engine="netcdf4")
+    (tmp_path / "paper").mkdir()
+    datasets[name].to_netcdf(tmp_path / "paper" / f"{name}.nc", engine="netcdf4")
     reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
     heading, facts, picture, said = (each.data for each in shown)
     assert said == "what we found"
-    assert heading == "## At the scale of Fashion-MNIST"
+    assert heading == "## At the paper's scale"
     assert "toy scale: digits" in facts
     assert "What the paper says" not in facts
     assert "made by version" not in facts
     assert "data:image/svg+xml;base64," in picture
     assert seen[0].equals(datasets[name])
     shown.clear()
-    reports.show_larger(name, {"profile": "fashion"}, seen.append, found)
+    reports.show_larger(name, {"profile": "paper"}, seen.append, found)
     assert not shown

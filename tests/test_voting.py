@@ -389,9 +389,9 @@ def test_groups_need_an_inner_rule_and_a_stream(given, missing):
 @pytest.mark.parametrize(
     ("lost", "withstood", "groups"), [(2, 0, 2), (2, 1, 1), (2, 2, 0), (5, 1, 2), (0, 0, 0)]
 )
-def test_lost_groups_assumed(lost, withstood, groups):
+def test_distorted_groups_assumed(lost, withstood, groups):
     """Worst case by hand: a group falls only to one bad vote more than it withstands."""
-    assert voting.lost_groups_assumed(lost, withstood) == groups
+    assert voting.distorted_groups_assumed(lost, withstood) == groups
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_lost_groups_assumed(lost, withstood, groups):
         (3, 4, 0.989011),
     ],
 )
-def test_published_chance_that_lost_votes_drive_the_median_of_means(groups, lost, chance):
+def test_published_chance_that_distorted_files_drive_the_median_of_means(groups, lost, chance):
     votes = (np.arange(15) < lost).astype(float)[:, None]
     rng, draws = np.random.default_rng(0), 1500
     driven = [

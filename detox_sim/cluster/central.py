@@ -33,8 +33,8 @@ class Traffic:
 
     def __init__(self) -> None:
         self.bytes = {"broadcast": 0, "send": 0}
-        self.late = self.malformed = self.caught = self.new_workers = 0
-        self.node_seconds = np.zeros(1)
+        self.late = self.malformed = self.caught = self.new_processes = 0
+        self.worker_seconds = np.zeros(1)
 
 
 class Central:
@@ -59,7 +59,7 @@ class Central:
     def broadcast(self, step: int) -> None:
         self.traffic = Traffic()
         self.workers.refresh()
-        self.traffic.new_workers = self.workers.newcomers()
+        self.traffic.new_processes = self.workers.newcomers()
         addresses = self.workers.addresses
         params = self._state.params
         copy = self.workers.scatter(params, addresses, step)
@@ -129,7 +129,7 @@ class Central:
         }
         for file, row in self.workers.get(untold, step, "tell the truth").items():
             self._rows[file] = to_backend(row, self._trial.backend)
-        losses, self.traffic.node_seconds = self.workers.told(said.computed, step)
+        losses, self.traffic.worker_seconds = self.workers.told(said.computed, step)
         rows = self._rows[: len(holders)]
         return judge(losses, rows, to_backend(aggregate, self._trial.backend), votes, said.search)
 

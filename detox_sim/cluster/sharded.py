@@ -90,7 +90,7 @@ class Sharded:
     def broadcast(self, step: int) -> None:
         self.traffic = Traffic()
         self.workers.refresh()
-        self.traffic.new_workers = self.workers.newcomers()
+        self.traffic.new_processes = self.workers.newcomers()
         blocks = self._shards.blocks(self._state.params, step)
         self._copies = {
             address: self.workers.submit(nodes.join, *blocks, at=address)
@@ -253,7 +253,7 @@ class Sharded:
         self._state = State(params, velocity, state.statistics)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: "da.Array", step: int) -> Outcome:
-        losses, self.traffic.node_seconds = self.workers.told(said.computed, step)
+        losses, self.traffic.worker_seconds = self.workers.told(said.computed, step)
         false = np.flatnonzero(votes.lost | votes.undecided).tolist()
         with self._shards.computing(step, "tell the truth"):
             rows = self._with_truth(said, votes.rows, false, step) if false else votes.rows

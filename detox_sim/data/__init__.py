@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 from detox_sim.catalogue import bind
 from detox_sim.data.base import Data, check
+from detox_sim.data.base import hold_out as hold_out
 from detox_sim.data.cifar import cifar10, cifar100
-from detox_sim.data.folders import images
+from detox_sim.data.folders import cifar10_jpeg, images
 from detox_sim.data.grey import digits, fashion_mnist
 
-__all__ = ["digits", "fashion_mnist", "cifar10", "cifar100", "images"]
+__all__ = ["digits", "fashion_mnist", "cifar10", "cifar10_jpeg", "cifar100", "images"]
 
 
 def load(name: str, options: Mapping[str, object] | None = None) -> Data:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detox_sim.streams import stream
+
 
 class Data(NamedTuple):
     """Images and labels, read-only, and what training does with them.
@@ -87,6 +89,37 @@ def check(data: Data) -> None:
             f"{data.title}: training images of shape {data.train_images.shape[1:]} and test "
             f"images of {data.test_images.shape[1:]}"
         )
+
+
+def hold_out(data: Data, share: float) -> tuple[Data, Data]:
+    """Return the data without a share of the training images, and the same with it as test set.
+
+    Which images are held out depends on nothing but how many there are, so that a learning rate
+    that is chosen on them holds for every seed.
+
+    Parameters
+    ----------
+    data : Data
+    share : float
+        0 <= share < 1, rounded down to whole images.
+
+    Examples
+    --------
+    >>> images, labels = np.zeros((10, 1, 8, 8), np.uint8), np.arange(10) % 2
+    >>> data = fixed(images, labels, images, labels, classes=2, title="mine")
+    >>> kept, held_out = hold_out(data, 0.3)
+    >>> len(kept.train_labels), len(held_out.test_labels)
+    (7, 3)
+    """
+    count = int(share * len(data.train_labels))
+    order = stream(0, "validation").permutation(len(data.train_labels))
+    kept, held = np.sort(order[count:]), np.sort(order[:count])
+    training = data._replace(
+        train_images=data.train_images[kept], train_labels=data.train_labels[kept]
+    )
+    return training, training._replace(
+        test_images=data.train_images[held], test_labels=data.train_labels[held]
+    )
 
 
 def _kind(array: object) -> object:

@@ -15,12 +15,14 @@ import numpy as np
 from detox_sim.catalogue import check_integer
 from detox_sim.data import cifar
 from detox_sim.data.base import Data, check_option, fixed
+from detox_sim.data.downloads import given_folder, root
 from detox_sim.streams import stream
 
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (*JPEG, ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 TRAIN, TEST = "train", ("test", "val")
+CIFAR10_JPEG = "CIFAR-10 (JPEG)"
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -81,6 +83,46 @@ def images(
     if title is not None:
         check_option("title", title, str)
         data = data._replace(title=title)
+    return data if augment else data._replace(padding=0)
+
+
+JPEG_ARCHIVE = "cifar10-jpeg.tar.xz"
+
+
+def cifar10_jpeg(*, folder: str | None = None, augment: bool = True) -> Data:
+    """Load a copy of CIFAR-10 whose images were re-encoded as JPEG, with loss.
+
+    A data set of its own: results made with it never mix with those of `cifar10`. It is never
+    downloaded.
+
+    Parameters
+    ----------
+    folder : str, optional
+        What holds ``cifar10-jpeg.tar.xz``, a tar of ``train/<class>/<image>.jpg`` and
+        ``test/<class>/<image>.jpg``; by default the folder DETOX_SIM_DATA.
+    augment : bool
+        As for `cifar10`.
+
+    Raises
+    ------
+    ValueError
+        When the archive is not there, or is not one of CIFAR-10's images.
+
+    Examples
+    --------
+    >>> cifar10_jpeg(folder="/nowhere")
+    Traceback (most recent call last):
+    ValueError: cifar10_jpeg finds no cifar10-jpeg.tar.xz in /nowhere; put it there, or ...
+    """
+    check_option("augment", augment, bool)
+    path = (given_folder(folder) or root()) / JPEG_ARCHIVE
+    if not path.is_file():
+        raise ValueError(
+            f"cifar10_jpeg finds no {path.name} in {path.parent}; put it there, or use 'cifar10'"
+        )
+    data = _load(path.absolute(), None)
+    if data.title != CIFAR10_JPEG:
+        raise ValueError(f"{path} does not hold JPEG files of CIFAR-10's size and classes")
     return data if augment else data._replace(padding=0)
 
 
@@ -246,4 +288,4 @@ def _moments(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _title(path: Path, names: Names, is_cifar: bool) -> str:
     stem = path.name if path.is_dir() else re.sub(r"(\.tar)?\.\w+$", "", path.name)
     jpeg = " (JPEG)" if all(name.suffix.lower() in JPEG for name in names) else ""
-    return ("CIFAR-10" if is_cifar and jpeg else stem) + jpeg
+    return CIFAR10_JPEG if is_cifar and jpeg else stem + jpeg

@@ -13,6 +13,7 @@ from detox_sim.models.flat import Evaluation as Evaluation
 from detox_sim.models.flat import Gradients as Gradients
 from detox_sim.models.flat import Model as Model
 from detox_sim.models.flat import device_of as device_of
+from detox_sim.models.flat import is_dense as is_dense
 from detox_sim.models.flat import one_thread as one_thread
 from detox_sim.models.residual import resnet8, resnet18, resnet20, vgg13_bn
 

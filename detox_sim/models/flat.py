@@ -1,6 +1,7 @@
 """A torch module as pure functions of one flat vector of parameters."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -239,6 +240,25 @@ class Model:
             scores = torch.func.functional_call(self._module, leaves, (self._ordered(images),))
         return torch.nn.functional.cross_entropy(scores.to(images.dtype), labels)
 
+    def batch_statistics(self, params, images) -> np.ndarray:
+        """Return the statistics (s,) that one forward pass over all the images gives.
+
+        Parameters
+        ----------
+        params : float32 (d,)
+        images : float32 (images, channels, height, width)
+            All at once: a batch norm's statistics are of its whole input.
+        """
+        import torch
+
+        with self._lock, self._computing(), torch.no_grad(), self._autocast():
+            self._seed(0)
+            self._module.train()
+            leaves = self._unflatten(self._tensor(params), grad=False)
+            torch.func.functional_call(self._module, leaves, (self._ordered(self._tensor(images)),))
+            found = [b.reshape(-1) for b in self._buffers()]
+        return torch.cat(found).cpu().numpy() if found else self.initial_statistics()
+
     def evaluate(self, params, images, labels, statistics=None) -> Evaluation:
         """Return loss and accuracy on images (images, channels, height, width).
 
@@ -334,6 +354,22 @@ def _batch_norms(module: "torch.nn.Module") -> "list[Any]":
     if any(norm.momentum is None for norm in norms):
         raise ValueError("batch norms need a momentum; a cumulative average is not supported")
     return norms
+
+
+@functools.lru_cache  # a sweep asks the same of a model for each of its cells
+def is_dense(factory: Factory, shape: tuple[int, ...], classes: int) -> bool:
+    """Return whether a model is made of matrix products and functions of one value only.
+
+    Examples
+    --------
+    >>> from detox_sim.models import cnn, mlp
+    >>> is_dense(mlp, (1, 8, 8), 10), is_dense(cnn, (1, 8, 8), 10)
+    (True, False)
+    """
+    import torch
+
+    with torch.device("meta"):
+        return all(_is_dense(module) for module in factory(shape, classes).modules())
 
 
 def _is_dense(module: "torch.nn.Module") -> bool:

@@ -8,32 +8,32 @@ from detox_sim.theory.bounds import (
     BOUNDS,
     complexity,
     complexity_markdown,
-    expected_lost_votes_bound,
+    expected_distorted_files_bound,
     hierarchical_error,
-    high_probability_lost_votes,
+    high_probability_distorted_files,
     recommended_copies,
 )
-from detox_sim.theory.captures import lost_votes_law
+from detox_sim.theory.captures import distorted_files_law
 from detox_sim.theory.groups import check_nodes as check_nodes
-from detox_sim.theory.groups import expected_lost_votes, lost_votes
+from detox_sim.theory.groups import distorted_files, expected_distorted_files
 from detox_sim.theory.pipelines import condition_violated, withstands, worst_condition
 from detox_sim.theory.worst_case import (
     second_moment_bound,
     spectral_bound,
-    worst_case_lost_votes,
+    worst_case_distorted_files,
 )
 
 __all__ = [
-    "lost_votes",
-    "expected_lost_votes",
-    "lost_votes_law",
-    "worst_case_lost_votes",
+    "distorted_files",
+    "expected_distorted_files",
+    "distorted_files_law",
+    "worst_case_distorted_files",
     "spectral_bound",
     "second_moment_bound",
-    "expected_lost_votes_bound",
+    "expected_distorted_files_bound",
     "BOUNDS",
     "recommended_copies",
-    "high_probability_lost_votes",
+    "high_probability_distorted_files",
     "hierarchical_error",
     "withstands",
     "condition_violated",

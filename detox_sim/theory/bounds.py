@@ -10,7 +10,7 @@ _PROVEN = "proven (as published, quoted from memory)"
 BOUNDS = {"paper": _PROVEN, "paper-r3": _PROVEN, "sharp": "numerical"}
 
 
-def expected_lost_votes_bound(
+def expected_distorted_files_bound(
     workers: int, byzantine: int, copies: int, *, form: str = "paper"
 ) -> float:
     """Return an upper bound on the expected number of lost votes, with e = q / p.
@@ -36,7 +36,7 @@ def expected_lost_votes_bound(
 
     Examples
     --------
-    >>> [round(expected_lost_votes_bound(45, 5, 3, form=form), 4) for form in BOUNDS]
+    >>> [round(expected_distorted_files_bound(45, 5, 3, form=form), 4) for form in BOUNDS]
     [6.5844, 0.6996, 0.6584]
 
     References
@@ -75,7 +75,7 @@ def recommended_copies(byzantine: int) -> int:
     return copies
 
 
-def high_probability_lost_votes(delta: float) -> float:
+def high_probability_distorted_files(delta: float) -> float:
     """Return the lost votes that are exceeded with a chance of at most `delta`.
 
     Parameters
@@ -96,7 +96,7 @@ def high_probability_lost_votes(delta: float) -> float:
 
     Examples
     --------
-    >>> round(high_probability_lost_votes(0.05), 6)
+    >>> round(high_probability_distorted_files(0.05), 6)
     6.991465
 
     References

@@ -114,7 +114,7 @@ def by_worker(holders: np.ndarray) -> np.ndarray:
     return np.argsort(holders.ravel(), kind="stable").reshape(workers, -1) // holders.shape[1]
 
 
-def lost_votes_law(
+def distorted_files_law(
     holders: np.ndarray, byzantine: int, *, draws: int = 100_000, seed: int = 0
 ) -> Law:
     """Return the law of lost votes when the Byzantine workers are drawn uniformly.
@@ -131,8 +131,8 @@ def lost_votes_law(
     Returns
     -------
     Law
-        For disjoint groups as `lost_votes`. Otherwise all sets of workers are counted where that
-        takes seconds at most (K = 45: up to 7 of them), or `draws` random sets are.
+        For disjoint groups as `distorted_files`. Otherwise all sets of workers are counted where
+        that takes seconds at most (K = 45: up to 7 of them), or `draws` random sets are.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def lost_votes_law(
     Examples
     --------
     >>> from detox_sim import assignments
-    >>> law = lost_votes_law(assignments.mols(15, 3), 5)
+    >>> law = distorted_files_law(assignments.mols(15, 3), 5)
     >>> law.method, law.chances.argmax(), round(law.mean, 6)
     ('enumeration', np.int64(6), 6.043956)
     """

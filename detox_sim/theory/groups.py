@@ -70,7 +70,7 @@ def _power(base: list[int], exponent: int, length: int) -> list[int]:
     return power
 
 
-def lost_votes(
+def distorted_files(
     workers: int, byzantine: int, copies: int, *, exact: bool = False
 ) -> np.ndarray | list[Fraction]:
     """Return the probabilities of 0, 1, 2, ... lost votes under a random placement.
@@ -97,9 +97,9 @@ def lost_votes(
 
     Examples
     --------
-    >>> lost_votes(45, 5, 3).round(6)
+    >>> distorted_files(45, 5, 3).round(6)
     array([0.597277, 0.372041, 0.030681])
-    >>> lost_votes(45, 5, 3, exact=True)[0]
+    >>> distorted_files(45, 5, 3, exact=True)[0]
     Fraction(1053, 1763)
 
     Notes
@@ -143,7 +143,7 @@ def _divide(series: list[int], divisor: list[int]) -> list[int]:
     return quotient
 
 
-def expected_lost_votes(
+def expected_distorted_files(
     workers: int, byzantine: int, copies: int, *, files: int | None = None
 ) -> float:
     """Return the exact expectation of the number of lost votes under a random placement.
@@ -168,9 +168,9 @@ def expected_lost_votes(
 
     Examples
     --------
-    >>> round(expected_lost_votes(45, 5, 3), 10)
+    >>> round(expected_distorted_files(45, 5, 3), 10)
     0.4334038055
-    >>> round(expected_lost_votes(15, 5, 3, files=25), 6)
+    >>> round(expected_distorted_files(15, 5, 3, files=25), 6)
     6.043956
     """
     if files is None:

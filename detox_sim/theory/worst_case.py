@@ -41,7 +41,7 @@ class WorstCase:
     method: str
 
 
-def worst_case_lost_votes(
+def worst_case_distorted_files(
     holders: np.ndarray, byzantine: int, *, seconds: float = 10.0
 ) -> WorstCase:
     """Return the most votes that attackers who know the assignment can own.
@@ -70,9 +70,9 @@ def worst_case_lost_votes(
     Examples
     --------
     >>> from detox_sim import assignments
-    >>> worst_case_lost_votes(assignments.detox(45, 3), 5)
+    >>> worst_case_distorted_files(assignments.detox(45, 3), 5)
     WorstCase(lost=2, bound=2, proven=True, method='groups')
-    >>> worst = worst_case_lost_votes(assignments.mols(15, 3), 5)
+    >>> worst = worst_case_distorted_files(assignments.mols(15, 3), 5)
     >>> worst.lost, worst.proven, int(worst.workers.sum())
     (8, True, 5)
 

@@ -14,8 +14,8 @@ cyclic     no copies at all: the decoder of DRACO's cyclic code
 
 from detox_sim.voting.decoding import cyclic
 from detox_sim.voting.detection import clique
+from detox_sim.voting.hierarchy import distorted_groups_assumed as distorted_groups_assumed
 from detox_sim.voting.hierarchy import hierarchy as hierarchy
-from detox_sim.voting.hierarchy import lost_groups_assumed as lost_groups_assumed
 from detox_sim.voting.votes import Votes as Votes
 from detox_sim.voting.votes import majority, streaming
 

@@ -52,14 +52,14 @@ def hierarchy(
     return outer(xp.stack([inner(take(votes, part)) for part in parts]))
 
 
-def lost_groups_assumed(lost: int, withstood: int) -> int:
+def distorted_groups_assumed(lost: int, withstood: int) -> int:
     """Return the bad group results that `lost` bad votes can cause at worst.
 
     A group falls only to more bad votes than its inner rule withstands.
 
     Examples
     --------
-    >>> lost_groups_assumed(2, withstood=0), lost_groups_assumed(2, withstood=2)
+    >>> distorted_groups_assumed(2, withstood=0), distorted_groups_assumed(2, withstood=2)
     (2, 0)
     """
     return lost // (withstood + 1)
