@@ -59,12 +59,12 @@ def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
         name: ("eval_step", window_means(history[name], history.eval_step.values))
         for name in BY_STEP
     }
-    return history[evaluated].assign(
-        **means,
-        weight=(("eval_step", "vote"), weight, {"long_name": "weight of a vote"}),
-        votes=((), np.int16(thinned.shape[1])),
-        final_loss=((), np.float32(history.loss.values[-1])),
-    )
+    once = {
+        "weight": (("eval_step", "vote"), weight, {"long_name": "weight of a vote"}),
+        "votes": ((), np.int16(thinned.shape[1])),
+        "final_loss": ((), np.float32(history.loss.values[-1])),
+    }
+    return history[evaluated].assign(means | once)
 
 
 def window_means(values: xr.DataArray, eval_step: np.ndarray) -> np.ndarray:
