@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from detox_sim.training import train
-    from detox_sim.trial import Trial
+    from detox_sim.trials.trial import Trial
 
 __all__ = ["Trial", "train"]
 __version__ = "0.1.0"

@@ -124,26 +124,26 @@ def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Cal
     return functools.partial(function, **options) if options else function
 
 
-def asks(function: Callable, name: str) -> bool:
+def accepts(function: Callable, name: str) -> bool:
     """Return whether a function has a keyword parameter of that name, so that it is supplied.
 
     Examples
     --------
     >>> from detox_sim import voting
-    >>> asks(voting.clique, "holders"), asks(voting.majority, "holders")
+    >>> accepts(voting.clique, "holders"), accepts(voting.majority, "holders")
     (True, False)
     """
     parameter = inspect.signature(function).parameters.get(name)
     return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
 
 
-def supply(function: Callable, **facts: object) -> Callable:
+def supplied(function: Callable, **facts: object) -> Callable:
     """Return the function with those of the facts fixed that it asks for.
 
     Examples
     --------
     >>> from detox_sim import voting
-    >>> supply(voting.majority, holders=None, sizes=[3]).keywords
+    >>> supplied(voting.majority, holders=None, sizes=[3]).keywords
     {'sizes': [3]}
     """
-    return functools.partial(function, **{k: v for k, v in facts.items() if asks(function, k)})
+    return functools.partial(function, **{k: v for k, v in facts.items() if accepts(function, k)})

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from detox_sim import checkpoints, costs, models
+from detox_sim import costs, models
 from detox_sim.arrays import synchronize, to_backend, to_host
 from detox_sim.catalogue import bind, check_integer, check_known
-from detox_sim.cluster import Central, Fault, Sharded, Traffic
-from detox_sim.one_process import OneProcess
-from detox_sim.outcomes import Outcome
-from detox_sim.problem import Problem, State
-from detox_sim.trial import Trial
+from detox_sim.cluster import CentralServer, Fault, ShardedServer, Traffic
+from detox_sim.trials import checkpoints
+from detox_sim.trials.learning_task import LearningTask, State
+from detox_sim.trials.one_process import OneProcessServer
+from detox_sim.trials.outcome import Outcome
+from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 VERSIONS = {"round": 7, "gradients of dense models": 1, "gradients of convolutions": 1}
 
 PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
-SERVERS = {"central": Central, "sharded": Sharded}
+SERVERS = {"central": CentralServer, "sharded": ShardedServer}
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "loss": {"long_name": "training loss"},
     "gradient_error": {"long_name": "error of the aggregate"},
@@ -73,7 +74,7 @@ class _Clock:
 def train(
     trial: Trial,
     *,
-    cluster: "Client | None" = None,
+    client: "Client | None" = None,
     server: str = "central",
     deadline: float | None = None,
     faults: Sequence[Fault] = (),
@@ -85,7 +86,7 @@ def train(
     Parameters
     ----------
     trial : Trial
-    cluster : distributed.Client, optional
+    client : distributed.Client, optional
         Whose workers are the compute nodes (several nodes a worker when there are fewer): each
         computes every copy it holds, and its messages stay there. By default this process
         computes each file once. The parameters are the same bits, on processors of one type.
@@ -146,24 +147,24 @@ def train(
     >>> history.distorted_files.values.tolist()
     [0, 0]
     """
-    _check(cluster, server, deadline, faults)
+    _check(client, server, deadline, faults)
     check_integer("checkpoint_every", checkpoint_every, 1)
     if checkpoint is not None:
         checkpoints.check(checkpoint)
-    here = contextlib.nullcontext() if cluster is None else cluster.as_current()
+    here = contextlib.nullcontext() if client is None else client.as_current()
     with here, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        if cluster is None:
-            host: Any = OneProcess(trial)
+        if client is None:
+            host: Any = OneProcessServer(trial)
         else:
-            host = SERVERS[server](trial, cluster, deadline, faults)
-        problem = host.problem
+            host = SERVERS[server](trial, client, deadline, faults)
+        task = host.task
         setting = None
-        if cluster is not None:
+        if client is not None:
             setting = [server, deadline, [repr(fault) for fault in host.workers.faults]]
         record = _Record(trial, checkpoint, setting)
-        done, state = record.begun() or (0, problem.initial())
+        done, state = record.begun() or (0, task.initial())
         if not done:
-            record.evaluate(0, problem, state)
+            record.evaluate(0, task, state)
         host.persevere(functools.partial(_round, host), 1)
         host.place(done, state)
         for step in range(done + 1, trial.steps + 1):
@@ -173,15 +174,15 @@ def train(
             row, state = host.persevere(perform, step)
             record.add(row)
             if evaluated:
-                record.evaluate(step, problem, state)
+                record.evaluate(step, task, state)
             if saved:
                 record.save(step, state)
-    return _history(trial, problem, server, record)
+    return _history(trial, task, server, record)
 
 
 def _round(host, step: int, wanted: bool = False) -> tuple[dict[str, Any], State | None]:
     """Perform one round in the order of the paper; with `wanted` return the state too."""
-    clock = _Clock(host.problem.model.backend)
+    clock = _Clock(host.task.model.backend)
     host.broadcast(step)
     clock.lap("broadcast")
     computed = host.compute(step)
@@ -230,8 +231,8 @@ class _Record:
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def evaluate(self, step: int, problem: Problem, state: State) -> None:
-        self.evaluations.append({"eval_step": step, **problem.evaluate(state)})
+    def evaluate(self, step: int, task: LearningTask, state: State) -> None:
+        self.evaluations.append({"eval_step": step, **task.evaluate(state)})
 
     def columns(self) -> dict[str, np.ndarray]:
         return _columns(self.rows)
@@ -282,33 +283,33 @@ def versions(trial: Trial) -> dict[str, int]:
     return {name: VERSIONS[name] for name in ("round", gradients)}
 
 
-def _check(cluster, server: str, deadline, faults) -> None:
+def _check(client, server: str, deadline, faults) -> None:
     """Raise unless it is clear who performs the phases of a round."""
     check_known("server", [server], SERVERS)
-    if cluster is None and (deadline is not None or faults or server != "central"):
-        raise ValueError("server, deadline and faults need a cluster=Client")
-    if cluster is not None and getattr(cluster, "status", None) != "running":
+    if client is None and (deadline is not None or faults or server != "central"):
+        raise ValueError("server, deadline and faults need a client=Client")
+    if client is not None and getattr(client, "status", None) != "running":
         raise ValueError(
-            "cluster must be a connected distributed.Client, such as detox_sim.cluster.connect() "
-            f"gives; got {cluster!r}"
+            "client must be a connected distributed.Client, such as detox_sim.cluster.connect() "
+            f"gives; got {client!r}"
         )
 
 
-def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr.Dataset:
+def _history(trial: Trial, task: LearningTask, server: str, record: _Record) -> xr.Dataset:
     """Label what `train` recorded."""
     columns = record.columns()
     modelled = costs.round_seconds(
         workers=trial.workers,
-        files=problem.files,
+        files=task.files,
         copies=trial.copies,
         vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,
         outer=trial.outer,
         mixers=trial.mixers,
-        parameters=problem.model.parameters,
+        parameters=task.model.parameters,
         batch=trial.batch,
-        sample_flops=problem.sample_flops(),
+        sample_flops=task.sample_flops(),
         server=server,
     )
     evaluations = _columns(record.evaluations)
@@ -339,7 +340,7 @@ def _history(trial: Trial, problem: Problem, server: str, record: _Record) -> xr
         },
         attrs={
             "trial": json.dumps(dataclasses.asdict(trial)),
-            "data": problem.title,
+            "data": task.title,
             "versions": json.dumps(versions(trial)),
         },
     )

@@ -1,7 +1,6 @@
 """Notebooks that open stored datasets and explain them; they never compute a result."""
 
 import base64
-import importlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from studies import outdated
+from studies import load, outdated
 
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 
@@ -66,7 +65,7 @@ def show_committed(name: str, profile: str) -> None:
     from studies.style import draw
 
     dataset, about = open_study(name, profile)
-    figure = draw(importlib.import_module(f"studies.{name}").figure, dataset)
+    figure = draw(load(name).figure, dataset)
     content = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
         figure.savefig(content, format="svg", metadata={"Date": None}, bbox_inches="tight")

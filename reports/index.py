@@ -15,7 +15,7 @@ import studies
 from reports import open_study, table
 
 found = {}
-for name in studies.__all__:
+for name in studies.names():
     try:
         found[name] = open_study(name)
     except FileNotFoundError as error:

@@ -49,6 +49,12 @@ def render(results: Path, studies: Sequence[str]) -> Path:
     return folder / "index.html"
 
 
+def source(name: str) -> Path:
+    """Return the notebook of a page, which lies in the group of its study."""
+    (path,) = {*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")}
+    return path
+
+
 def _title(path: Path) -> str:
     import xarray as xr
 
@@ -64,7 +70,7 @@ def _page(name: str, pages: dict[str, str], results: Path, folder: Path) -> None
     from nbclient.exceptions import CellExecutionError
     from nbconvert import HTMLExporter
 
-    notebook = jupytext.read(HERE / f"{name}.py")
+    notebook = jupytext.read(source(name))
     # The kernel is this very Python, whatever kernels the user has installed.
     client = NotebookClient(notebook, timeout=300, kernel_name="", resources={})
     with tempfile.TemporaryDirectory() as private:
@@ -72,7 +78,9 @@ def _page(name: str, pages: dict[str, str], results: Path, folder: Path) -> None
         try:
             asyncio.run(client.async_execute())
         except CellExecutionError as error:
-            raise RuntimeError(f"reports/{name}.py failed: {error}") from error
+            raise RuntimeError(
+                f"{source(name).relative_to(HERE.parent)} failed: {error}"
+            ) from error
     nbformat.write(notebook, folder / f"{name}.ipynb")
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)

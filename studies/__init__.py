@@ -1,55 +1,136 @@
 """Sweeps that regenerate figures: one module is one dataset is one figure.
 
-A study is a module with
-
-* ``TITLE``, ``CLAIM`` (the paper's, with its provenance), ``DEFINITIONS`` (those taken);
-* ``SCALE``: what its figure must say of the scale of the result, or a function of a cell's fields;
-* ``FIELDS``: the names a cell may have;
-* ``VERSION``, raised by hand whenever the same fields may give other numbers;
-* ``PROFILES``: for each profile the base fields and the axes (see `studies.sweep.expand`); all
-  studies have ``smoke`` and ``laptop``, those that train also ``fashion`` and ``paper``;
-* ``prepare(fields) -> fields``: complete and check the fields of one cell, or raise ValueError;
-* ``cost(fields) -> (seconds, bytes)``: what one cell takes on one core, roughly;
-* ``run(fields) -> xarray.Dataset``: one cell, a pure function of its fields; one that takes
-  ``checkpoint`` is given a path from which it can go on;
-* ``figure(dataset) -> matplotlib.figure.Figure``, from the stored dataset alone.
-
-A study that times its cells says ``EXCLUSIVE = True``: they run one at a time, after all others,
-and may use all workers through `detox_sim.cluster.here`. ``WORKERS = 1`` asks for one worker with
-all the memory, ``BY_NAME`` the profiles of which a full run leaves the study out.
-``python -m studies.<study>`` is ``python -m studies.reproduce <study>``.
+A study is a module of one of the `GROUPS` with one value of the class `Study`, called ``STUDY``.
+It is found by being there.
 """
 
+import functools
 import importlib
-import sys
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from detox_sim import training
+import xarray as xr
+from matplotlib.figure import Figure
 
-__all__ = [
-    "filtering",
-    "schemes",
-    "mean_estimation",
-    "accuracy_alie",
-    "accuracy_reverse",
-    "sign_sgd",
-    "draco",
-    "tune",
-    "placement",
-    "robustness_audit",
-    "vote_semantics",
-    "stragglers",
-    "step_time",
-    "scaling",
-    "throughput",
-    "kernels",
-]
+from detox_sim.catalogue import check_known
+from detox_sim.sweeps import Fields, Grid
+from detox_sim.training import VERSIONS
+
+GROUPS = ("redundancy", "training", "robustness", "timing")
 
 
-def run_alone(study: str) -> int:
-    """Run one study with the options of the command line; return the exit code."""
-    command = importlib.import_module("studies.reproduce")  # above the studies, so not imported
-    return command.main([study, *sys.argv[1:]])
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a study computes, and what it says of it. The first six have no default.
+
+    Attributes
+    ----------
+    title : str
+    claim : str
+        Of the paper, with its provenance.
+    definitions : list of str
+        Those taken where the field has several.
+    profiles : dict
+        Name -> a grid (base fields, axes; see `detox_sim.sweeps.expand`) or a list of grids with
+        the same axes. All studies have ``smoke`` and ``laptop``.
+    run : callable
+        fields -> xarray.Dataset: one cell, a pure function of its fields; one that takes
+        ``checkpoint`` is given a path from which it can go on.
+    figure : callable
+        dataset -> matplotlib.figure.Figure, from the stored dataset alone.
+    scale : str or callable
+        What the figure must say of the scale of the result, or a function of a cell's fields.
+    fields : sequence of str
+        The names that a cell's fields may have; by default those of the profiles.
+    version : int
+        Raised by hand whenever the same fields may give other numbers.
+    versions : callable, optional
+        fields -> versions of the parts that a cell uses, in place of `version`.
+    prepare : callable, optional
+        fields -> fields, completed and checked, or ValueError.
+    cost : callable, optional
+        fields -> (seconds, bytes) that one cell takes on one core, roughly.
+    derive : callable, optional
+        (fields, cell) -> cell with what follows from it without a run.
+    kind : str
+        Studies of one kind share their stored cells; by default each has its own.
+    defaults : dict
+        Values of fields that leave a result as it was before there was such a field.
+    exclusive : bool
+        Its cells are timed: they run one at a time, after all others, and may use all processes
+        through `detox_sim.cluster.here`.
+    processes : int, optional
+        How many Dask processes to start; 1 where one cell wants all the memory.
+    by_name : sequence of str
+        The profiles of which a full run leaves the study out.
+    """
+
+    title: str
+    claim: str
+    definitions: list[str]
+    profiles: Mapping[str, Any]
+    run: Callable[..., xr.Dataset]
+    figure: Callable[[xr.Dataset], Figure]
+    scale: str | Callable[[Fields], str] = ""
+    fields: tuple[str, ...] = ()
+    version: int = 1
+    versions: Callable[[Fields], dict[str, int]] | None = None
+    prepare: Callable[[Fields], Fields] | None = None
+    cost: Callable[[Fields], tuple[float, float]] | None = None
+    derive: Callable[[Fields, xr.Dataset], xr.Dataset] | None = None
+    kind: str = ""
+    defaults: Fields = field(default_factory=dict)
+    exclusive: bool = False
+    processes: int | None = None
+    by_name: tuple[str, ...] = ()
+
+    def grids(self, profile: str) -> list[Grid]:
+        """Return the grids of a profile."""
+        found = self.profiles[profile]
+        return found if isinstance(found, list) else [found]
+
+
+@functools.cache
+def modules() -> dict[str, str]:
+    """Return the module of each study by its name, group by group.
+
+    Examples
+    --------
+    >>> modules()["filtering"]
+    'studies.redundancy.filtering'
+    """
+    found = {}
+    for group in GROUPS:
+        package = importlib.import_module(f"studies.{group}")
+        for name in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+            path = f"{package.__name__}.{name}"
+            if isinstance(getattr(importlib.import_module(path), "STUDY", None), Study):
+                found[name] = path
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of the studies."""
+    return list(modules())
+
+
+def module(name: str) -> Any:
+    """Return the module of a study; an unknown name is an error with the nearest spelling."""
+    check_known("study", [name], modules())
+    return importlib.import_module(modules()[name])
+
+
+def load(name: str) -> Study:
+    """Return a study by its name.
+
+    Examples
+    --------
+    >>> load("filtering").title
+    'Lost votes after filtering'
+    """
+    return module(name).STUDY
 
 
 def outdated(study: str, versions: Mapping[str, int] | None) -> str:
@@ -60,12 +141,11 @@ def outdated(study: str, versions: Mapping[str, int] | None) -> str:
     >>> outdated("filtering", {"filtering": 0})
     'made by version 0 of filtering, which is now ...'
     """
-    if study not in __all__:
+    if study not in modules():
         return ""
     if not versions:
         return "made by a version that it does not state part by part"
-    module = importlib.import_module(f"studies.{study}")
-    now = {study: getattr(module, "VERSION", None), **training.VERSIONS}
+    now = {study: load(study).version, **VERSIONS}
     return ", ".join(
         f"made by version {version} of {part}, which is now {now.get(part)}"
         for part, version in versions.items()

@@ -1,8 +1,8 @@
 """The paper's claims beside our datasets: what each says, and whether it holds here.
 
 The claims and their decision rules, fixed beforehand, are ``reports/claims.toml``;
-`studies.verdicts` applies a rule. A verdict is one of `VERDICTS`; "reproduced" takes a dataset that
-states the paper's scale.
+`studies.evidence.verdicts` applies a rule. A verdict is one of `VERDICTS`; "reproduced" takes a
+dataset that states the paper's scale.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from studies import outdated, verdicts
-from studies.claimed import PROFILES, REPORTS, Claim, Scale, read, short
+from studies import outdated
+from studies.evidence import verdicts
+from studies.evidence.entries import PROFILES, REPORTS, Claim, Scale, read, short
 
 VERDICTS = ("reproduced", "same direction at toy scale", "not reproduced", "not run")
 

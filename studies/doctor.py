@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     basics = [_python(), _packages()]
     if " is missing" in basics[1].found:
         return _tell(basics)
-    from studies.reproduce import add_tls, tls_files
+    from studies.workflow.options import add_tls, tls_files
 
     parser = argparse.ArgumentParser(
         prog="python -m studies.doctor",
@@ -222,7 +222,7 @@ def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
         return Finding("scheduler", "none given; studies start a cluster of their own on loopback")
     from detox_sim.cluster import connect
     from detox_sim.cluster.connecting import ENVIRONMENT
-    from studies.reproduce import PACKAGES
+    from studies.workflow.options import PACKAGES
 
     try:
         with connect(address, packages=PACKAGES, tls=tls) as client:

@@ -16,15 +16,15 @@ from pathlib import Path
 import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
-from detox_sim.cluster import Tls, connect, cores, versions
-from studies.outputs import committed_datasets, make_outputs
-from studies.progress import Progress
-from studies.requests import Plan, make_plans, parse_settings, with_profile
-from studies.store import Cell, Store
-from studies.sweep import SchedulerLostError, execute, provenance
+from detox_sim.cluster import connect, cores, versions
+from detox_sim.sweeps import SchedulerLostError, execute, provenance
+from detox_sim.sweeps.progress import Progress
+from detox_sim.sweeps.store import Cell, Store
+from studies.workflow.options import PACKAGES, add_tls, tls_files
+from studies.workflow.outputs import committed_datasets, make_outputs
+from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
 
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
-PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
 WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
 
@@ -77,12 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         "study",
         nargs="*",
         metavar="STUDY",
-        help=f"{', '.join(studies.__all__)}; default: all, but kernels only in smoke",
+        help=f"{', '.join(studies.names())}; default: all, but kernels only in smoke",
     )
     parser.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tls://...)")
-    where.add_argument("--workers", type=int, metavar="N", help="processes; default one a core")
+    where.add_argument("--processes", type=int, metavar="N", help="processes; default one a core")
     add_tls(parser)
     parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
     parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
@@ -98,44 +98,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_tls(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the files for a ``tls://`` scheduler."""
-    parser.add_argument("--tls-ca", metavar="PEM", help="certificates of the cluster's authority")
-    parser.add_argument("--tls-cert", metavar="PEM", help="our certificate for a tls:// scheduler")
-    parser.add_argument("--tls-key", metavar="PEM", help="its private key")
-
-
-def tls_files(options: argparse.Namespace) -> Tls | None:
-    """Return the files that the options name, None without any; ValueError where one is missing."""
-    files = {name: getattr(options, f"tls_{name}") for name in Tls._fields}
-    missing = [f"--tls-{name}" for name, path in files.items() if path is None]
-    if len(missing) == len(files):
-        return None
-    if missing:
-        raise ValueError(f"TLS needs all three files; add {' and '.join(missing)}")
-    if options.scheduler is None:
-        raise ValueError("the TLS files are for a scheduler; add --scheduler tls://HOST:PORT")
-    return Tls(**files)
-
-
 def _checked(options: argparse.Namespace) -> list[Plan]:
     """Return what the options ask for, or raise UsageError."""
     try:
         if options.profile not in PROFILES:
             raise unknown("profile", options.profile, PROFILES)
-        if options.workers is not None and options.workers < 1:
-            raise ValueError(f"--workers must be 1 or more, got {options.workers}")
+        if options.processes is not None and options.processes < 1:
+            raise ValueError(f"--processes must be 1 or more, got {options.processes}")
         tls_files(options)
         settings = parse_settings(options.set)
         if options.backend:
             require(options.backend)
             settings["backend"] = options.backend
-        check_known("study", options.study, studies.__all__)
+        check_known("study", options.study, studies.names())
         names = list(dict.fromkeys(options.study)) or with_profile(options.profile)
         plans = make_plans(names, options.profile, settings)
         if options.study:
             return plans
-        return [p for p in plans if options.profile not in getattr(p.module, "BY_NAME", ())]
+        return [p for p in plans if options.profile not in p.study.by_name]
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -156,10 +136,10 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     if todo:
         record = provenance(versions(PACKAGES))
         resources = {"GPU": 1.0} if options.backend == "cupy" else None
-        timed = {cell for plan in plans if plan.exclusive for cell in plan.cells}
+        timed = {cell for plan in plans if plan.study.exclusive for cell in plan.cells}
         with connect(
             options.scheduler,
-            workers=_workers(plans, todo, options),
+            processes=_processes(plans, todo, options),
             packages=PACKAGES,
             gpu=resources is not None,
             tls=tls_files(options),
@@ -190,18 +170,16 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     return 1 if failed else 0
 
 
-def _workers(plans: list[Plan], todo: list[Cell], options: argparse.Namespace) -> int:
+def _processes(plans: list[Plan], todo: list[Cell], options: argparse.Namespace) -> int:
     """Return how many workers to start: as asked, or as studies that run alone say, or one a core.
 
     A study says WORKERS = 1 where one cell wants all the memory.
     """
     missing = set(todo)
     wanted = [
-        getattr(plan.module, "WORKERS", cores())
-        for plan in plans
-        if not missing.isdisjoint(plan.cells)
+        plan.study.processes or cores() for plan in plans if not missing.isdisjoint(plan.cells)
     ]
-    return options.workers or max(wanted, default=cores())
+    return options.processes or max(wanted, default=cores())
 
 
 def _check_writable(folder: Path) -> None:
@@ -218,14 +196,14 @@ def _check_writable(folder: Path) -> None:
 
 
 def _seconds(cells: list[Cell], workers: int, plan: Plan) -> float:
-    return sum(cell.seconds for cell in cells) / (1 if plan.exclusive else workers)
+    return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else workers)
 
 
 def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    workers = _workers(plans, todo, options)
+    workers = _processes(plans, todo, options)
     table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a worker")
     missing = set(todo)
     for plan in plans:

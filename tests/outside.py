@@ -83,7 +83,7 @@ def train_as_if_on_a_gpu(trial, server):
     from detox_sim.cluster import here, workers
 
     with mock.patch.dict(workers.RESOURCES, numpy={"GPU": 1.0}), here() as client:
-        return train(trial, cluster=client, server=server).load()
+        return train(trial, client=client, server=server).load()
 
 
 seventeen = 17

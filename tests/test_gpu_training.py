@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from detox_sim.models import device_of
-from detox_sim.one_process import OneProcess
 from detox_sim.training import train
-from detox_sim.trial import Trial
+from detox_sim.trials.one_process import OneProcessServer
+from detox_sim.trials.trial import Trial
 
 SMALL = {"workers": 15, "byzantine": 3, "attack": "alie", "batch": 30, "steps": 5}
 PICTURES = {"data": "outside:pictures", "model": "outside:normed", "evaluate_every": 5}
@@ -43,7 +43,7 @@ def test_the_same_bits_again(cupy, options):
 @pytest.mark.gpu
 def test_a_round_stays_on_the_gpu(cupy):
     """Gradients, aggregate and state are CuPy's; rows are torch's own memory."""
-    host = OneProcess(Trial(**SMALL, **PICTURES, backend="cupy"))
+    host = OneProcessServer(Trial(**SMALL, **PICTURES, backend="cupy"))
     computed = host.compute(1)
     said = host.attack(computed, 1)
     votes = host.vote(host.send(said, 1), 1)
@@ -52,7 +52,7 @@ def test_a_round_stays_on_the_gpu(cupy):
     state = host.settle(1, True)
     for array in (computed.rows, votes.rows, aggregate, state.params, state.velocity):
         assert isinstance(array, cupy.ndarray)
-    tensor = host.problem.model._tensor(computed.rows)
+    tensor = host.task.model._tensor(computed.rows)
     assert tensor.data_ptr() == computed.rows.data.ptr
 
 

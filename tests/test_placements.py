@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detox_sim import assignments, placements, theory
-from detox_sim.catalogue import supply
+from detox_sim.catalogue import supplied
 
 HOLDERS = {
     "alone": assignments.none(7),
@@ -26,7 +26,7 @@ def place(name, holders, byzantine, seed=0, step=0, **options):
     def damage(bad):
         return float((bad * np.arange(bad.size)).sum())
 
-    function = supply(getattr(placements, name), damage=damage)
+    function = supplied(getattr(placements, name), damage=damage)
     return function(holders, byzantine, np.random.default_rng(seed), step=step, **options)
 
 
@@ -93,7 +93,7 @@ def test_the_worst_case_captures_most_and_the_benign_one_least(holders):
         most = max(captured(files, np.isin(np.arange(workers), s)) for s in subsets)
         assert captured(files, place("worst_case", files, byzantine)) == most
         found = theory.worst_case_distorted_files(files, byzantine)
-        assert (found.lost, found.proven) == (most, True)
+        assert (found.distorted, found.proven) == (most, True)
         others = [captured(files, place(name, files, byzantine)) for name in placements.__all__]
         assert captured(files, place("benign", files, byzantine)) == min(others)
 

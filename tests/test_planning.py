@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detox_sim import assignments, planning, theory
-from detox_sim.trial import Trial
+from detox_sim.trials.trial import Trial
 from studies import plan
 
 FOUND = planning.options(45, 5)

@@ -11,20 +11,11 @@ import types
 import numpy as np
 import pytest
 
-from detox_sim import (
-    aggregators,
-    assignments,
-    attacks,
-    data,
-    mixers,
-    models,
-    outcomes,
-    placements,
-    rounds,
-    voting,
-)
+from detox_sim import aggregators, assignments, attacks, data, mixers, models, placements, voting
 from detox_sim.training import train
-from detox_sim.trial import Trial, make_trial
+from detox_sim.trials import outcome as outcomes
+from detox_sim.trials import pipeline as rounds
+from detox_sim.trials.trial import Trial, make_trial
 
 SMALL = {"workers": 15, "model": "softmax", "batch": 30, "steps": 5, "evaluate_every": 2}
 VANILLA = {**SMALL, "copies": 1, "assignment": "none", "groups": None}

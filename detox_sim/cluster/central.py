@@ -7,13 +7,13 @@ import numpy as np
 
 from detox_sim import voting
 from detox_sim.arrays import to_backend, to_host
-from detox_sim.cluster import nodes
+from detox_sim.cluster import tasks as nodes
 from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages, Search
-from detox_sim.outcomes import Outcome, judge
-from detox_sim.problem import State
-from detox_sim.trial import Trial
+from detox_sim.trials.learning_task import State
+from detox_sim.trials.outcome import Outcome, judge
+from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -37,15 +37,15 @@ class Traffic:
         self.worker_seconds = np.zeros(1)
 
 
-class Central:
+class CentralServer:
     """The server votes, aggregates and updates; its parameters go to every worker."""
 
     def __init__(
         self, trial: Trial, client: "Client", deadline: float | None, faults: Sequence[Fault]
     ):
         self._trial, self.workers = trial, Workers(trial, client, deadline, faults)
-        self._one, self.problem = self.workers.one, self.workers.problem
-        self.place(0, self.problem.initial())
+        self._one, self.task = self.workers.one, self.workers.task
+        self.place(0, self.task.initial())
 
     def place(self, step: int, state: State) -> None:
         """Go on after a step that left that state."""
@@ -116,7 +116,7 @@ class Central:
 
     def update(self, aggregate: np.ndarray, step: int) -> None:
         seen = self.workers.seen(step)
-        self._next = self.problem.update(self._state, aggregate, seen, step)
+        self._next = self.task.update(self._state, aggregate, seen, step)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: np.ndarray, step: int) -> Outcome:
         holders = self._one.assign(step)

@@ -61,7 +61,7 @@ def cores() -> int:
 def connect(
     scheduler: str | None = None,
     *,
-    workers: int | None = None,
+    processes: int | None = None,
     packages: Sequence[str] = (),
     gpu: bool = False,
     tls: Tls | None = None,
@@ -73,7 +73,7 @@ def connect(
     scheduler : str, optional
         Address of a running dask-scheduler, such as ``"tls://10.0.0.1:8786"``. By default a
         `distributed.LocalCluster` of processes starts on loopback and ends with the context.
-    workers : int, optional
+    processes : int, optional
         Processes of the embedded cluster; default one a core.
     packages : sequence of str
         Distributions whose versions must agree with this process's on every worker.
@@ -99,7 +99,7 @@ def connect(
 
     Examples
     --------
-    >>> with connect(workers=1) as client:
+    >>> with connect(processes=1) as client:
     ...     client.submit(sum, [1, 2]).result()
     3
     """
@@ -113,7 +113,7 @@ def connect(
             stack.enter_context(dask.config.set(ENVIRONMENT))
             with _deaf_to_interrupts(), _starting():
                 cluster = LocalCluster(
-                    n_workers=1 if gpu else workers or cores(),
+                    n_workers=1 if gpu else processes or cores(),
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",

@@ -12,15 +12,15 @@ import numpy as np
 
 from detox_sim import voting
 from detox_sim.arrays import to_host
-from detox_sim.cluster import nodes
+from detox_sim.cluster import tasks as nodes
 from detox_sim.cluster.central import Said, Traffic
 from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Workers
 from detox_sim.messages import Messages
-from detox_sim.outcomes import Outcome, judge
-from detox_sim.problem import State
-from detox_sim.trial import Trial
+from detox_sim.trials.learning_task import State
+from detox_sim.trials.outcome import Outcome, judge
+from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -46,7 +46,7 @@ class Elected(NamedTuple):
     ballots: Ballots
 
 
-class Sharded:
+class ShardedServer:
     """The server's work is split by coordinate over the workers."""
 
     def __init__(
@@ -54,8 +54,8 @@ class Sharded:
     ):
         _check_vote(trial)
         self._trial, self.workers = trial, Workers(trial, client, deadline, faults)
-        self._one, self.problem = self.workers.one, self.workers.problem
-        self.place(0, self.problem.initial())
+        self._one, self.task = self.workers.one, self.workers.task
+        self.place(0, self.task.initial())
 
     # --- State --------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Sharded:
             for address in self.workers.addresses
         }
         self.workers.finish(self._copies, step, "receive parameters", who="worker")
-        self.traffic.bytes["broadcast"] = 4 * self.problem.model.parameters * len(self._copies)
+        self.traffic.bytes["broadcast"] = 4 * self.task.model.parameters * len(self._copies)
 
     def compute(self, step: int) -> "dict[int, Future]":
         return self.workers.compute(self._copies, step)
@@ -196,7 +196,7 @@ class Sharded:
             )
         count = len(self._shards.ranges)
         self.traffic.bytes["send"] += len(asked) * (
-            4 * self.problem.model.parameters + 32 * count * count
+            4 * self.task.model.parameters + 32 * count * count
         )
         return shards
 
@@ -247,14 +247,14 @@ class Sharded:
 
     def update(self, aggregate: "da.Array", step: int) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
-        state = self.problem.update(self._state, here, self.workers.seen(step), step)
+        state = self.task.update(self._state, here, self.workers.seen(step), step)
         with self._shards.computing(step, "update"):
             params, velocity = self._shards.now(step, "update", *state[:2])
         self._state = State(params, velocity, state.statistics)
 
     def judge(self, said: Said, votes: voting.Votes, aggregate: "da.Array", step: int) -> Outcome:
         losses, self.traffic.worker_seconds = self.workers.told(said.computed, step)
-        false = np.flatnonzero(votes.lost | votes.undecided).tolist()
+        false = np.flatnonzero(votes.distorted | votes.undecided).tolist()
         with self._shards.computing(step, "tell the truth"):
             rows = self._with_truth(said, votes.rows, false, step) if false else votes.rows
             return judge(losses, rows, aggregate, votes, said.search)

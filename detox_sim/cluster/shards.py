@@ -9,7 +9,7 @@ import numpy as np
 
 from detox_sim.arrays import to_backend
 from detox_sim.cluster.workers import Workers
-from detox_sim.primitives.trees import UNIT
+from detox_sim.primitives.sums import UNIT
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox_sim.catalogue import check_number
-from detox_sim.cluster import nodes
+from detox_sim.cluster import tasks as nodes
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.messages import Search
 from detox_sim.primitives.threads import in_dask_worker
-from detox_sim.problem import EVALUATED_NODE
-from detox_sim.trial import Trial
+from detox_sim.trials.learning_task import EVALUATED_NODE
+from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -59,7 +59,7 @@ class Workers:
         self.addresses: list[str] = []
         self.joined = 0  # workers since it was last looked at
         self.refresh()
-        self.one, self.problem = nodes.setup(trial)
+        self.one, self.task = nodes.setup(trial)
 
     def refresh(self) -> None:
         """Look again which workers there are."""
@@ -145,7 +145,7 @@ class Workers:
 
     def seen(self, step: int) -> np.ndarray:
         """Return the batch statistics (n, s) that the node that evaluates saw in this step."""
-        size = self.problem.model.statistics_momentum.size
+        size = self.task.model.statistics_momentum.size
         if not size or self._watched is None:
             return np.zeros((0, size), np.float32)
         task = self.submit(nodes.seen, self._watched, at=self.home(EVALUATED_NODE))
@@ -196,7 +196,7 @@ class Workers:
             node: self.submit(nodes.told, future, at=self.home(node))
             for node, future in computed.items()
         }
-        losses = np.empty(self.problem.files)
+        losses = np.empty(self.task.files)
         told = self.get(tasks, step, "tell its time")
         for node, (mine, _) in told.items():
             losses[self.files[node]] = mine

@@ -71,7 +71,7 @@ class Model:
 
     A file's gradient is that of a pass of its own, or of a `vmap` over files where the model is
     dense, which is up to twice as fast for small files and gives the same bits whatever the files;
-    convolutions are slower that way (measured: `studies.throughput`). One thread is assumed
+    convolutions are slower that way (measured: `studies.timing.throughput`). One thread is assumed
     (`one_thread`), since bits differ between counts.
 
     Parameters

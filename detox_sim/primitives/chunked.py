@@ -11,7 +11,7 @@ import numpy as np
 
 from detox_sim import primitives
 from detox_sim.arrays import kind
-from detox_sim.primitives import trees
+from detox_sim.primitives import sums as trees
 from detox_sim.primitives.threads import use_threads
 
 AT_A_TIME = 64  # chunks whose sums are held at a time

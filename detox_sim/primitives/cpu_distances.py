@@ -6,7 +6,7 @@ import threading
 import numba
 import numpy as np
 
-from detox_sim.primitives import trees
+from detox_sim.primitives import sums as trees
 from detox_sim.primitives.threads import spread, use_threads
 from detox_sim.primitives.tile import TILE, add_column, add_tile
 

@@ -34,7 +34,7 @@ class WorstCase:
     method : {"groups", "local search", "branch and bound"}
     """
 
-    lost: int
+    distorted: int
     workers: np.ndarray = field(repr=False)
     bound: int
     proven: bool
@@ -71,9 +71,9 @@ def worst_case_distorted_files(
     --------
     >>> from detox_sim import assignments
     >>> worst_case_distorted_files(assignments.detox(45, 3), 5)
-    WorstCase(lost=2, bound=2, proven=True, method='groups')
+    WorstCase(distorted=2, bound=2, proven=True, method='groups')
     >>> worst = worst_case_distorted_files(assignments.mols(15, 3), 5)
-    >>> worst.lost, worst.proven, int(worst.workers.sum())
+    >>> worst.distorted, worst.proven, int(worst.workers.sum())
     (8, True, 5)
 
     Notes

@@ -36,7 +36,7 @@ class Votes:
     wrong: Callable[[], np.ndarray] = field(repr=False)
 
     @functools.cached_property
-    def lost(self) -> np.ndarray:
+    def distorted(self) -> np.ndarray:
         return self.wrong() & ~self.undecided
 
 
@@ -206,7 +206,7 @@ def outcome(
     --------
     >>> messages = Messages(np.array([[1.0], [9.0]]), np.array([[0, 1, 1]]))
     >>> votes = outcome(messages, np.array([1]), np.array([False]))
-    >>> votes.rows.tolist(), votes.lost.tolist()
+    >>> votes.rows.tolist(), votes.distorted.tolist()
     ([[9.0]], [True])
     """
     files = np.arange(len(winner))

@@ -1,0 +1,253 @@
+"""A trial: everything that defines one training run, as plain values that check themselves."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detox_sim import data, models
+from detox_sim.arrays import require
+from detox_sim.catalogue import bind, check_integer, check_known, check_number
+from detox_sim.data import Data
+from detox_sim.models import PRECISIONS
+from detox_sim.trials.pipeline import KNOWLEDGE, Pipeline, mixers_by_stage, named
+
+Options = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run, as plain values. Checks itself: an impossible Trial cannot be made.
+
+    Attributes
+    ----------
+    workers, byzantine, copies : int
+        p compute nodes, q < p / 2 of them Byzantine, and r copies of every file, as the
+        assignment allows: odd, and for groups a divisor of p.
+    assignment, placement, attack, vote : str
+        Names from the catalogues of those names, or ``"module:function"``.
+    knowledge : {"own", "all", "groups"}
+        What attackers know: the true gradients of the files they hold; those of all files; or
+        these and who holds which file, so that they attack through the vote: they lie only where
+        they own a majority (`lies.through`) and behave elsewhere.
+    groups : int or None
+        Vote groups; None applies `outer` to all votes.
+    inner, outer : str
+        Names of aggregators, or ``"module:function"``. Each is told how many bad rows to
+        withstand: with s lost votes at worst (floor(q / majority of r) for groups, else
+        `theory.worst_case_distorted_files`), `inner` withstands t = s (0 for the plain mean) and
+        `outer` floor(s / (t + 1)) lost groups, or s without groups.
+        ``inner_options={"byzantine": ...}`` overrides.
+    mixers : list of str, or dict
+        Names of mixers, or ``"module:function"``, applied to the votes one after the other;
+        or ``{"votes": [...], "inner": [...], "outer": [...]}`` to mix what a stage is given.
+        Each is told as many bad rows as the stage.
+    mixers_options : dict
+        Mixer's name -> its options.
+    model, data : str
+        Names from `models` and `data`, or ``"module:function"``; data also ``"images:PATH"``.
+    batch : int
+        Distinct images a step, split evenly over the files.
+    steps : int
+    rate, momentum : float
+        v <- momentum v + aggregate; parameters <- parameters - rate v. At the server.
+    decay, decay_every : float, int
+        The rate of step t is rate * decay ** (t // decay_every).
+    seed : int
+        Same seed, same data order, initial parameters and placement, whatever the method.
+    backend : {"numpy", "cupy"}
+        Array library of votes and aggregation; with "cupy" the model runs on the GPU too.
+    precision : {"float32", "tf32", "bfloat16"}
+        Of the model's products and convolutions: full, TF32 (GPU only), or autocast to bfloat16.
+    channels_last : bool
+        Memory order of the model's features; faster for convolutions, with other bits.
+    evaluate_every : int
+        Steps between evaluations on the test set.
+    validation : float
+        Share of the training images, the same for every seed, that is held out of training and
+        evaluated beside the test set; 0 for none.
+    assignment_options, ..., data_options : dict
+        Keyword arguments of the function of that name.
+
+    Raises
+    ------
+    ValueError
+        With the rule that is broken, the numbers, and the nearest thing that works.
+
+    Examples
+    --------
+    >>> Trial(copies=1, assignment="none", groups=None, outer="krum", byzantine=22)
+    Traceback (most recent call last):
+    ValueError: outer: krum needs n >= 2 * byzantine + 3 = 47 rows, got 45 with byzantine=22; ...
+    """
+
+    workers: int = 45
+    byzantine: int = 5
+    copies: int = 3
+    assignment: str = "detox"
+    placement: str = "random"
+    attack: str = "none"
+    knowledge: str = "all"
+    vote: str = "majority"
+    groups: int | None = 5
+    inner: str | None = "mean"
+    outer: str = "median"
+    mixers: list[str] | dict[str, list[str]] = field(default_factory=list)
+    model: str = "mlp"
+    data: str = "digits"
+    batch: int = 180
+    steps: int = 200
+    rate: float = 0.1
+    momentum: float = 0.9
+    decay: float = 1.0
+    decay_every: int = 10
+    seed: int = 0
+    backend: str = "numpy"
+    precision: str = "float32"
+    channels_last: bool = False
+    evaluate_every: int = 10
+    validation: float = 0.0
+    assignment_options: Options = field(default_factory=dict)
+    placement_options: Options = field(default_factory=dict)
+    attack_options: Options = field(default_factory=dict)
+    vote_options: Options = field(default_factory=dict)
+    inner_options: Options = field(default_factory=dict)
+    outer_options: Options = field(default_factory=dict)
+    mixers_options: dict[str, Options] = field(default_factory=dict)
+    model_options: Options = field(default_factory=dict)
+    data_options: Options = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+        require(self.backend)
+        models.device_of(self.backend)
+        with named("data"):
+            learnt = self.dataset
+        one = Pipeline(self, sizes=(1,))
+        files = len(one.holders)
+        held_out = int(self.validation * len(learnt.train_labels))
+        _check_batch(self.batch, files, len(learnt.train_labels) - held_out)
+        with named("model"):
+            factory = bind(models, self.model, self.model_options)
+            shape = learnt.train_images.shape[1:]
+            models.check(factory, shape, learnt.classes, self.batch // files)
+        _rehearse(self, one)
+
+    @property
+    def dataset(self) -> Data:
+        """The data, with the validation images still among the training images."""
+        return data.load(self.data, self.data_options)
+
+
+INTEGERS = (
+    "workers", "byzantine", "copies", "batch", "steps", "decay_every", "seed", "evaluate_every",
+)  # fmt: skip
+
+
+def _check_values(trial: Trial) -> None:
+    """Check types, ranges and the shape of the hierarchy."""
+    for name in INTEGERS:
+        check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
+        object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
+    for name in ("rate", "momentum", "decay", "validation"):
+        value = getattr(trial, name)
+        check_number(name, value)
+        if not 0 <= value < 1e6:
+            raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+        object.__setattr__(trial, name, float(value))
+    if trial.validation >= 1:
+        raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
+    if not trial.byzantine < trial.workers / 2:
+        raise ValueError(
+            f"byzantine must be below workers / 2 = {trial.workers / 2:g}, got {trial.byzantine}; "
+            f"use at most {(trial.workers - 1) // 2}"
+        )
+    check_known("knowledge", [trial.knowledge], KNOWLEDGE)
+    check_known("precision", [trial.precision], PRECISIONS)
+    if trial.precision == "tf32" and trial.backend == "numpy":
+        raise ValueError("precision 'tf32' exists on GPUs only; use 'float32', or backend 'cupy'")
+    if not isinstance(trial.channels_last, bool):
+        raise ValueError(f"channels_last must be True or False, got {trial.channels_last!r}")
+    if trial.groups is not None:
+        if isinstance(trial.groups, bool) or not isinstance(trial.groups, int) or trial.groups < 1:
+            raise ValueError(f"groups must be None or an integer >= 1, got {trial.groups!r}")
+        if trial.inner is None:
+            raise ValueError("groups needs an inner rule; use inner='mean', or groups=None")
+    _check_mixers(trial)
+    for option in (f.name for f in dataclasses.fields(trial) if f.name.endswith("_options")):
+        if not isinstance(getattr(trial, option), dict):
+            raise ValueError(f"{option} must be a dict, got {getattr(trial, option)!r}")
+
+
+def _check_batch(batch: int, files: int, images: int) -> None:
+    if files > images:
+        raise ValueError(f"{files} files need as many images, and the data has {images}")
+    if batch > images:
+        most = images // files * files
+        raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")
+    if batch % files:
+        near = max(files, batch // files * files)
+        raise ValueError(
+            f"batch must split into {files} equal files, got {batch}; use {near} or {near + files}"
+        )
+
+
+def _rehearse(trial: Trial, one: Pipeline) -> None:
+    """Run one round on one coordinate of zeros, so that every misfit shows before training."""
+    zeros = np.zeros((len(one.holders), 1), dtype=np.float32)
+    messages = one.send(zeros, step=1, relabelled=zeros)
+    votes = one.vote(messages, step=1)
+    _check_groups(trial, votes.rows.shape[0])
+    result = one.aggregate(votes.rows, step=1)
+    shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", type(result).__name__)
+    if shape != (1,) or dtype != zeros.dtype:
+        raise ValueError(
+            f"outer must return (d,) = (1,) values of the rows' type {zeros.dtype}, "
+            f"got {dtype} of shape {shape}"
+        )
+
+
+def _check_groups(trial: Trial, votes: int) -> None:
+    if trial.vote == "cyclic" and (trial.groups is not None or trial.outer != "mean"):
+        raise ValueError(
+            "vote 'cyclic' leaves one vote, the mean of all files; use groups=None, outer='mean'"
+        )
+    if trial.groups is None:
+        return
+    if trial.groups > votes:
+        raise ValueError(f"groups must be at most the {votes} votes, got {trial.groups}")
+    if trial.inner == "mean" and votes % trial.groups:
+        works = [k for k in range(1, votes + 1) if votes % k == 0]
+        raise ValueError(
+            f"with inner='mean' groups must divide the {votes} votes, so that each counts the "
+            f"same; got {trial.groups}, use one of {works}"
+        )
+
+
+STAGES = ("votes", "inner", "outer")
+
+
+def _check_mixers(trial: Trial) -> None:
+    """Check that mixers are lists of names by stage, and that options belong to one of them."""
+    by_stage = mixers_by_stage(trial)
+    check_known("stage of mixers", by_stage, STAGES)
+    for names in by_stage.values():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"mixers must be names in a list, got {trial.mixers!r}")
+    if trial.inner is None and by_stage.get("inner"):
+        raise ValueError("mixers for the inner stage need an inner rule")
+    used = [name for names in by_stage.values() for name in names]
+    check_known("mixer in mixers_options", trial.mixers_options, used)
+
+
+def make_trial(fields: dict[str, object]) -> Trial:
+    """Return ``Trial(**fields)``; an unknown field is an error with the nearest spelling.
+
+    Examples
+    --------
+    >>> make_trial({"worker": 15})
+    Traceback (most recent call last):
+    ValueError: unknown field of Trial 'worker'; did you mean 'workers'? known: ...
+    """
+    check_known("field of Trial", fields, [f.name for f in dataclasses.fields(Trial)])
+    return Trial(**fields)  # type: ignore[arg-type]

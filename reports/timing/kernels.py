@@ -1,0 +1,93 @@
+# %% [markdown]
+# # Time of the primitives and rules
+
+# %%
+import numpy as np
+import pandas as pd
+
+from reports import describe, open_study, show, table
+from studies.timing.kernels import KERNELS, medians
+
+dataset, about = open_study("kernels")
+describe(about)
+summary = medians(dataset)
+
+# %%
+show("kernels")
+
+# %% [markdown]
+# **How to read it.** One call of each kernel on the largest array that is held in memory, and how times grow with
+# the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
+# rows once and to write the result, at the read bandwidth measured between the calls. Distances need work for each
+# pair of rows, so rules built on them grow with the square of *n* and leave the floor behind; after DETOX's vote
+# *n* is the number of files, *p / r*, which is where the speed of a round comes from. Most mixers return as many rows as
+# they get: most of their time is new memory being written.
+
+# %% [markdown]
+# ## Milliseconds
+# Median over the turns.
+
+
+# %%
+sizes = [str(size) for size in dataset["size"].values]
+
+
+def frame_of(values, digits):
+    frame = pd.DataFrame(
+        {size: values.sel(size=size).values for size in sizes},
+        index=pd.Index(KERNELS, name="kernel"),
+    )
+    return frame.dropna(how="all").dropna(axis=1, how="all").round(digits)
+
+
+def shown(frame):
+    return frame.astype(object).where(frame.notna(), "-")
+
+
+table(shown(frame_of(summary.ours, 2)))
+
+# %% [markdown]
+# ## Share of the floor
+# 1 is as fast as reading the data once; the last column needs the data to be drawn again in each pass, which its floor
+# counts.
+
+# %%
+table(shown(frame_of(summary.share, 2)))
+
+# %% [markdown]
+# ## How many times faster than the best peer
+# A peer is another library's function for the same definition, or what one writes in NumPy; same rows, same number of
+# threads, turns taken. "-": none is installed, or it was left out as hopelessly slow or large. The pages of other runs may have more peers:
+# `pip install '.[peers]'` brings them, in an environment of its own.
+
+# %%
+ratios = frame_of(summary.ratio, 1)
+if len(ratios):
+    table(shown(ratios))
+present = [
+    str(peer)
+    for peer in dataset.peer.values
+    if np.isfinite(dataset.peer_milliseconds.sel(peer=peer)).any()
+]
+print("peers in this run:", ", ".join(present) or "none")
+gap = dataset.deviation.max(["size", "peer"])
+named = {str(k): float(v) for k, v in zip(gap.kernel.values, gap.values, strict=True) if v == v}
+print("largest difference of a result from a peer's:", {k: f"{v:.1e}" for k, v in named.items()})
+
+# %% [markdown]
+# ## Memory
+# The most that NumPy allocates during a call beside the result, in megabytes; for the size in chunks the resident
+# memory of the whole process, which never holds the rows.
+
+# %%
+table(shown(frame_of(dataset.extra_megabytes, 1)))
+for size in sizes:
+    point = dataset.sel(size=size)
+    if float(point.chunk_columns) > 0:
+        held = float(4 * point.rows * point.columns / 1e9)
+        print(
+            f"{size}: {held:.1f} GB of rows in chunks of {int(point.chunk_columns):,} columns, "
+            f"{float(point.peak_gigabytes):.1f} GB resident at most"
+        )
+speeds = pd.DataFrame({"read bandwidth, GB/s": dataset.bandwidth.values.round(1)}, index=sizes)
+table(speeds.rename_axis("size"))

@@ -1,0 +1,139 @@
+# %% [markdown]
+# # Speed of training
+
+# %%
+import numpy as np
+import pandas as pd
+
+from reports import describe, open_study, show, table
+from studies.timing.throughput import (
+    BARS,
+    FASTER,
+    LEAST,
+    SIMULATORS,
+    faster,
+    measured,
+    ranged,
+    speeds,
+    verdict,
+)
+
+dataset, about = open_study("throughput")
+describe(about)
+trained = measured(dataset, "seconds")
+chosen = measured(dataset, "choice_seconds")
+formats = measured(dataset, "format_seconds")
+compared = measured(dataset, "simulator_seconds")
+
+# %%
+show("throughput")
+
+# %% [markdown]
+# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
+# 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation, update.
+# *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else, set-up and evaluations
+# included. Middle: what `vmap` over files gains, where above 1 it is the faster way. Right: the same experiment here and in ByzFL.
+
+# %% [markdown]
+# ## Beside plain torch
+# Median over the turns, with their range. Images a second of processor time: what one core does that is left to it. The
+# deviation is the largest difference of a parameter after the first turn, beside the farthest that one moved.
+
+# %%
+rows = {}
+ratios = speeds(trained)
+for setting in trained.setting.values:
+    point = trained.sel(setting=setting)
+    seconds = point.seconds.sel(clock="processor").median("turn")
+    ends = ratios.sel(setting=setting, clock="processor")
+    ours = float(seconds.sel(contestant=list(BARS["round"])).sum())
+    rows[setting] = {
+        "plain torch, images/s": f"{float(point.images_a_turn / seconds[0]):,.0f}",
+        "round, images/s": f"{float(point.images_a_turn) / ours:,.0f}",
+        **{f"{bar}, relative": ranged(ends.sel(bar=bar)) for bar in BARS},
+        "round, by the clock": ranged(ratios.sel(setting=setting, clock="wall", bar="round")),
+        f"round at {LEAST} or more": verdict(ends.sel(bar="round").values.tolist(), LEAST),
+        "deviation / movement": f"{float(point.deviation):.1e} / {float(point.movement):.1e}",
+    }
+table(pd.DataFrame(rows).T.rename_axis("model"))
+
+# %% [markdown]
+# ## Where a round goes
+# Shares of a round with judging, in percent of processor time.
+
+# %%
+parts = trained.seconds.sel(clock="processor", contestant=list(BARS["with judging"]))
+parts = parts.median("turn")
+shares = (100 * parts / parts.sum("contestant")).round(1)
+table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, axis=1))
+
+# %% [markdown]
+# ## Loop or vmap
+# Time of a loop over 15 files / time of one `vmap`, by images a file. A model of matrix products alone takes `vmap`, all others the loop.
+# *Alone*: whether a file's gradient has the same bits as when it is computed by itself, which the copies of a file on
+# different nodes must have. *Gap*: largest difference of the two ways, relative to the largest value. Batch norm keeps
+# statistics that `vmap` cannot write.
+
+# %%
+rows = {}
+for setting in chosen.setting.values:
+    point = chosen.sel(setting=setting)
+    gain = (point.choice_seconds[0] / point.choice_seconds[1]).median("turn")
+    same = point.same_bits.min("images")
+    rows[setting] = (
+        {f"{size:g} images": f"{float(gain.sel(images=size)):.2f}" for size in point.images.values}
+        | {f"alone, {name}": "same bits" if float(same.sel(choice=name)) else "other bits" for name in point.choice.values}
+        | {"gap": f"{float(point.choice_gap.max()):.1e}"}
+    )  # fmt: skip
+table(pd.DataFrame(rows).T.rename_axis("model"))
+
+# %% [markdown]
+# ## Memory order and precision
+# Speed relative to float32 in the usual order, on this machine. Both are options that a trial states; neither is chosen silently.
+
+# %%
+rows = {}
+for setting in formats.setting.values:
+    point = formats.sel(setting=setting)
+    gain = (point.format_seconds.sel(format="float32") / point.format_seconds).median("turn")
+    for name in point.format.values:
+        gap = float(point.format_gap.sel(format=name))
+        rows[f"{setting}, {name}"] = {"speed": f"{float(gain.sel(format=name)):.2f}", "gap": f"{gap:.1e}"}  # fmt: skip
+table(pd.DataFrame(rows).T.rename_axis("model"))
+
+# %% [markdown]
+# ## Beside ByzFL
+# Whole runs of the same experiment, seed by seed in turns, set-up and evaluations included. Where the gradients of a model take most of the time on both sides, no
+# simulator can be much faster than another; where they do not, what surrounds them counts. What differs: ByzFL splits the data into
+# parts, one a client, and leaves the gradients of the five attackers out; here all nodes draw from all data, all 45 gradients are computed, and the weight
+# of every vote in every aggregate is found out. *Rounds alone* leaves that, set-up and evaluations out: what both simulators must do.
+
+# %%
+if not compared.sizes["setting"]:
+    print(
+        "ByzFL was not installed where this ran: pip install '.[peers]', in an environment of its own."
+    )
+rows = {}
+gains = faster(compared)
+for setting in compared.setting.values:
+    point, ends = compared.sel(setting=setting), gains.sel(setting=setting)
+    seconds = point.simulator_seconds.median("turn")
+    row = {
+        "steps": f"{float(point.steps):g}",
+        "times faster": ranged(ends.sel(clock="processor")),
+        "by the clock": ranged(ends.sel(clock="wall")),
+        "rounds alone": ranged(ends.sel(clock="rounds alone")),
+        f"{FASTER:g} times or more": verdict(ends.sel(clock="processor").values.tolist(), FASTER),
+    }
+    for simulator in SIMULATORS:
+        split = seconds.sel(simulator=simulator)
+        row[f"{simulator}: " + ", ".join(split.part.values) + ", s"] = ", ".join(
+            f"{value:.2f}" for value in split.values
+        )
+    if float(point.real_images):
+        for simulator in SIMULATORS:
+            found = point.accuracy.sel(simulator=simulator).values
+            row[f"{simulator}: accuracy"] = f"{np.mean(found):.3f} ({found.min():.3f} to {found.max():.3f})"  # fmt: skip
+    rows[setting] = row
+if rows:
+    table(pd.DataFrame(rows).T.fillna("-").rename_axis("experiment"))

@@ -1,0 +1,58 @@
+# %% [markdown]
+# # Learning rates
+
+# %%
+import pandas as pd
+from IPython.display import Markdown, display
+
+from reports import describe, open_study, show, show_larger, table
+from studies.training import pipelines, tune
+from studies.style import interval
+
+dataset, about = open_study("tune")
+describe(about)
+
+# %%
+show("tune")
+
+# %% [markdown]
+# **How to read it.** Each point is the mean of three seeds, hollow where one of them ended no better than guessing: such a rate is too
+# small for so few steps, or over the edge of stability, and is never chosen. The ring is the rate of the lowest training loss at the last step among the others. A rule
+# that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
+# part of what a defence costs is hidden in its rate. So comparisons at one rate for all are unfair
+# to some of them. But at the edge of stability a search compares chance: the mean, and DETOX followed by a mean, are the same sum when
+# nobody attacks, and their last bits decide which of their seeds fall. So the profile `fashion` gives all pipelines one rate, the
+# grey line: the best of those at which no pipeline that learns at all ever fell.
+#
+# The search of the DETOX code has one seed and no such guard; the loss of one step is noisy, and neighbouring rates are often as good.
+
+# %% [markdown]
+# ## Chosen rates
+# The loss and the test accuracy are those of the chosen rate, after the last step, with 95 % Student t intervals over seeds. The paper's rates are the first
+# of a schedule, for ResNet-18 on CIFAR-10 (reported).
+
+
+# %%
+def tables(dataset):
+    for attack, rates in tune.chosen_rates(dataset).items():
+        rows = {}
+        for name in dataset.pipeline.values:
+            row = {"chosen rate": "none: at every rate a seed ends no better than guessing"}
+            if name in rates:
+                at = dataset.sel(attack=attack, pipeline=name, rate=rates[name])
+                row = {
+                    "chosen rate": f"{rates[name]:g}",
+                    "training loss": interval(at.final_loss),
+                    "test accuracy": interval(at.accuracy.isel(eval_step=-1)),
+                }
+            schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
+            rows[name] = row | {"paper's rate (reported)": f"{schedule[0]:g}" if schedule else "-"}
+        display(Markdown(f"### {attack}"))
+        table(pd.DataFrame(rows).T.fillna("-").rename_axis("pipeline"))
+
+
+tables(dataset)
+
+# %%
+FOUND: dict[str, str] = {}
+show_larger("tune", about, tables, FOUND)

@@ -1,0 +1,180 @@
+"""How many votes the attackers own after the vote, against how many nodes they own."""
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from detox_sim import assignments, placements, theory
+from detox_sim.catalogue import check_integer, check_known
+from detox_sim.streams import stream
+from studies import Study
+from studies.style import DETOX, THEORY, VANILLA
+
+# (groups, inner, outer); their condition fails when more is bad than they withstand.
+HIERARCHIES: dict[str, tuple[int | None, str | None, str]] = {
+    "D-Mean": (None, None, "mean"),
+    "D-Median, 3 groups": (3, "mean", "median"),
+    "D-Median, 5 groups": (5, "mean", "median"),
+    "D-Multi-Krum, 2 groups": (2, "multi_krum", "mean"),
+    "D-Bulyan": (None, None, "bulyan"),
+    "vote, then median": (None, None, "median"),
+}
+
+FIELDS = ("workers", "copies", "byzantine_of_45", "draws", "seed")
+_COMMON = {"byzantine_of_45": list(range(1, 23)), "seed": 0}
+PROFILES = {
+    "smoke": (_COMMON | {"draws": 100}, {"workers": [45, 450], "copies": [3, 5, 9, 15]}),
+    "laptop": (_COMMON | {"draws": 1000}, {"workers": [45, 450, 1800], "copies": [3, 5, 9, 15]}),
+}
+
+
+def prepare(fields: dict) -> dict:
+    check_known("field of filtering", fields, FIELDS)
+    for name, least in (("workers", 45), ("copies", 1), ("draws", 2), ("seed", 0)):
+        check_integer(name, fields[name], least)
+    shares = fields["byzantine_of_45"]
+    if not isinstance(shares, list) or not shares or len(set(map(str, shares))) < len(shares):
+        raise ValueError(f"byzantine_of_45 must be a list of distinct integers, got {shares!r}")
+    if fields["workers"] % 45:
+        raise ValueError(f"filtering needs a multiple of 45 workers, got {fields['workers']}")
+    for share in shares:
+        check_integer("byzantine_of_45", share, 0)
+        theory.check_nodes(fields["workers"], fields["workers"] * share // 45, fields["copies"])
+    return fields
+
+
+def cost(fields: dict) -> tuple[float, float]:
+    draws = fields["draws"] * (3e-5 + 3e-8 * fields["workers"])
+    return len(fields["byzantine_of_45"]) * (draws + 2e-5 * fields["workers"]), 2e7
+
+
+def run(fields: dict) -> xr.Dataset:
+    """Return the exact law, its bounds and a simulation at each number of Byzantine nodes."""
+    workers, copies, draws = fields["workers"], fields["copies"], fields["draws"]
+    holders = assignments.detox(workers, copies)
+    table: dict[str, list[float]] = {}
+    byzantine = [workers * share // 45 for share in fields["byzantine_of_45"]]
+    for q in byzantine:
+        law = np.asarray(theory.distorted_files(workers, q, copies))
+        counts = _simulate(holders, q, draws, fields["seed"])
+        row = {
+            "exact": theory.expected_distorted_files(workers, q, copies),
+            "none_lost": law[0],
+            "upper_95": float(np.searchsorted(np.cumsum(law), 0.95)),
+            "simulated": counts.mean(),
+            "simulated_error": _deviation(law) / draws**0.5,
+            "bound_paper": theory.expected_distorted_files_bound(workers, q, copies, form="paper"),
+            "bound_sharp": theory.expected_distorted_files_bound(workers, q, copies, form="sharp"),
+            "worst_case": theory.worst_case_distorted_files(holders, q).distorted,
+        }
+        for name, value in row.items():
+            table.setdefault(name, []).append(value)
+    names: dict = {name: ("byzantine_of_45", np.array(values)) for name, values in table.items()}
+    names["draws"] = ((), np.array(draws))
+    names["condition_fails"] = (
+        ("hierarchy", "byzantine_of_45"),
+        np.array(
+            [[_fails(h, workers, q, copies) for q in byzantine] for h in HIERARCHIES.values()]
+        ),
+    )
+    labels = np.array(list(HIERARCHIES), dtype=object)
+    coords = {"byzantine_of_45": fields["byzantine_of_45"], "hierarchy": labels}
+    return xr.Dataset(names, coords=coords)
+
+
+def _fails(
+    hierarchy: tuple[int | None, str | None, str], workers: int, byzantine: int, copies: int
+) -> float:
+    """Return the exact chance that a hierarchy's condition fails; NaN where it cannot run."""
+    groups, inner, outer = hierarchy
+    votes = workers // copies
+    rows = votes if groups is None else groups
+    smallest = votes if groups is None else votes // groups
+    if rows > votes or theory.withstands(outer, rows) < 0:
+        return np.nan
+    if inner is not None and theory.withstands(inner, smallest) < 0:
+        return np.nan
+    law = np.asarray(theory.distorted_files(workers, byzantine, copies))
+    return theory.condition_violated(votes, law, groups=groups, inner=inner, outer=outer)
+
+
+def _simulate(holders: np.ndarray, byzantine: int, draws: int, seed: int) -> np.ndarray:
+    """Return the number of lost votes (draws,) under random placements."""
+    rng = stream(seed, "filtering", byzantine)
+    counts = np.empty(draws)
+    for draw in range(draws):
+        bad = placements.fixed(holders, byzantine, rng)
+        counts[draw] = (2 * bad[holders].sum(axis=1) > holders.shape[1]).sum()
+    return counts
+
+
+def _deviation(law: np.ndarray) -> float:
+    """Return the standard deviation of a law over 0, 1, 2, ..."""
+    values = np.arange(law.size)
+    mean = (law * values).sum()
+    return float(np.sqrt((law * (values - mean) ** 2).sum()))
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw lost votes against Byzantine nodes, a panel for each p and r."""
+    rows, columns = dataset.workers.values, dataset.copies.values
+    result = Figure(figsize=(2.5 * len(columns), 2.2 * len(rows) + 0.4))
+    axes = result.subplots(len(rows), len(columns), squeeze=False)
+    for i, workers in enumerate(rows):
+        for j, copies in enumerate(columns):
+            _panel(axes[i, j], dataset.sel(workers=workers, copies=copies), workers, copies)
+        axes[i, 0].set_ylabel("lost votes")
+    for ax in axes[-1]:
+        ax.set_xlabel("Byzantine nodes q")
+    simulated = f"mean of {int(dataset.draws.max())} random placements, 2 exact standard errors"
+    handles = [
+        Line2D([], [], color=DETOX, label="exact expectation"),
+        Line2D([], [], color=VANILLA, marker="o", ls="", label=simulated),
+        Line2D([], [], color=THEORY, ls="--", label="theorem 1 with 4 for 40 (numerical)"),
+        Line2D([], [], color="0.5", ls="-.", label="theorem 1 (bound with 40)"),
+        Line2D([], [], color="0.2", ls=":", label="worst placement"),
+    ]
+    result.legend(handles=handles, loc="outside upper center", ncols=5)
+    return result
+
+
+def _panel(ax, data: xr.Dataset, workers: int, copies: int) -> None:
+    q = data.byzantine_of_45.values * (workers // 45)
+    exact = data.exact.where(data.exact > 0)  # a logarithm has no place for zero
+    sns.lineplot(x=q, y=exact, ax=ax, color=DETOX, errorbar=None)
+    shown = slice(None, None, 2)
+    ax.errorbar(
+        q[shown],
+        data.simulated[shown],
+        2 * data.simulated_error[shown],
+        color=VANILLA,
+        fmt="o",
+        ms=3,
+        lw=0.8,
+    )
+    ax.plot(q, data.bound_sharp, color=THEORY, ls="--", lw=1.1)
+    ax.plot(q, data.bound_paper, color="0.5", ls="-.", lw=1)
+    worst = data.worst_case.values.astype(float)
+    ax.plot(q, np.where(worst > 0, worst, np.nan), color="0.2", ls=":", lw=1.2)
+    votes = workers // copies
+    title = f"p = {workers}, r = {copies}"
+    ax.set(yscale="log", ylim=(1e-4, 3 * votes), ylabel="", title=title)
+
+
+STUDY = Study(
+    title="Lost votes after filtering",
+    claim="Theorem 1 of the paper: with groups of r nodes placed at random, the expected number of "
+    "Byzantine votes is at most (q / r) (40 e (1 - e))^((r - 1) / 2), e = q / p "
+    "(reported; quoted from memory).",
+    definitions=["a vote is lost when more than half of its group is Byzantine"],
+    profiles=PROFILES,
+    run=run,
+    figure=figure,
+    scale="exact law, and simulated placements",
+    version=3,
+    fields=FIELDS,
+    prepare=prepare,
+    cost=cost,
+)

@@ -1,0 +1,87 @@
+"""What the studies of time share: the methods, the paper's models, and the shape of a round."""
+
+from typing import Any
+
+from detox_sim import costs
+from studies.training.pipelines import DETOX as _DETOX
+from studies.training.pipelines import PAPER_SIZE
+from studies.training.pipelines import VANILLA as _VANILLA
+
+_GEOMETRIC = {
+    "Geometric median": _VANILLA["Median"] | {"outer": "geometric_median"},
+    "D-Geometric median": _DETOX["D-Median"] | {"outer": "geometric_median"},
+}
+PAIRS = {
+    "Mean": "D-Mean",
+    "Median": "D-Median",
+    "Geometric median": "D-Geometric median",
+    "Multi-Krum": "D-Multi-Krum",
+    "Bulyan": "D-Bulyan",
+}
+METHODS: dict[str, dict[str, Any]] = {
+    name: (_VANILLA | _DETOX | _GEOMETRIC)[name] for pair in PAIRS.items() for name in pair
+}
+
+# Parameters of the paper's models and counted operations of one image's gradient (32 x 32 pixels,
+# `models.sample_flops`; a test builds both models).
+MODELS = {
+    "ResNet-18": {name: PAPER_SIZE[name] for name in ("parameters", "sample_flops")},
+    "VGG13-BN": {"parameters": 9_462_180, "sample_flops": 1.366e9},
+}
+IMAGES = 32  # a worker and round without redundancy, as in the paper: 1440 at p = 45
+SERVER = ("pass_seconds", "vote_seconds", "sort_seconds", "pair_seconds", "call_seconds")
+NODES = ("node_flops", "file_seconds", "gradient_seconds", "tail")
+NETWORK = ("bandwidth", "latency")
+
+BARS = {
+    "compute": ("compute",),
+    "communication": ("broadcast", "send"),
+    "aggregation": ("vote", "aggregate", "update"),
+}
+
+
+def shape(method: str, workers: int, **sizes: Any) -> dict[str, Any]:
+    """Return the keyword arguments of `costs.counts` for a method.
+
+    Parameters
+    ----------
+    method : str
+        Of `METHODS`.
+    workers : int
+        p, a multiple of the copies.
+    sizes
+        parameters, sample_flops and, unless it is `IMAGES` a worker, batch; server and machines.
+
+    Examples
+    --------
+    >>> found = shape("D-Median", 45, **MODELS["ResNet-18"])
+    >>> found["files"], found["copies"], found["groups"], found["batch"]
+    (15, 3, 5, 1440)
+    """
+    fields = METHODS[method]
+    copies = fields["copies"]
+    hierarchy = {name: fields[name] for name in ("groups", "inner", "outer")}
+    numbers = {"workers": workers, "files": workers // copies, "copies": copies}
+    return {"batch": IMAGES * workers} | numbers | hierarchy | sizes
+
+
+def with_constants(cluster: costs.Cluster, names: tuple[str, ...]) -> dict[str, float]:
+    """Return some constants of a cluster, to replace those of another.
+
+    Examples
+    --------
+    >>> with_constants(costs.Cluster(), NETWORK)
+    {'bandwidth': 1250000000.0, 'latency': 0.0001}
+    """
+    return {name: getattr(cluster, name) for name in names}
+
+
+def bars(seconds: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of phases as the paper's figure stacks them.
+
+    Examples
+    --------
+    >>> bars({"compute": 3.0, "broadcast": 1.0, "send": 2.0, "vote": 0.5, "aggregate": 0.25})
+    {'compute': 3.0, 'communication': 3.0, 'aggregation': 0.75}
+    """
+    return {bar: sum(seconds.get(phase, 0.0) for phase in phases) for bar, phases in BARS.items()}

@@ -1,0 +1,153 @@
+"""Test accuracy under "a little is enough"."""
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from studies import Study
+from studies.training import comparisons, panels, pipelines
+from studies.training import scale as scales
+from studies.training.cells import DEFAULTS, KIND, derive, run, versions
+from studies.training.pipelines import cost, prepare
+
+FIELDS = pipelines.FIELDS
+REPORTED = {
+    "ResNet-18 on CIFAR-10": {
+        "Median": 43.7,
+        "D-Median": 86.21,
+        "Multi-Krum": 45.24,
+        "D-Multi-Krum": 80.3,
+        "Bulyan": 42.56,
+        "D-Bulyan": 76.8,
+    },
+    "VGG13-BN on CIFAR-100": {
+        "Median": 8.64,
+        "D-Median": 59.51,
+        "Multi-Krum": 17.18,
+        "D-Multi-Krum": 42.98,
+        "Bulyan": 11.06,
+        "D-Bulyan": 46.82,
+    },
+}
+
+_USED = {
+    "weight of lost votes": comparisons.mean_of("distorted_weight"),
+    "cosine with the honest mean": comparisons.mean_of("cosine"),
+    "error / norm of the honest mean": comparisons.relative_error,
+}
+
+_ATTACK = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
+_METHODS = pipelines.VANILLA | pipelines.DETOX
+_DIGITS = {"batch": 90, "rate": 0.2}
+
+
+def digits_grids(attack: dict) -> list:
+    """Return the grids of the profile digits: every pipeline, and rules alone at equal compute."""
+    equal = pipelines.of_batch(180)
+    alone = {"equal compute": equal.pop("equal compute")}
+    seeds = list(range(5))
+    return [
+        (
+            pipelines.ON_DIGITS,
+            pipelines.varied(pipelines.RESNET, attack, methods, variants, seeds),
+        )
+        for methods, variants in ((_METHODS, equal), (pipelines.VANILLA, alone))
+    ]
+
+
+def _cifar_grids() -> list:
+    """Return the grids of the profile cifar in the order in which they were fixed beforehand.
+
+    1 decides the finding: two rules alone, alone at equal compute and with DETOX. 2 searches the
+    rate of the median's pipelines on a validation split. 3 is as 1 for two more rules. 4 has the
+    paper's batch, 5 the fixed placement of the algorithm as published, 6 other batches.
+    """
+    task, equal = pipelines.cifar(), pipelines.of_batch(360)
+    batch, compute = ({name: equal[name]} for name in ("equal batch", "equal compute"))
+
+    def block(rules: list[str], variants: dict, seeds: int, alone: dict | None = None) -> list:
+        pairs = {n: _METHODS[n] for rule in rules for n in (rule, pipelines.PAIRS[rule])}
+        found = [pipelines.varied(task, _ATTACK, pairs, variants, list(range(seeds)))]
+        if alone is not None:
+            only = {rule: _METHODS[rule] for rule in rules}
+            found.append(pipelines.varied(task, _ATTACK, only, alone, list(range(seeds))))
+        return [(pipelines.ON_CIFAR, axes) for axes in found]
+
+    def searched(variants: dict) -> dict:
+        return {
+            f"{name}, rate {rate:g}, validation": fields | {"rate": rate, "validation": 0.1}
+            for name, fields in variants.items()
+            for rate in (0.025, 0.05, 0.1, 0.2)
+        }
+
+    return [
+        *block(["Median", "Multi-Krum"], batch, 5, compute),
+        *block(["Median"], searched(batch), 2, searched(compute)),
+        *block(["Mean", "Bulyan"], batch, 5, compute),
+        *block(["Median"], {"batch 1440": {"batch": 1440}}, 3),
+        *block(["Median"], {"fixed placement": batch["equal batch"] | {"placement": "fixed"}}, 10),
+        *block(["Median"], {f"batch {n}": {"batch": n} for n in (180, 720)}, 3),
+    ]
+
+
+PROFILES = {
+    "smoke": (
+        _DIGITS | {"steps": 10, "evaluate_every": 5},
+        pipelines.axes(pipelines.DIGITS, _ATTACK, _METHODS, seeds=2),
+    ),
+    "laptop": (
+        _DIGITS | {"steps": 200},
+        pipelines.axes(pipelines.DIGITS, _ATTACK, _METHODS, seeds=8),
+    ),
+    "digits": digits_grids(_ATTACK),
+    "cifar": _cifar_grids(),
+    "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, _METHODS)),
+}
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw accuracy by step and by modelled time for each rule, its price, and what it used."""
+    result = panels.by_task(dataset, 7.0, _task)
+    panels.accuracy_legend(result)
+    return result
+
+
+def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
+    upper, middle, lower = place.subgridspec(3, 1, height_ratios=[2.2, 2.2, 2.6])
+    panels.accuracy_rows(figure, (upper, middle), dataset, reported(dataset.task.item()), start)
+    names = comparisons.in_pairs(dataset)
+    first, *rest = (figure.add_subplot(cell) for cell in lower.subgridspec(1, 4))
+    panels.price_panel(first, dataset)
+    attacked = dataset.sel(attack=comparisons.attack_in(dataset))
+    for ax, (label, of) in zip(rest, _USED.items(), strict=True):
+        panels.point_panel(ax, of(attacked), label, names)
+        ax.tick_params(labelleft=False)
+    rest[1].set_title("the aggregate under the attack")
+
+
+def reported(task: str) -> dict[str, float]:
+    """Return the paper's values for a task; those of ResNet-18 beside smaller ones."""
+    return REPORTED.get(task, REPORTED["ResNet-18 on CIFAR-10"])
+
+
+STUDY = Study(
+    title="Accuracy under ALIE",
+    claim="Table 1 of the paper: under ALIE, ResNet-18 on CIFAR-10 reaches 43.7 % with the median "
+    "and 86.21 % with D-Median, 45.24 against 80.3 with Multi-Krum, 42.56 against 76.8 with "
+    "Bulyan; VGG13-BN on CIFAR-100 8.64 against 59.51, 17.18 against 42.98, 11.06 against 46.82 "
+    "(reported; quoted from memory).",
+    definitions=[
+        *pipelines.TRAINING_DEFINITIONS,
+        "ALIE: z = 1, sign plus, population deviation over the distinct honest gradients",
+    ],
+    profiles=PROFILES,
+    run=run,
+    figure=figure,
+    fields=FIELDS,
+    scale=scales.scale,
+    prepare=prepare,
+    cost=cost,
+    derive=derive,
+    versions=versions,
+    kind=KIND,
+    defaults=DEFAULTS,
+)

@@ -1,0 +1,84 @@
+"""signSGD with and without DETOX under the constant attack."""
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from studies import Study
+from studies.training import comparisons, panels, pipelines
+from studies.training import scale as scales
+from studies.training.cells import DEFAULTS, KIND, derive, run, versions
+from studies.training.pipelines import cost, prepare
+
+FIELDS = pipelines.FIELDS
+REPORTED = {
+    "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
+    "VGG13-BN on CIFAR-100": {"signSGD": 2.12, "D-signSGD": 40.37},
+}
+
+_ATTACK = {"constant": {"attack": "constant", "attack_options": {"value": -100.0}}}
+_DIGITS = {"batch": 90}
+PROFILES = {
+    "smoke": (
+        _DIGITS | {"steps": 10, "evaluate_every": 5},
+        pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=2),
+    ),
+    "laptop": (
+        _DIGITS | {"steps": 200, "evaluate_every": 5},
+        pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=5),
+    ),
+    "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, pipelines.SIGN)),
+}
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw accuracy by step, by modelled time and when nobody attacks, and the price."""
+    result = panels.by_task(dataset, 2.8, _task)
+    panels.accuracy_legend(result)
+    return result
+
+
+def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
+    attack = comparisons.attack_in(dataset)
+    pair = comparisons.pairs_in(dataset)[0]
+    drawn = [(attack, "step"), (attack, "minutes")]
+    if attack != "nobody" and "nobody" in dataset.attack.values:
+        drawn.append(("nobody", "step"))
+    places = place.subgridspec(1, len(drawn) + 1)
+    for i, (name, x) in enumerate(drawn):
+        ax = figure.add_subplot(places[i])
+        stars = reported(dataset.task.item()) if (name, x) == ("constant", "step") else {}
+        panels.accuracy_panel(ax, dataset.sel(attack=name), pair, stars, x)
+        ax.set_title("nobody attacks" if name == "nobody" else f"{name} attack")
+        ax.set_ylabel(f"{start}test accuracy" if i == 0 else "")
+    panels.price_panel(figure.add_subplot(places[-1]), dataset)
+
+
+def reported(task: str) -> dict[str, float]:
+    """Return the paper's values for a task; those of ResNet-18 beside smaller ones."""
+    return REPORTED.get(task, REPORTED["ResNet-18 on CIFAR-10"])
+
+
+STUDY = Study(
+    title="signSGD under the constant attack",
+    claim=(
+        "The paper's figure 5: under the constant attack D-signSGD ends at 78.75 % and signSGD "
+        "at 34.92 % with ResNet-18 on CIFAR-10, 40.37 % and 2.12 % with VGG13-BN on CIFAR-100 "
+        "(reported; quoted from memory)."
+    ),
+    definitions=[
+        "constant: -100 in every coordinate, of which the sign is sent (DETOX code)",
+        "sign of the sum of signs, over votes in 3 groups and over the groups",
+        *pipelines.TRAINING_DEFINITIONS[2:],
+    ],
+    profiles=PROFILES,
+    run=run,
+    figure=figure,
+    fields=FIELDS,
+    scale=scales.scale,
+    prepare=prepare,
+    cost=cost,
+    derive=derive,
+    versions=versions,
+    kind=KIND,
+    defaults=DEFAULTS,
+)

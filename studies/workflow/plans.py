@@ -1,0 +1,139 @@
+"""What a call asks for: studies in a profile, with changed fields, as checked cells."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import studies
+from detox_sim.catalogue import check_known
+from detox_sim.sweeps import expand_all, union
+from detox_sim.sweeps.store import Cell
+from studies import Study
+from studies.training.scale import task_label
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One study in one profile, what the call changed, and its cells."""
+
+    name: str
+    study: Study
+    profile: str
+    base: dict
+    axes: dict[str, list]
+    settings: dict
+    cells: list[Cell]
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
+    """Parse name=value pairs; a value is JSON, a comma-separated list, or else a string."""
+
+    def value(text: str) -> object:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return [value(part) for part in text.split(",")] if "," in text else text
+
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set needs name=value, got {pair!r}")
+        settings[name] = value(text)
+    return settings
+
+
+def with_profile(profile: str) -> list[str]:
+    """Return the studies that have a profile.
+
+    Examples
+    --------
+    >>> with_profile("paper")[0], with_profile("smoke") == studies.names()
+    ('accuracy_alie', True)
+    """
+    return [name for name in studies.names() if profile in studies.load(name).profiles]
+
+
+def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]:
+    """Return the studies' cells, all fields checked, or raise ValueError.
+
+    A setting narrows an axis of that name, or replaces that field in every cell, also where a
+    label of an axis sets it.
+    """
+    chosen = {name: studies.load(name) for name in names}
+    for name, study in chosen.items():
+        if profile not in study.profiles:
+            raise ValueError(
+                f"{name} has no profile {profile!r}; it has {', '.join(study.profiles)}, and "
+                f"{profile!r} is one of {', '.join(with_profile(profile))}"
+            )
+    known = {f for s in chosen.values() for f in (*s.fields, *s.grids(profile)[0][1])}
+    check_known("name in --set", settings, sorted(known))
+    return [_plan(name, study, profile, settings) for name, study in chosen.items()]
+
+
+def _plan(name: str, study: Study, profile: str, settings: dict) -> Plan:
+    """Return one study's cells with the settings that concern it."""
+    table = study.grids(profile)
+    labels_of = union(table)
+    own = {f: v for f, v in settings.items() if f in labels_of or f in study.fields}
+    changed = {f: v for f, v in own.items() if f not in labels_of}
+    narrowed = {f: _narrow(f, labels_of[f], table, v) for f, v in own.items() if f in labels_of}
+    asked = []
+    for base, axes in table:
+        axes = {f: _kept(axes[f], narrowed.get(f)) for f in axes}
+        try:
+            axes |= _relabelled(axes, changed)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name}: {error}") from error
+        if all(axes.values()):
+            asked.append((base, axes))
+    cells = []
+    for labels, fields, rank in expand_all(asked):
+        try:
+            fields = fields | changed if study.prepare is None else study.prepare(fields | changed)
+        except (ValueError, TypeError) as error:
+            place = ", ".join(str(label) for label in labels)
+            raise ValueError(f"{name} ({place}): {error}") from error
+        cells.append(
+            Cell(
+                name,
+                labels,
+                fields,
+                {name: study.version} if study.versions is None else study.versions(fields),
+                study.run,
+                *((1.0, 0.0) if study.cost is None else study.cost(fields)),
+                rank,
+                study.kind or name,
+                study.defaults,
+            )
+        )
+    base = {k: v for k, v in asked[0][0].items() if all(b.get(k) == v for b, _ in asked)}
+    return Plan(name, study, profile, base, union(asked), own, cells)
+
+
+def _relabelled(axes: dict, changed: dict) -> dict:
+    """Return the axis of tasks with new labels where a setting replaces what one sets."""
+    tasks = axes.get("task", {})
+    if not any(set(fields) & set(changed) for fields in tasks.values()):
+        return {}
+    return {"task": {task_label(fields | changed): fields for fields in tasks.values()}}
+
+
+def _narrow(name: str, labels: list, table: list, value: object) -> list:
+    """Return the values that a call asks for on an axis."""
+    values: list = value if isinstance(value, list) else [value]
+    if not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f"--set {name} needs distinct values, got {value!r}")
+    if isinstance(table[0][1][name], dict) or len(table) > 1:
+        check_known(f"{name} in --set", values, labels)
+    return values
+
+
+def _kept(axis, values: list | None):
+    """Return the axis with the given of its labels; an axis of one grid takes other values."""
+    if values is None:
+        return axis
+    if isinstance(axis, dict):
+        return {label: axis[label] for label in values if label in axis}
+    return values

@@ -1,0 +1,409 @@
+"""Late and lying nodes: the model of time against slow simulations, decoders against oracles."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.collections import QuadMesh
+from matplotlib.patches import Rectangle
+
+from detox_sim import coding
+from detox_sim.sweeps import expand
+from studies.redundancy import protocols as straggling
+from studies.redundancy import stragglers
+from studies.redundancy.protocols import LIE, SCHEMES
+from studies.style import draw
+
+LIGHT = {"byzantine": [0, 1, 3], "stragglers": [0, 1, 2, 3, 6, 7], "draws": 60, "rounds": 4}
+WITHSTANDS = {  # any so many late nodes, nobody lying
+    "wait for all": 0,
+    "tree": 0,
+    "repetition, s = 2": 2,
+    "repetition, s = 6": 6,
+    "gradient code, s = 2": 2,
+    "gradient code, s = 6": 6,
+    "CodedReduce, s = 1": 1,
+    "CodedReduce, s = 2": 2,
+    "DETOX, r = 3": 2,
+    "DETOX, r = 7": 6,
+    "DRACO, r = 3": 1,
+    "DRACO, r = 7": 3,
+}
+FLAT = [name for name in WITHSTANDS if name.startswith(("wait", "rep", "grad", "DRACO"))]
+TRUSTING = [name for name in stragglers.PROTOCOLS if not name.startswith(("DETOX", "DRACO"))]
+
+
+def fields(protocol, **changes):
+    base, axes = stragglers.PROFILES["smoke"]
+    cells = {labels[0]: given for labels, given in expand(base, axes)}
+    return stragglers.prepare(cells[protocol] | LIGHT | changes)
+
+
+@functools.cache
+def cell(protocol):
+    return stragglers.run(fields(protocol))
+
+
+def scheme(protocol):
+    given = fields(protocol)
+    return SCHEMES[given["scheme"]](6, 2, given["spare"])
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    about = {"profile": "smoke", "scale": stragglers.STUDY.scale, "hardware": ["none"],
+             "failures": {},
+             "settings": {}, "axes": {"protocol": list(stragglers.PROTOCOLS)}}  # fmt: skip
+    joined = xr.concat(map(cell, stragglers.PROTOCOLS), "protocol", coords="minimal",
+                       compat="equals", join="exact")  # fmt: skip
+    names = list(stragglers.PROTOCOLS)
+    return joined.assign_coords(protocol=names).assign_attrs(provenance=json.dumps(about))
+
+
+# --- the model of time ---------------------------------------------------------------------------
+
+
+def queue(sent, seconds):
+    """One message after the other: [(time when it is in, sender)]."""
+    clock, taken = 0.0, []
+    for ready, node in sorted((ready, node) for node, ready in enumerate(sent)):
+        clock = max(clock, ready) + seconds
+        taken.append((clock, node))
+    return taken
+
+
+def climb(done, first, children, layers, spare, seconds):
+    """When a parent has what it needs from the children that start at number `first`."""
+    sent = []
+    for child in range(first, first + children):
+        own = done[child]
+        if layers > 1:
+            below = climb(done, (child + 1) * children, children, layers - 1, spare, seconds)
+            own = max(own, below)
+        sent.append(own)
+    return queue(sent, seconds)[children - spare - 1][0]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_a_queue_is_that_of_a_slow_simulation(rng):
+    sent = rng.exponential(1.0, (20, 9))
+    for line in sent:
+        for seconds in (0.0, 0.05, 1.0):
+            expected = [time for time, _ in queue(line, seconds)]
+            assert straggling.drain(line, seconds) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("children", "layers"), [(2, 1), (3, 2), (2, 3)])
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_tree_is_that_of_a_slow_simulation(rng, children, layers, spare):
+    done = rng.exponential(1.0, (20, straggling.nodes(children, layers)))
+    found = straggling.up_the_tree(children, layers, spare)(done, done < 0, 0.1)
+    expected = [climb(line, 0, children, layers, spare, 0.1) for line in done]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("protocol", FLAT)
+def test_a_flat_decoder_has_what_it_needs_exactly_when_the_model_says_so(rng, protocol):
+    """Whoever has not come in yet is late to the decoder itself."""
+    chosen = scheme(protocol)
+    seconds = 0.1 * (2 if "DRACO" in protocol else 1)
+    decode = chosen.decoder(rng.standard_normal((chosen.files, 3)))
+    for _ in range(5):
+        done, nobody = rng.exponential(1.0, (1, 42)), np.zeros(42, dtype=bool)
+        found = chosen.finish(done, nobody[None], 0.1)[0]
+        late = ~nobody
+        for time, node in queue(done[0], seconds):
+            late[node] = False
+            can = decode(nobody, late, rng) is not None
+            assert can == (time >= found - 1e-12)
+
+
+@pytest.mark.parametrize("copies", [3, 7])
+def test_a_vote_is_done_when_more_than_half_of_every_group_agree(rng, copies):
+    chosen = SCHEMES["vote"](6, 2, copies - 1)
+    for _ in range(20):
+        done, lying = rng.exponential(1.0, (1, 42)), rng.random((1, 42)) < 0.2
+        count = np.zeros((42 // copies, 2), dtype=int)
+        found = chosen.finish(done, lying, 0.1)[0]
+        for time, node in queue(done[0], 0.1):
+            count[node // copies, int(lying[0, node])] += 1
+            agreed = (2 * count.max(axis=1) > copies).all()
+            assert agreed == (time >= found - 1e-12)
+
+
+def test_draco_waits_for_those_that_it_needs_to_tell_liars():
+    finish = SCHEMES["draco"](6, 2, 6).finish
+    done = np.repeat(np.arange(42.0)[None], 5, axis=0)
+    lying = np.arange(42) < np.arange(5)[:, None]
+    assert finish(done, lying, 0.1) == pytest.approx([38.2, 39.2, 40.2, 41.2, np.nan], nan_ok=True)
+
+
+def test_times_by_hand():
+    """Without a tail: c seconds of computing, m a message, stragglers x times slower."""
+    hand = {"tail": 0.0, "parameters": 1_249_875, "bandwidth": 1e7, "batch": 420}
+    hand |= {"sample_seconds": 0.1, "slowdowns": [10.0], "stragglers": [0, 1, 2, 3]}
+    c, m = 1.0, 0.5 + 5e-5  # 10 images, 5 MB
+    seconds = {
+        name: stragglers.run(fields(name, **hand)).seconds.sel(byzantine=0).values[0]
+        for name in ("wait for all", "ignore 2", "gradient code, s = 2", "tree", "DRACO, r = 3")
+    }
+    assert seconds["wait for all"] == pytest.approx(
+        [c + 42 * m] + [max(10 * c, c + (42 - s) * m) + s * m for s in (1, 2, 3)]
+    )
+    assert seconds["ignore 2"] == pytest.approx([c + 40 * m] * 3 + [max(10 * c, c + 39 * m) + m])
+    assert seconds["gradient code, s = 2"] == pytest.approx([3 * c + 40 * m] * 3 + [30 * c + m])
+    assert seconds["tree"][0] == pytest.approx(c + 12 * m)
+    assert 10 * c + m < seconds["tree"][1] < 10 * c + 2 * m  # a child of the master, or a leaf
+    assert seconds["DRACO, r = 3"][:2] == pytest.approx([3 * c + 82 * m] * 2)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["wait for all", "ignore 2", "tree", "gradient code, s = 2", "DRACO, r = 7"]
+)
+def test_no_straggler_shortens_a_round_that_counts_messages(protocol):
+    seconds = cell(protocol).seconds
+    assert (seconds.diff("stragglers") >= -1e-12).fillna(True).all()
+    assert (seconds.diff("slowdown") >= -1e-12).fillna(True).all()
+    assert seconds.isel(stragglers=0).diff("slowdown").fillna(0).values == pytest.approx(0)
+
+
+def test_a_straggler_can_shorten_a_round_that_needs_one_copy():
+    finish = straggling.agreement(np.array([[0, 1], [2, 3]]), 1)
+    nobody = np.zeros((1, 4), dtype=bool)
+    assert finish(np.array([[0.0, 0.1, 0.2, 9.0]]), nobody, 1.0) == 3
+    assert finish(np.array([[0.0, 9.0, 0.2, 9.0]]), nobody, 1.0) == 2
+
+
+def test_differences_are_of_the_same_draws():
+    waiting = cell("wait for all")
+    assert (waiting.saved == 0).all()
+    for name in ("tree", "CodedReduce, s = 1", "DETOX, r = 3"):
+        data = cell(name)
+        expected = (waiting.seconds - data.seconds).values
+        assert data.saved.values == pytest.approx(expected)
+    at = {"slowdown": 10.0, "byzantine": 0, "stragglers": 3}
+    tree = cell("tree").sel(at)
+    assert tree.saved_error < 0.2 * tree.seconds_error
+
+
+def test_liars_cost_time_only_where_somebody_watches_them():
+    for name in TRUSTING:
+        seconds = cell(name).seconds
+        assert (seconds == seconds.sel(byzantine=0)).all()
+    for name in ("DETOX, r = 3", "DRACO, r = 7"):
+        seconds = cell(name).seconds.sel(slowdown=10.0, stragglers=3)
+        assert seconds.sel(byzantine=3) > seconds.sel(byzantine=0) + 0.5
+    assert cell("DRACO, r = 3").seconds.sel(byzantine=3).isnull().all()
+
+
+def test_a_code_pays_within_its_limit_and_costs_beyond():
+    saved = cell("gradient code, s = 2").saved.sel(slowdown=10.0, byzantine=0)
+    assert (saved.sel(stragglers=[1, 2]) > 0.5).all()
+    assert saved.sel(stragglers=0) < 0
+    assert (saved.sel(stragglers=[3, 6]) < -3).all()
+
+
+@pytest.mark.parametrize("protocol", stragglers.PROTOCOLS)
+def test_the_load_is_what_nodes_compute(protocol):
+    given, chosen = fields(protocol), scheme(protocol)
+    if given["scheme"] == "tree":
+        growth = 6 / (given["spare"] + 1)
+        expected = 1 / (growth + growth**2)
+    else:
+        expected = 1 / 42 if given["scheme"] == "alone" else (given["spare"] + 1) / 42
+    assert chosen.load == pytest.approx(expected)
+    assert chosen.nodes == 42
+
+
+# --- what comes out of the decoder ---------------------------------------------------------------
+
+
+def test_the_sum_of_gradients_does_not_depend_on_the_files():
+    sums = [
+        straggling.file_gradients(files, 1008, 0).sum(axis=0, dtype=float) for files in (6, 24, 42)
+    ]
+    for other in sums[1:]:
+        assert np.linalg.norm(other - sums[0]) < 1e-6 * np.linalg.norm(sums[0])
+
+
+@pytest.mark.parametrize("protocol", WITHSTANDS)
+def test_the_sum_is_exact_while_the_scheme_withstands_the_late_nodes(protocol):
+    data = cell(protocol)
+    within = data.stragglers <= WITHSTANDS[protocol]
+    single = data.error.sel(byzantine=0).where(within, drop=True)
+    double = data.error_float64.where(within, drop=True)
+    assert (double < 1e-10).all()
+    assert (single < stragglers.EXACT).all()
+    assert (single > 0).all()
+
+
+@pytest.mark.parametrize("protocol", ["wait for all", "gradient code, s = 2", "DRACO, r = 3"])
+def test_a_decoder_waits_beyond_what_it_withstands(protocol):
+    data = cell(protocol)
+    beyond = data.error.where(data.stragglers > WITHSTANDS[protocol], drop=True)
+    assert beyond.isnull().all()
+
+
+def test_ignoring_leaves_out_files_and_errs():
+    data = cell("ignore 6")
+    assert float(data.left_out) == pytest.approx(6 / 42)
+    answered = data.error.sel(byzantine=0, stragglers=slice(0, 6))
+    assert ((answered > 0.02) & (answered < 0.5)).all()
+    assert data.error.sel(stragglers=7).isnull().all()
+
+
+def test_ignoring_nobody_is_the_mean_scaled_up(rng):
+    rows, nobody = rng.standard_normal((42, 3)), np.zeros(42, dtype=bool)
+    late = np.arange(42) < 2
+    total = SCHEMES["alone"](6, 2, 2).decoder(rows)(nobody, late, rng)
+    assert total == pytest.approx(rows[2:].mean(axis=0) * 42)
+    everyone = SCHEMES["alone"](6, 2, 2).decoder(np.ones((42, 1)))(nobody, nobody, rng)
+    assert everyone == pytest.approx(42)
+
+
+@pytest.mark.parametrize("protocol", TRUSTING)
+def test_one_liar_spoils_what_trusts_every_message(protocol):
+    errors = cell(protocol).error.sel(byzantine=1, stragglers=0)
+    assert (errors > stragglers.EXACT).all()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "byzantine", "late"),
+    [("DETOX, r = 3", 1, 0), ("DETOX, r = 7", 3, 0), ("DETOX, r = 7", 1, 3),
+     ("DRACO, r = 3", 1, 0), ("DRACO, r = 7", 3, 0), ("DRACO, r = 7", 1, 2)],
+)  # fmt: skip
+def test_votes_and_draco_survive_liars(protocol, byzantine, late):
+    errors = cell(protocol).error.sel(byzantine=byzantine, stragglers=late)
+    assert (errors < 1e-6).all()
+
+
+def test_draco_is_wrong_when_late_and_lying_nodes_are_too_many_together(rng):
+    chosen = SCHEMES["draco"](6, 2, 6)
+    rows = rng.standard_normal((42, 50))
+    decode, true = chosen.decoder(rows), rows.sum(axis=0)
+    nodes = np.arange(42)
+    assert decode(nodes < 2, nodes == 40, rng) == pytest.approx(true)
+    assert np.linalg.norm(decode(nodes < 3, nodes == 40, rng) - true) > np.linalg.norm(true)
+    assert decode(nodes < 0, nodes > 37, rng) is None
+
+
+@pytest.mark.parametrize("copies", [3, 7])
+def test_a_vote_counts_the_copies_that_came(rng, copies):
+    files = 42 // copies
+    rows = rng.standard_normal((files, 4))
+    decode = SCHEMES["vote"](6, 2, copies - 1).decoder(rows)
+    seen = set()
+    for q, s in [(0, 1), (1, 1), (2, 2), (2, 30), (8, 6), (12, 12), (20, 10)] * 6:
+        bad, late = coding.draw(42, q, s, rng)
+        total, ties, expected = decode(bad, late, rng), False, np.zeros(4)
+        for file, row in enumerate(rows):
+            came = [node for node in range(file * copies, (file + 1) * copies) if not late[node]]
+            lies = sum(bad[node] for node in came)
+            ties |= 2 * lies == len(came)
+            expected += LIE * row if 2 * lies > len(came) else row
+        seen.add((ties, bool(np.allclose(expected, rows.sum(axis=0)))))
+        assert (total is None) == ties
+        assert ties or total == pytest.approx(expected)
+    assert {(False, True), (False, False), (True, True)} <= seen
+
+
+def told(tree, rows, node, bad, late):
+    """What one node of the tree sends, -1 being the master: messages by plain recursion."""
+    own = tree.weights[node] @ rows if node >= 0 else np.zeros(rows.shape[1])
+    below = [child for child in range(len(bad)) if tree.parent[child] == node]
+    if below:
+        weights = coding.decode_weights(tree.code, late[below])
+        for child, weight in zip(below, weights, strict=True):
+            if not late[child]:
+                own = own + weight * told(tree, rows, child, bad, late)
+    return own * (LIE if node >= 0 and bad[node] else 1.0)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_liar_in_a_tree_spoils_what_it_was_told(rng, spare):
+    tree = coding.coded_reduce(3, 2, spare)
+    rows = rng.standard_normal((tree.files, 4))
+    decode = SCHEMES["tree"](3, 2, spare).decoder(rows)
+    late = np.zeros(12, dtype=bool)
+    late[[1, 3, 7][: 3 * spare]] = True
+    for liars in ([], [0], [5], [0, 4], [0, 2, 10]):
+        bad = np.isin(np.arange(12), liars)
+        expected = told(tree, rows, -1, bad, late)
+        assert decode(bad, late, rng) == pytest.approx(expected)
+        assert np.allclose(expected, rows.sum(axis=0)) == (not liars)
+
+
+def test_outcomes_add_up(dataset):
+    found = stragglers.outcomes(dataset)
+    total = found.exact + found.waits + found.wrong
+    assert total.values == pytest.approx(1)
+    failed = dataset.where(dataset.protocol != "tree")
+    lost = stragglers.outcomes(failed).sel(protocol="tree")
+    assert lost.waits.isnull().all()
+
+
+# --- the sweep and its figure --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["CodedReduce, s = 1", "DETOX, r = 3"])
+def test_a_cell_depends_on_its_fields_and_on_nothing_else(protocol):
+    few = {"byzantine": [1], "stragglers": [2]}
+    alone = stragglers.run(fields(protocol, **few))
+    assert alone.drop_vars("error_float64").identical(
+        cell(protocol).sel(few).drop_vars("error_float64")
+    )
+    other = stragglers.run(fields(protocol, **few, seed=1))
+    assert (other.seconds != alone.seconds).all()
+
+
+def test_the_figure_draws_times_and_errors(dataset):
+    panels = draw(stragglers.figure, dataset).axes
+    assert len(panels) == 4  # and the bar of colours
+    lines, protocols, errors = panels[:3]
+    drawn = {tuple(np.round(line.get_ydata().astype(float), 6)) for line in lines.get_lines()}
+    times = dataset.seconds.sel(slowdown=10.0, byzantine=0)
+    assert tuple(times.sel(protocol="CodedReduce, s = 1").values.round(6)) in drawn
+    assert tuple(times.sel(protocol="CodedReduce, s = 2").values.round(6)) not in drawn
+    assert "DETOX, r = 7   16.7%" in [text.get_text() for text in protocols.get_yticklabels()]
+    (mesh,) = (part for part in errors.collections if isinstance(part, QuadMesh))
+    found = stragglers.outcomes(dataset)
+    waits = int((found.waits > 0.5).sum())
+    assert np.ma.getmaskarray(np.ma.masked_invalid(mesh.get_array())).sum() == waits
+    assert sum(isinstance(patch, Rectangle) for patch in errors.patches) == waits
+    shares = {text.get_text() for text in errors.texts} - {"0 liars", "1 liar", "3 liars"}
+    some = found.exact.values[(found.exact > 0).values & (found.exact < 1).values]
+    assert shares == {f"{100 * share:.0f}" for share in some}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "message"),
+    [
+        ("tree", {"sed": 1}, "did you mean 'seed'"),
+        ("tree", {"scheme": "tre"}, "did you mean 'tree'"),
+        ("tree", {"spare": 6}, "stragglers must be below the 6 workers, got 6; use at most 5"),
+        ("wait for all", {"spare": 42}, "spare must be below the 42 nodes, got 42; use at most 41"),
+        ("DETOX, r = 3", {"spare": 3}, "copies must be odd"),
+        ("DETOX, r = 3", {"spare": 4}, "copies must divide workers"),
+        ("DRACO, r = 3", {"spare": 3}, "copies must be odd"),
+        ("repetition, s = 2", {"spare": 3}, "needs stragglers . 1 = 4 to divide"),
+        ("tree", {"stragglers": 3}, "stragglers must be a list of distinct numbers, got 3"),
+        ("tree", {"stragglers": [1, 1]}, "list of distinct numbers"),
+        ("tree", {"stragglers": [42]}, "below the 42 nodes of the tree, got 42; use at most 41"),
+        ("tree", {"byzantine": [1.5]}, "byzantine must be an integer of 0 or more, got 1.5"),
+        ("tree", {"slowdowns": [0.5]}, "slowdowns must be a number of 1 or more, got 0.5"),
+        ("tree", {"tail": float("inf")}, "tail must be a number of 0 or more, got inf"),
+        ("tree", {"bandwidth": 0}, "bandwidth must be above 0"),
+        ("tree", {"images": 1000}, "42 equal files and be at most 1438, got 1000; use 966"),
+        ("tree", {"images": 1470}, "got 1470; use 1428"),
+        ("tree", {"draws": 1}, "draws must be an integer of 2 or more, got 1"),
+    ],
+)
+def test_refusals(protocol, changes, message):
+    with pytest.raises(ValueError, match=message):
+        fields(protocol, **changes)

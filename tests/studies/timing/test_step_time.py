@@ -1,0 +1,195 @@
+"""Time of a round: real runs on Dask, bars, speed-ups, and the model of the paper's cluster."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from detox_sim import costs
+from detox_sim.cluster import connect
+from detox_sim.training import PHASES, train
+from studies.style import draw
+from studies.timing import measured_rounds as round_times
+from studies.timing import step_time
+from studies.timing.rounds import BARS, METHODS, PAIRS, shape
+
+TRUE = costs.Cluster(
+    node_flops=1e10, file_seconds=1e-3, bandwidth=1e8, pair_seconds=1e-10, sort_seconds=1e-9,
+    tail=0.1, call_seconds=1e-4,
+)  # fmt: skip
+SETTINGS = {"p = 15": (15, 10**5, 0), "p = 45": (45, 10**6, 0), "held out": (30, 3 * 10**5, 1)}
+
+
+def fields(**others):
+    base, axes = step_time.PROFILES["smoke"]
+    return step_time.prepare(base | axes["setting"]["p = 15"] | others)
+
+
+def cell(p, d, held_out):
+    """A cell as the study stores it, with the times that a model gives."""
+    sizes = {"batch": 20 * p, "parameters": d, "sample_flops": 6.0 * d, "machines": 2}
+    servers, shapes = ["central", "sharded"], (len(METHODS), 2, 2, 1)
+    seconds, nodes = np.zeros((*shapes, len(PHASES))), np.zeros((*shapes, 2))
+    for i, method in enumerate(METHODS):
+        for j, server in enumerate(servers):
+            work = shape(method, p, server=server, **sizes)
+            found = costs.round_seconds(cluster=TRUE, **work)
+            mean = TRUE.seconds(costs.counts(**work)["compute"])
+            seconds[i, j] = [found.get(phase, 0.0) for phase in PHASES]
+            nodes[i, j] = found["compute"], mean
+    each = ("pipeline", "server")
+    scalars = sizes | {"nodes": p, "held_out": held_out}
+    return xr.Dataset(
+        {
+            "seconds": ((*each, "turn", "step", "phase"), seconds),
+            "worker_seconds": ((*each, "turn", "step", "statistic"), nodes),
+            "bytes": ((*each, "phase"), np.zeros((*shapes[:2], len(PHASES)))),
+            "deviation": (each, np.zeros(shapes[:2])),
+        }
+        | {name: ((), float(value)) for name, value in scalars.items()},
+        coords={
+            "pipeline": list(METHODS),
+            "server": servers,
+            "phase": list(PHASES),
+            "statistic": list(round_times.STATISTICS),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    about = {"profile": "smoke", "scale": step_time.STUDY.scale, "hardware": ["none"],
+             "failures": {},
+             "settings": {}, "axes": {"setting": list(SETTINGS)}}  # fmt: skip
+    cells = [cell(*sizes) for sizes in SETTINGS.values()]
+    found = xr.concat(cells, "setting", coords="minimal", compat="equals", join="exact")
+    found = found.assign_coords(setting=list(SETTINGS))
+    return found.assign_attrs(provenance=json.dumps(about))
+
+
+# --- Measuring -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured():
+    with connect(processes=2) as client:
+        return client.submit(step_time.run, fields(pipelines=["D-Mean", "Median"])).result()
+
+
+def test_real_rounds_are_timed_and_end_as_in_one_process(measured):
+    ran = measured.sel(pipeline=["D-Mean", "Median"])
+    assert (ran.deviation == 0).all()
+    assert (ran.seconds.sel(phase=["broadcast", "compute", "send", "aggregate"]) > 0).all()
+    largest, mean = (ran.worker_seconds.sel(statistic=name) for name in ("max", "mean"))
+    assert (largest >= mean).all()
+    assert (mean > 0).all()
+    assert float(measured.machines) == 2
+    assert measured.seconds.sel(pipeline="Bulyan").isnull().all()
+
+
+def test_bytes_are_those_of_the_servers(measured):
+    sent = measured.bytes.sel(phase="send")
+    d, p = float(measured.parameters), 15
+    assert float(sent.sel(pipeline="D-Mean", server="central")) == p * 4 * d
+    assert float(sent.sel(pipeline="Median", server="sharded")) > p * 4 * d
+    assert float(sent.sel(pipeline="D-Mean", server="sharded")) < (p // 3) * 4 * d * 1.2
+
+
+def test_another_run_would_be_seen():
+    given = fields()
+    alone = train(step_time._trial(given, "D-Mean"))
+    other = train(step_time._trial(given | {"seed": 1}, "D-Mean"))
+    assert step_time._deviation(alone, alone) == 0
+    assert step_time._deviation(alone, other) > 1e-6
+    broken = alone.assign(loss=alone.loss * np.nan)
+    assert step_time._deviation(broken, broken) == 0
+    assert step_time._deviation(alone, broken) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pipelines": []}, "list of distinct names"),
+        ({"pipelines": ["D-Krum"]}, "unknown pipeline 'D-Krum'"),
+        ({"pipelines": ["D-Multi-Krum"]}, "multi_krum needs"),
+        ({"batch": 61}, "batch must split"),
+    ],
+)
+def test_impossible_fields_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        fields(**change)
+
+
+# --- What it says --------------------------------------------------------------------------------
+
+
+def test_bars_are_sums_of_phases_with_the_slowest_node(dataset):
+    bars = round_times.measured_bars(dataset).sel(setting="p = 45", server="central")
+    one = dataset.sel(setting="p = 45", server="central").isel(turn=0, step=0)
+    phases = one.seconds.sel(phase=["broadcast", "send"]).sum("phase")
+    assert np.allclose(bars.sel(bar="communication"), phases)
+    assert np.allclose(bars.sel(bar="compute"), one.worker_seconds.sel(statistic="max"))
+    assert list(bars.bar.values) == list(BARS)
+
+
+def test_a_speedup_is_the_median_of_ratios_of_the_same_turn(dataset):
+    slow = dataset.copy(deep=True)
+    slow.seconds.loc[{"pipeline": "Median", "turn": 0}] *= 3
+    slow.worker_seconds.loc[{"pipeline": "Median", "turn": 0}] *= 3
+    where = {"setting": "p = 45", "server": "central", "rule": "Median"}
+    before = round_times.measured_speedups(dataset).sel(where)
+    after = round_times.measured_speedups(slow).sel(where)
+    base = float(before.sel(end="median"))
+    assert before.values == pytest.approx([base] * 3)
+    assert after.values == pytest.approx([2 * base, base, 3 * base])
+
+
+def test_a_size_and_a_rule_are_held_out(dataset):
+    kept, out = round_times.measured_rounds(dataset, "central")
+    assert len(kept) == 2 * (len(METHODS) - 2)
+    assert len(out) == len(METHODS) + 4
+    assert all(r.shape["workers"] != 30 and r.shape["outer"] != "bulyan" for r in kept)
+
+
+@pytest.mark.parametrize("server", ["central", "sharded"])
+def test_the_model_behind_the_data_is_found_again(dataset, server):
+    found = round_times.fitted(dataset, server)
+    assert found.cluster.tail == pytest.approx(TRUE.tail)
+    assert found.cluster.bandwidth == pytest.approx(TRUE.bandwidth, rel=1e-3)
+    for phase, errors in round_times.held_out_errors(dataset, server).items():
+        assert np.abs(errors).max() < 1e-3, phase
+
+
+def test_the_papers_cluster_keeps_quoted_nodes_and_network(dataset):
+    found = round_times.fitted(dataset).cluster
+    mixed, quoted = round_times.paper_cluster(found), costs.Cluster()
+    for name in ("node_flops", "bandwidth", "latency", "tail"):
+        assert getattr(mixed, name) == getattr(quoted, name)
+    assert mixed.pair_seconds == found.pair_seconds != quoted.pair_seconds
+
+
+def test_with_the_research_code_detox_is_faster_and_a_mean_is_not(dataset):
+    bars = round_times.paper_bars(dataset, "ResNet-18")
+    gains = round_times.speedups(bars).sel(kernels="code")
+    assert (gains.sel(rule=["Median", "Multi-Krum", "Bulyan"]) > 3).all()
+    assert float(gains.sel(rule="Mean")) < 1
+    for vanilla, detox in PAIRS.items():
+        one, other = (bars.sel(pipeline=name, kernels="ours") for name in (vanilla, detox))
+        assert float(other.sel(bar="compute")) == pytest.approx(3 * float(one.sel(bar="compute")))
+        assert float(other.sel(bar="communication")) == float(one.sel(bar="communication"))
+
+
+def test_the_interval_of_an_aggregation_bar_has_the_bar(dataset):
+    low, high = round_times.paper_aggregation(dataset, "VGG13-BN")
+    ours = round_times.paper_bars(dataset, "VGG13-BN").sel(kernels="ours", bar="aggregation").values
+    assert (low <= ours * (1 + 1e-6)).all()
+    assert (high >= ours * (1 - 1e-6)).all()
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2], [2], [0], []])
+def test_a_figure_of_whatever_there_is(dataset, kept):
+    part = dataset.setting[kept] if kept else []
+    holes = dataset.where(dataset.setting.isin(part)).assign_attrs(dataset.attrs)
+    assert isinstance(draw(step_time.figure, holes), Figure)
