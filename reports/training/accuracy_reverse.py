@@ -14,7 +14,7 @@ describe(about)
 show("accuracy_reverse")
 
 # %% [markdown]
-# **How to read it.** The attack is loud: -100 times the gradient. One such row ruins a mean. The second row
+# **How to read it.** Byzantine workers send -100 times their gradient. One such row decides a mean. The second row
 # multiplies steps by the *modelled* time of a round at the paper's size. The bars are modelled time alone over
 # modelled time with DETOX until an accuracy is reached, paired by seed: above 1, DETOX is faster. Where some
 # seed never gets there the bar is missing, and how many do is written in its place. The last panel is the
@@ -23,18 +23,17 @@ show("accuracy_reverse")
 # %%
 FOUND = {
     "laptop": """
-What we found in the profile `laptop` that the paper does not say. The reasons are ours and were not
-tested by a run of their own:
+What this setting shows, and the paper does not say. The reasons are ours and were not tested by a run of their own:
 
-* Multi-Krum alone ends slightly *above* D-Multi-Krum. The attack is so loud that Krum's distances find
-  every bad row, and then it averages 38 of 45 gradients; D-Multi-Krum guards against two captured groups
-  in each half and averages 4 of 8 and 3 of 7 votes, 7 of 15. It still gets there sooner in modelled
-  time, since it measures 49 distances in place of 990.
-* The median alone stalls, and far below the others also when nobody attacks: so it is not the attack that stops
-  it. With two images a file, gradients are skewed, and the median of skewed values is far from their mean.
-  A vote holds six images here, and D-Median averages three votes first.
-* The plain mean never gets past chance, with and without DETOX: a lost vote every other step is enough. It is
-  here as the measure of what the robust rule after the vote is for.
+* Multi-Krum alone ends slightly *above* D-Multi-Krum. Forged rows are so long that Krum's distances find every one
+  of them, and it averages 38 of 45 gradients; D-Multi-Krum assumes two distorted files in each half and averages 4
+  of 8 and 3 of 7 votes, 7 of 15. It still gets there sooner in modelled time, since it measures 49 distances in place
+  of 990.
+* The median alone ends far below the others also when nobody attacks, so the attack is not the reason. With two images
+  a file gradients are skewed, and the median of skewed values is far from their mean. A vote holds six images here, and
+  D-Median averages three votes first.
+* The plain mean stays at chance, with and without DETOX: one distorted file every other step is enough. It shows
+  what the robust rule after the vote is for.
 """,
 }
 if not about["settings"]:

@@ -14,21 +14,21 @@ describe(about)
 show("draco")
 
 # %% [markdown]
-# **How to read it.** DRACO lets so many nodes compute each gradient that liars never have a majority: nothing is
-# lost, and the mean of the votes is the exact gradient. It pays with nine copies of every image where DETOX
-# computes three, loses a vote now and then, and leaves that to a robust rule. By step DRACO can only be ahead;
-# the question is time. Time here is the *modelled* round at the paper's size: it follows from counts of
-# operations, with DRACO's load of 288 images a node against 96. Where the rule after the vote is expensive,
-# as with Bulyan, what DETOX saves in computation it can spend again at the server.
+# **How to read it.** With DRACO so many workers compute each gradient that Byzantine workers never have a majority: no file
+# is distorted, and the mean of the votes is the exact gradient. It computes nine copies of every image where DETOX
+# computes three; with DETOX some files are distorted, and a robust rule must withstand them. By step DRACO can only be
+# ahead; the question is time. Time here is the *modelled* round at the paper's size: it follows from counts of
+# operations, with DRACO's load of 288 images a worker against 96. An expensive rule after the vote, such as Bulyan,
+# can take more time at the server than DETOX saves at the workers.
 
 # %%
 FOUND = {
     "laptop": """
 In the profile `laptop` the paper's direction holds only in part. In modelled time D-Median and D-Multi-Krum are a
-tenth faster than DRACO to 80 and 90 %, which five seeds hardly tell from nothing, and D-Bulyan needs
+tenth faster than DRACO to 80 and 90 %, which few seeds hardly tell from nothing, and D-Bulyan needs
 twice DRACO's time. To 95 % only D-Median keeps up: the robust rules use less than half of the votes. The nine copies cost
 DRACO 2.2 s of a modelled round of 4.4 s, three copies 0.7 s; but Bulyan of 15 votes costs the server 4.8 s, the mean
-of 5 nothing. With slower nodes the copies weigh more; `detox_sim.costs.round_seconds` tells how much.
+of 5 nothing. With slower workers the copies weigh more; `detox_sim.costs.round_seconds` computes how much.
 """,
 }
 if not about["settings"]:

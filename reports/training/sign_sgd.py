@@ -14,18 +14,18 @@ describe(about)
 show("sign_sgd")
 
 # %% [markdown]
-# **How to read it.** Nodes send signs and the server takes the majority in each coordinate, so that no row can be
-# loud: five liars of 45 have five votes in a coordinate, and decide only where the honest ones are split nearly
-# evenly. With DETOX the gradient of a group is voted on first, then its signs are counted in three groups of
+# **How to read it.** Workers send signs and the server takes the majority in each coordinate, so that the length of a row
+# does not matter: five Byzantine workers of 45 have five votes in a coordinate, and decide only where the honest ones are
+# split nearly evenly. With DETOX the gradient of a group is voted on first, then its signs are counted in three groups of
 # votes, and the signs of these are counted again.
 
 # %%
 FOUND = {
     "laptop": """
 In the profile `laptop` the two differ by a few points of accuracy where the paper has 34.92 % against 78.75 %,
-and they differ as much when nobody attacks: a vote here holds six images and a node alone two, so signs are
-less noisy after the vote. That five liars of 45 decide so little is likely due to the easy task; on a far harder
-one honest signs are nearer to a coin toss. No run here tests that.
+and they differ as much when nobody attacks: a vote here holds six images and a worker alone two, so signs are
+less noisy after the vote. That five Byzantine workers of 45 decide so little is likely due to the easy task: on a far
+harder one about as many honest signs are positive as negative. No run here tests that.
 """,
 }
 if not about["settings"]:
@@ -37,7 +37,7 @@ if not about["settings"]:
 # the aggregate only its direction is compared with the honest mean.
 
 # %%
-DIRECTION = ["votes", "lost votes a step", "cosine with the honest mean"]
+DIRECTION = ["votes", "distorted files a step", "cosine with the honest mean"]
 
 
 def tables(dataset):

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import pipelines, tune
+from studies.training import tune, schedules
 from studies.style import interval
 
 dataset, about = open_study("tune")
@@ -16,15 +16,15 @@ describe(about)
 show("tune")
 
 # %% [markdown]
-# **How to read it.** Each point is the mean of three seeds, hollow where one of them ended no better than guessing: such a rate is too
-# small for so few steps, or over the edge of stability, and is never chosen. The ring is the rate of the lowest training loss at the last step among the others. A rule
-# that makes large errors under the attack needs a small rate to survive it, and then learns slowly:
-# part of what a defence costs is hidden in its rate. So comparisons at one rate for all are unfair
-# to some of them. But at the edge of stability a search compares chance: the mean, and DETOX followed by a mean, are the same sum when
-# nobody attacks, and their last bits decide which of their seeds fall. So the profile `fashion` gives all pipelines one rate, the
-# grey line: the best of those at which no pipeline that learns at all ever fell.
+# **How to read it.** Each point is the mean of three seeds, hollow where one of them ended no better than guessing: such a
+# rate is too small for so few steps, or so large that training diverges, and is never chosen. The ring is the rate of the
+# lowest training loss at the last step among the others. A rule that makes large errors under the attack needs a small rate,
+# and then learns slowly, so one rate for all pipelines is unfair to some of them. Near the largest stable rate, however, a
+# search compares chance: the mean, and DETOX followed by a mean, are the same sum when nobody attacks, and their last bits
+# decide which of their seeds diverge. The grey line is the best rate at which no pipeline that learns at all ever diverged.
 #
-# The search of the DETOX code has one seed and no such guard; the loss of one step is noisy, and neighbouring rates are often as good.
+# The search of the DETOX code has one seed and no such condition; the loss of one step is noisy, and neighbouring rates are
+# often as good.
 
 # %% [markdown]
 # ## Chosen rates
@@ -45,7 +45,7 @@ def tables(dataset):
                     "training loss": interval(at.final_loss),
                     "test accuracy": interval(at.accuracy.isel(eval_step=-1)),
                 }
-            schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
+            schedule = schedules.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
             rows[name] = row | {"paper's rate (reported)": f"{schedule[0]:g}" if schedule else "-"}
         display(Markdown(f"### {attack}"))
         table(pd.DataFrame(rows).T.fillna("-").rename_axis("pipeline"))

@@ -3,13 +3,9 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import Study
-from studies.training import comparisons, panels, pipelines
-from studies.training import scale as scales
-from studies.training.cells import DEFAULTS, KIND, derive, run, versions
-from studies.training.pipelines import cost, prepare
+from studies.training import comparisons, panels, pipelines, schedules, tasks
+from studies.training.cells import study
 
-FIELDS = pipelines.FIELDS
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
 
 ATTACK = {"reverse": {"attack": "reverse", "attack_options": {"scale": 100.0}}}
@@ -18,13 +14,13 @@ _DIGITS = {"batch": 90, "rate": 0.1}
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 10, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=2),
+        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=2),
     ),
     "laptop": (
         _DIGITS | {"steps": 200, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=5),
+        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=3),
     ),
-    "paper": (pipelines.LARGE, pipelines.paper_axes(ATTACK, _METHODS)),
+    "paper": (tasks.LARGE, schedules.paper_axes(ATTACK, _METHODS)),
 }
 
 
@@ -44,7 +40,7 @@ def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
     panels.price_panel(figure.add_subplot(right), dataset)
 
 
-STUDY = Study(
+STUDY = study(
     title="Reverse-gradient attack",
     claim="The paper's figures 3 and 4: under the reverse gradient all methods converge and the D- "
     "versions are faster, the median about 5 times to 90 % on ResNet-18 and up to about 10 times "
@@ -56,14 +52,5 @@ STUDY = Study(
         "speed-up: geometric mean over seeds of the ratio of two such times, paired by seed",
     ],
     profiles=PROFILES,
-    run=run,
     figure=figure,
-    fields=FIELDS,
-    scale=scales.scale,
-    prepare=prepare,
-    cost=cost,
-    derive=derive,
-    versions=versions,
-    kind=KIND,
-    defaults=DEFAULTS,
 )

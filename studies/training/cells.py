@@ -2,7 +2,10 @@
 
 import dataclasses
 import itertools
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,10 +13,11 @@ import xarray as xr
 from detox_sim import costs, training
 from detox_sim.training import train
 from detox_sim.trials.trial import Trial
+from studies import Study
+from studies.training import pipelines
 from studies.training.pipelines import PAPER_SIZE, SIZES, files
+from studies.training.scale import scale
 
-KIND = "training"  # the training studies share their cells
-DEFAULTS = dataclasses.asdict(Trial())
 THRESHOLDS = {"digits": [0.8, 0.9, 0.95]}
 CIFAR_THRESHOLDS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 BY_STEP = [
@@ -29,15 +33,55 @@ BY_STEP = [
 ]
 
 
+def study(**own) -> Study:
+    """Return a study whose cells are trials; the training studies share their stored cells.
+
+    Parameters
+    ----------
+    **own
+        Title, claim, definitions, profiles and figure, and what else differs.
+    """
+    shared: dict[str, Any] = {
+        "run": run,
+        "fields": pipelines.FIELDS,
+        "scale": scale,
+        "versions": versions,
+        "prepare": pipelines.prepare,
+        "cost": pipelines.cost,
+        "derive": derive,
+        "kind": "training",
+        "defaults": dataclasses.asdict(Trial()),
+    }
+    return Study(**shared | own)
+
+
 def versions(fields: dict) -> dict[str, int]:
     """Return the versions of the parts that a trial's numbers depend on."""
     return training.versions(Trial(**fields))
 
 
 def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
-    """Train one trial; keep what the vote and the rule did to it, small.
+    """Train one trial; keep of its history what `kept` keeps."""
+    return kept(history_of(fields, checkpoint))
+
+
+def history_of(fields: dict, checkpoint: Path | None) -> xr.Dataset:
+    """Train the trial of a cell, from its checkpoint if there is one."""
+    options = {} if checkpoint is None else {"checkpoint": checkpoint}
+    return train(Trial(**fields), **options)  # type: ignore[arg-type]
+
+
+def kept(history: xr.Dataset, also: Sequence[str] = ()) -> xr.Dataset:
+    """Keep of a history what the vote and the rule did, small.
 
     Times measured here are left out, so that a cell is the same bits always.
+
+    Parameters
+    ----------
+    history : xarray.Dataset
+        As `train` returns it.
+    also : sequence of str
+        More variables by step, beside those of `BY_STEP`.
 
     Returns
     -------
@@ -48,16 +92,15 @@ def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
         before the first step, beyond the `votes` there are, and where these are more than the
         workers; and `final_loss`, the training loss of the last step.
     """
-    options = {} if checkpoint is None else {"checkpoint": checkpoint}
-    history = train(Trial(**fields), **options)  # type: ignore[arg-type]
+    workers = json.loads(history.attrs["trial"])["workers"]
     thinned = history.weight.sel(step=history.eval_step[1:].values).values
-    weight = np.full((history.eval_step.size, fields["workers"]), np.nan, dtype=np.float32)
-    if thinned.shape[1] <= fields["workers"]:
+    weight = np.full((history.eval_step.size, workers), np.nan, dtype=np.float32)
+    if thinned.shape[1] <= workers:
         weight[1:, : thinned.shape[1]] = thinned
     evaluated = [name for name in history.data_vars if history[name].dims == ("eval_step",)]
     means = {
         name: ("eval_step", window_means(history[name], history.eval_step.values))
-        for name in BY_STEP
+        for name in (*BY_STEP, *also)
     }
     once = {
         "weight": (("eval_step", "vote"), weight, {"long_name": "weight of a vote"}),
@@ -96,7 +139,7 @@ def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
 
 
 def paper_round_seconds(fields: dict) -> float:
-    """Return the modelled seconds of a round at the paper's size: batch 1440, 46 nodes.
+    """Return the modelled seconds of a round at the paper's size: batch 1440, 46 machines.
 
     The model is ResNet-18, but for a trial of VGG13-BN that.
 

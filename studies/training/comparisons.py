@@ -124,8 +124,8 @@ def price_table(dataset: xr.Dataset) -> pd.DataFrame:
         if attack != "nobody":
             row[f"under {attack}"] = interval(mine.sel(attack=attack))
             if "nobody" in dataset.attack.values:
-                lost = mine.sel(attack=attack) - mine.sel(attack="nobody")
-                row[f"{attack} less nobody"] = interval(lost)
+                less = mine.sel(attack=attack) - mine.sel(attack="nobody")
+                row[f"{attack} less nobody"] = interval(less)
         rows[name] = row
     return pd.DataFrame(rows).T.rename_axis("pipeline")
 
@@ -147,7 +147,7 @@ def _over_steps(values: xr.DataArray) -> xr.DataArray:
 
 
 ATTRIBUTION: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "lost votes a step": mean_of("distorted_files"),
+    "distorted files a step": mean_of("distorted_files"),
     "their weight in the aggregate": mean_of("distorted_weight"),
     "votes used, effectively": mean_of("effective_votes"),
     "share that weights leave unexplained": mean_of("unexplained"),

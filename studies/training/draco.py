@@ -3,36 +3,30 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import Study
-from studies.training import comparisons, panels, pipelines
-from studies.training import scale as scales
+from studies.training import comparisons, panels, pipelines, schedules, tasks
 from studies.training.accuracy_reverse import ATTACK
-from studies.training.cells import DEFAULTS, KIND, derive, run, versions
-from studies.training.pipelines import cost
+from studies.training.cells import study
 
-FIELDS = pipelines.FIELDS
-
-_DRACO = pipelines.DETOX["D-Mean"] | {"copies": 9}
-_METHODS = {"DRACO": _DRACO} | {
+_METHODS = {"DRACO": pipelines.DETOX["D-Mean"] | {"copies": 9}} | {
     name: pipelines.DETOX[name] for name in ("D-Median", "D-Multi-Krum", "D-Bulyan")
 }
-_NODES = {"workers": 45, "byzantine": 4}
-_DIGITS = _NODES | {"batch": 90, "rate": 0.1}
+_WORKERS = {"workers": 45, "byzantine": 4}
+_DIGITS = _WORKERS | {"batch": 90, "rate": 0.1}
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 10, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=2),
+        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=2),
     ),
     "laptop": (
         _DIGITS | {"steps": 200, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, ATTACK, _METHODS, seeds=5),
+        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=3),
     ),
-    "paper": (_NODES | pipelines.LARGE, pipelines.paper_axes(ATTACK, _METHODS)),
+    "paper": (_WORKERS | tasks.LARGE, schedules.paper_axes(ATTACK, _METHODS)),
 }
 
 
 def prepare(fields: dict) -> dict:
-    """Return every field of the Trial; DRACO needs the copies with which it loses no vote."""
+    """Return every field of the Trial; DRACO needs enough copies that no file is distorted."""
     prepared = pipelines.prepare(fields)
     copies, q = prepared["copies"], prepared["byzantine"]
     if prepared["outer"] == "mean" and prepared["inner"] is None and copies < 2 * q + 1:
@@ -66,7 +60,7 @@ def _names(dataset: xr.Dataset) -> list[str]:
     return [name for name in _METHODS if name in dataset.pipeline.values]
 
 
-STUDY = Study(
+STUDY = study(
     title="DETOX against DRACO",
     claim=(
         "The paper's appendix: under the reverse gradient DETOX with r = 3 gets to an accuracy "
@@ -76,22 +70,14 @@ STUDY = Study(
     definitions=[
         "DRACO: its repetition code, r = 2q + 1 = 9 copies, a vote in each group, the mean of "
         "votes",
-        "q = 4, where the paper has 5: r = 11 does not divide 45 nodes, r = 9 does; DETOX has "
-        "the same q = 4 and 45 nodes, with r = 3",
+        "q = 4, where the paper has 5: r = 11 does not divide 45 workers, r = 9 does; DETOX has "
+        "the same q = 4 and 45 workers, with r = 3",
         *pipelines.TRAINING_DEFINITIONS,
         "reverse: -100 times the own gradient (DETOX code)",
         "time to accuracy: first evaluated step that reaches it, times the modelled round",
         "speed-up: geometric mean over seeds of the ratio of two such times, paired by seed",
     ],
     profiles=PROFILES,
-    run=run,
     figure=figure,
-    fields=FIELDS,
-    scale=scales.scale,
     prepare=prepare,
-    cost=cost,
-    derive=derive,
-    versions=versions,
-    kind=KIND,
-    defaults=DEFAULTS,
 )

@@ -1,12 +1,10 @@
-"""What the training studies share: the tasks and methods compared, and their learning rates."""
+"""The pipelines that the training studies compare, and what a cell of theirs costs."""
 
 import dataclasses
 from collections.abc import Mapping
 
 from detox_sim import assignments
 from detox_sim.catalogue import bind
-from detox_sim.data import downloads, folders
-from detox_sim.data.cifar import CIFAR10
 from detox_sim.trials.trial import Trial, make_trial
 
 _ALONE = {"assignment": "none", "copies": 1, "groups": None, "inner": None}
@@ -40,42 +38,18 @@ PAIRS = {
     "signSGD": "D-signSGD",
 }
 
-DIGITS = {"MLP on digits": {"model": "mlp", "data": "digits"}}
-RESNET = {"ResNet-8 on digits": {"model": "resnet8", "data": "digits"}}
-PAPER = {
-    "ResNet-18 on CIFAR-10": {"model": "resnet18", "data": "cifar10"},
-    "VGG13-BN on CIFAR-100": {"model": "vgg13_bn", "data": "cifar100"},
-}
-PAPER_MODELS = [str(task["model"]) for task in PAPER.values()]
-NOBODY = {"nobody": {"attack": "none"}}
-LARGE = {"batch": 1440, "steps": 3000, "evaluate_every": 50, "momentum": 0.9}
-
-# The paper's rate, and what it is multiplied with every 10 steps (reported; quoted from memory).
-_COLUMNS = [(attack, model) for attack in ("reverse", "alie") for model in ("resnet18", "vgg13_bn")]
-_REPORTED = {
-    "D-Multi-Krum": [(0.1, 1.0), (0.1, 1.0), (0.1, 0.98), (0.1, 0.965)],
-    "D-Bulyan": [(0.1, 1.0), (0.1, 1.0), (0.1, 0.99), (0.1, 0.965)],
-    "D-Median": [(0.1, 0.99), (0.1, 0.99), (0.1, 0.98), (0.1, 0.98)],
-    "Multi-Krum": [(0.03125, 1.0), (0.03125, 1.0), (0.0078125, 0.96), (0.00390625, 0.965)],
-    "Bulyan": [(0.1, 1.0), (0.1, 1.0), (0.001953125, 0.95), (0.00390625, 0.965)],
-    "Median": [(0.1, 1.0), (0.1, 0.995), (0.001953125, 0.95), (0.001953125, 0.965)],
-}
-REPORTED_SCHEDULES = {
-    name: dict(zip(_COLUMNS, schedules, strict=True)) for name, schedules in _REPORTED.items()
-} | {name: {("constant", model): (0.0001, 0.99) for model in PAPER_MODELS} for name in SIGN}
-
 DEFINITIONS = [
     "Multi-Krum: squared distances, n - f - 2 neighbours, mean of n - f - 2 rows (DETOX code)",
     "Bulyan: one-shot selection, then a trimmed mean (DETOX code)",
     "vote: whole vector, bit-exact, zero without a strict majority (paper)",
-    "bad votes assumed: floor(q / majority of r); Byzantine nodes redrawn at every step "
-    "(DETOX code)",
+    "distorted files assumed by the rules: floor(q / majority of r); Byzantine workers redrawn at "
+    "every step (DETOX code)",
     "momentum at the server",
 ]
 TRAINING_DEFINITIONS = [
     *DEFINITIONS,
     "nobody attacks: a rule still withstands its q bad rows",
-    "modelled time: a round at the paper's size (ResNet-18 or VGG13-BN, batch 1440, 46 nodes at "
+    "modelled time: a round at the paper's size (ResNet-18 or VGG13-BN, batch 1440, 46 machines at "
     "10 Gbit/s) times steps; not measured",
     "weight of a vote in the aggregate: least squares, exact where the rule is a weighted mean; "
     "none where it leaves more than three quarters of the aggregate unexplained",
@@ -88,88 +62,6 @@ SIZES = {
 }
 PAPER_SIZE = {"batch": 1440} | SIZES["resnet18"]
 FIELDS = tuple(field.name for field in dataclasses.fields(Trial))
-
-
-# Settings in which an attack takes rules alone from high accuracy to chance on two CPU cores: what
-# decides is the spread of a file's gradient over the norm of the mean, which few images a worker
-# make large. With three times the batch a rule alone computes as many images as with DETOX.
-SCHEDULE = {"workers": 45, "byzantine": 5, "rate": 0.1, "decay": 0.98, "momentum": 0.9}
-ON_DIGITS = SCHEDULE | {"batch": 180, "steps": 80, "evaluate_every": 4}
-ON_CIFAR = SCHEDULE | {"batch": 360, "steps": 400, "evaluate_every": 25}
-
-
-def of_batch(images: int) -> dict[str, dict]:
-    """Return the variants at equal batch and, three times the images, at equal compute.
-
-    Examples
-    --------
-    >>> of_batch(360)
-    {'equal batch': {'batch': 360}, 'equal compute': {'batch': 1080}}
-    """
-    return {"equal batch": {"batch": images}, "equal compute": {"batch": 3 * images}}
-
-
-def cifar() -> dict[str, dict]:
-    """Return the task on CIFAR-10: on its copy as JPEG files if only that is in the data folder."""
-    jpeg = (downloads.root() / folders.JPEG_ARCHIVE).is_file()
-    standard = any((downloads.root() / n).exists() for n in (CIFAR10.name, CIFAR10.base))
-    if jpeg and not standard:
-        return {"ResNet-8 on CIFAR-10 (JPEG)": {"model": "resnet8", "data": "cifar10_jpeg"}}
-    return {"ResNet-8 on CIFAR-10": {"model": "resnet8", "data": "cifar10"}}
-
-
-def varied(
-    tasks: Mapping, attacks: Mapping, methods: Mapping, variants: Mapping, seeds: list[int]
-) -> dict:
-    """Return the axes of a grid of the profiles digits and cifar, with the attacks and nobody.
-
-    Examples
-    --------
-    >>> list(varied(RESNET, {}, VANILLA, of_batch(180), [0]))
-    ['task', 'attack', 'pipeline', 'variant', 'seed']
-    """
-    return {
-        "task": tasks,
-        "attack": {**attacks, **NOBODY},
-        "pipeline": methods,
-        "variant": variants,
-        "seed": seeds,
-    }
-
-
-def axes(tasks: Mapping, attack: Mapping, methods: Mapping, seeds: int, first: int = 0) -> dict:
-    """Return the axes of a training study: task, the attack and nobody, pipeline, seed.
-
-    Examples
-    --------
-    >>> {name: len(axis) for name, axis in axes(PAPER, {"reverse": {}}, SIGN, 3).items()}
-    {'task': 2, 'attack': 2, 'pipeline': 2, 'seed': 3}
-    """
-    attacks = {**attack, **NOBODY}
-    seed = list(range(first, first + seeds))
-    return {"task": tasks, "attack": attacks, "pipeline": methods, "seed": seed}
-
-
-def paper_axes(attack: Mapping, methods: Mapping) -> dict:
-    """Return the axes of the profile paper, each method with the paper's schedules."""
-    (name,) = attack
-    return axes(PAPER, attack, scheduled(methods, name), seeds=3)
-
-
-def scheduled(methods: Mapping[str, dict], attack: str) -> dict[str, dict]:
-    """Return the methods with the paper's schedules under an attack, by model.
-
-    Examples
-    --------
-    >>> scheduled(VANILLA, "reverse")["Median"]["decay"]
-    {'resnet18': 1.0, 'vgg13_bn': 0.995}
-    """
-    result = {}
-    for name, fields in methods.items():
-        reported = REPORTED_SCHEDULES.get(name, REPORTED_SCHEDULES["D-Median"])
-        rate, decay = ({m: reported[attack, m][i] for m in PAPER_MODELS} for i in (0, 1))
-        result[name] = fields | {"rate": rate, "decay": decay}
-    return result
 
 
 def prepare(fields: dict) -> dict:

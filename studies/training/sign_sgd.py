@@ -3,13 +3,9 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies import Study
-from studies.training import comparisons, panels, pipelines
-from studies.training import scale as scales
-from studies.training.cells import DEFAULTS, KIND, derive, run, versions
-from studies.training.pipelines import cost, prepare
+from studies.training import comparisons, panels, pipelines, schedules, tasks
+from studies.training.cells import study
 
-FIELDS = pipelines.FIELDS
 REPORTED = {
     "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
     "VGG13-BN on CIFAR-100": {"signSGD": 2.12, "D-signSGD": 40.37},
@@ -20,13 +16,13 @@ _DIGITS = {"batch": 90}
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 10, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=2),
+        tasks.axes(tasks.DIGITS, _ATTACK, pipelines.SIGN, seeds=2),
     ),
     "laptop": (
         _DIGITS | {"steps": 200, "evaluate_every": 5},
-        pipelines.axes(pipelines.DIGITS, _ATTACK, pipelines.SIGN, seeds=5),
+        tasks.axes(tasks.DIGITS, _ATTACK, pipelines.SIGN, seeds=3),
     ),
-    "paper": (pipelines.LARGE, pipelines.paper_axes(_ATTACK, pipelines.SIGN)),
+    "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, pipelines.SIGN)),
 }
 
 
@@ -58,7 +54,7 @@ def reported(task: str) -> dict[str, float]:
     return REPORTED.get(task, REPORTED["ResNet-18 on CIFAR-10"])
 
 
-STUDY = Study(
+STUDY = study(
     title="signSGD under the constant attack",
     claim=(
         "The paper's figure 5: under the constant attack D-signSGD ends at 78.75 % and signSGD "
@@ -71,14 +67,5 @@ STUDY = Study(
         *pipelines.TRAINING_DEFINITIONS[2:],
     ],
     profiles=PROFILES,
-    run=run,
     figure=figure,
-    fields=FIELDS,
-    scale=scales.scale,
-    prepare=prepare,
-    cost=cost,
-    derive=derive,
-    versions=versions,
-    kind=KIND,
-    defaults=DEFAULTS,
 )

@@ -6,13 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detox_sim import data
-from studies import Study
 from studies.style import DETOX, VANILLA
-from studies.training import comparisons, panels, pipelines
-from studies.training import scale as scales
+from studies.training import comparisons, panels, pipelines, schedules, tasks
 from studies.training.accuracy_reverse import ATTACK
-from studies.training.cells import DEFAULTS, KIND, derive, run, versions
-from studies.training.pipelines import cost
+from studies.training.cells import study
 
 DEFINITIONS = [
     *pipelines.DEFINITIONS,
@@ -25,14 +22,13 @@ DEFINITIONS = [
     "reverse: -100 times the own gradient (DETOX code)",
     "rules on signs are left out, their rates lie below the grid",
 ]
-FIELDS = pipelines.FIELDS
 MOST = 3.0  # training loss up to which is drawn
 CLASSES = 10
 LEARNED = 0.9 * np.log(CLASSES)  # a loss below is better than guessing
 RATES = [2.0**k for k in range(-10, -2)]
 
 _ALIE = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
-_EVERY = _ALIE | ATTACK | pipelines.NOBODY
+_EVERY = _ALIE | ATTACK | tasks.NOBODY
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 
 
@@ -41,11 +37,11 @@ def _axes(attacks: dict, rates: list[float]) -> dict:
 
 
 _LAST = {"steps": 200, "evaluate_every": 200}
-_DIGITS = {**pipelines.DIGITS["MLP on digits"], "batch": 90}
-_PAPER = {**pipelines.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
+_DIGITS = {**tasks.DIGITS["MLP on digits"], "batch": 90}
+_PAPER = {**tasks.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
 PROFILES = {
     "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_EVERY, RATES[1::5])),
-    "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES)),
+    "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES[1::2])),
     "paper": (_PAPER | _LAST, _axes(_EVERY, RATES)),
 }
 
@@ -63,8 +59,8 @@ def chosen_rates(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
     """Return the rate of the lowest mean final loss over seeds, by attack and pipeline.
 
     Only rates at which every seed ended better than guessing count: too small a rate has not
-    learned yet, and one that trains with one seed and falls with another is over the edge of
-    stability. A pipeline without such a rate has none.
+    learned yet, and one at which a seed diverges is too large.
+    A pipeline without such a rate has none.
 
     Examples
     --------
@@ -158,7 +154,7 @@ def _panel(ax, results: xr.Dataset, pair: tuple[str, str], chosen: dict, attack:
             best = float(mine.sel(rate=chosen[name]))
             ring = {"ms": 10, "mfc": "none", "mec": colour, "clip_on": False}
             ax.plot(chosen[name], min(best, MOST), "o", **ring)
-        schedule = pipelines.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
+        schedule = schedules.REPORTED_SCHEDULES.get(name, {}).get((attack, "resnet18"))
         if schedule:
             height = 0.93 if name.startswith("D-") else 0.84
             where = ax.get_xaxis_transform()
@@ -182,7 +178,7 @@ def _handles() -> list[Line2D]:
     ]
 
 
-STUDY = Study(
+STUDY = study(
     title="Learning rates",
     claim=(
         "The DETOX code tries the rates 2^-10 to 2^-3 for 200 steps each under ALIE with q = 5 "
@@ -192,15 +188,7 @@ STUDY = Study(
     ),
     definitions=DEFINITIONS,
     profiles=PROFILES,
-    run=run,
     figure=figure,
-    fields=FIELDS,
-    scale=scales.scale,
     by_name=("paper",),
     prepare=prepare,
-    cost=cost,
-    derive=derive,
-    versions=versions,
-    kind=KIND,
-    defaults=DEFAULTS,
 )

@@ -16,9 +16,9 @@ from detox_sim.training import train
 from detox_sim.trials.trial import Trial
 from studies.reproduce import main
 from studies.style import draw
-from studies.training import accuracy_alie, comparisons, draco, pipelines, sign_sgd, tune
+from studies.training import accuracy_alie, comparisons, draco, pipelines, sign_sgd, tasks, tune
 from studies.training import cells as training_cells
-from studies.training import scale as scales
+from studies.training.scale import scale
 from studies.workflow.plans import make_plans
 
 EIGHT = ["Mean", "Median", "Multi-Krum", "Bulyan", "D-Mean", "D-Median", "D-Multi-Krum", "D-Bulyan"]
@@ -88,45 +88,51 @@ def blank_data(monkeypatch):
     monkeypatch.setattr(data, "images", of("CIFAR-10 (JPEG)", (3, 32, 32), 10))
 
 
-@pytest.mark.parametrize("profile", TASKS)
-@pytest.mark.parametrize("name", LABELS)
-def test_axes(name, profile):
-    _, axes = module(name).PROFILES[profile]
-    attacks, methods = LABELS[name]
-    assert list(axes) == ["task", "attack", "pipeline", "seed"]
-    assert (list(axes["attack"]), list(axes["pipeline"])) == (attacks, methods)
-    assert list(axes["task"]) == TASKS[profile]
-    assert profile == "smoke" or len(axes["seed"]) >= 3
+def test_axes_of_the_profiles():
+    for name, (attacks, methods) in LABELS.items():
+        for profile, task in TASKS.items():
+            (_, axes), *others = module(name).STUDY.grids(profile)
+            assert not others
+            assert list(axes) == ["task", "attack", "pipeline", "seed"], (name, profile)
+            assert (list(axes["attack"]), list(axes["pipeline"])) == (attacks, methods)
+            assert list(axes["task"]) == task
+            assert profile == "smoke" or len(axes["seed"]) >= 3
 
 
-@pytest.mark.parametrize("profile", ["paper"])
-@pytest.mark.parametrize("name", STUDIES)
-def test_larger_profiles(name, profile, blank_data):
-    study = module(name)
-    base, axes = study.PROFILES[profile]
-    for _, fields in expand(base, axes | {"seed": [0]}):
-        prepared = study.prepare(fields)
-        assert prepared == study.prepare(prepared) == json.loads(json.dumps(prepared))
-        assert (prepared["workers"], prepared["batch"], prepared["momentum"]) == (45, 1440, 0.9)
-        assert prepared["byzantine"] == (4 if name == "draco" else 5)
-        seconds, memory = study.cost(prepared)
-        assert seconds > 0
-        assert 3e8 <= memory < 1.6e10
+def test_profile_cifar_is_in_the_order_fixed_beforehand(blank_data):
+    """Block 1 decides the finding; rules alone also run at equal compute."""
+    (plan,) = make_plans(["accuracy_alie"], "cifar", {})
+    first = [cell for cell in plan.cells if cell.rank[0] < 2]
+    labels = {(cell.labels[2], cell.labels[3]) for cell in first}
+    rules = ["Median", "Multi-Krum"]
+    assert labels == {
+        *((name, "equal batch") for rule in rules for name in (rule, f"D-{rule}")),
+        *((rule, "equal compute") for rule in rules),
+    }
+    assert len(first) == len(labels) * 2 * 5
+    for cell in plan.cells:
+        fields = cell.fields
+        assert (fields["workers"], fields["byzantine"], fields["steps"]) == (45, 5, 400)
+        assert (fields["validation"] > 0) == ("validation" in cell.labels[3]), cell
+        batch = {"equal batch": 360, "equal compute": 1080}.get(cell.labels[3], fields["batch"])
+        assert fields["batch"] == batch, cell
+    assert len({cell.digest for cell in plan.cells}) == len(plan.cells)
 
 
-@pytest.mark.parametrize("profile", ["paper"])
-def test_the_long_search_of_rates_wants_to_be_named(profile, blank_data, tmp_path, capsys):
-    options = ["--profile", profile, "--plan", "--output", str(tmp_path)]
-    assert main(options) == 0
-    planned = capsys.readouterr().out
-    assert [name for name in STUDIES if name in planned] == [n for n in STUDIES if n != "tune"]
-    assert main(["tune", *options]) == 0
-    assert "tune" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "task", "pipeline", "rate", "decay"),
-    [
+def test_profile_paper_has_the_papers_sizes_and_schedules(blank_data):
+    for name in STUDIES:
+        study = module(name).STUDY
+        ((base, axes),) = study.grids("paper")
+        for _, fields in expand(base, axes | {"seed": [0]}):
+            prepared = study.prepare(fields)
+            assert prepared == study.prepare(prepared) == json.loads(json.dumps(prepared))
+            sizes = [prepared[field] for field in ("workers", "batch", "momentum")]
+            assert sizes == [45, 1440, 0.9], name
+            assert prepared["byzantine"] == (4 if name == "draco" else 5)
+            seconds, memory = study.cost(prepared)
+            assert seconds > 0
+            assert 3e8 <= memory < 1.6e10
+    for name, task, pipeline, rate, decay in [
         ("accuracy_alie", 0, "D-Multi-Krum", 0.1, 0.98),
         ("accuracy_alie", 1, "Bulyan", 0.00390625, 0.965),
         ("accuracy_alie", 0, "Mean", 0.1, 0.98),
@@ -134,28 +140,37 @@ def test_the_long_search_of_rates_wants_to_be_named(profile, blank_data, tmp_pat
         ("accuracy_reverse", 1, "Median", 0.1, 0.995),
         ("draco", 0, "DRACO", 0.1, 0.99),
         ("sign_sgd", 1, "D-signSGD", 0.0001, 0.99),
-    ],
-)
-def test_schedules_of_the_paper(name, task, pipeline, rate, decay, blank_data):
-    base, axes = module(name).PROFILES["paper"]
-    fields = dict(base) | axes["task"][TASKS["paper"][task]] | axes["pipeline"][pipeline]
-    prepared = module(name).prepare(fields)
-    assert (prepared["rate"], prepared["decay"], prepared["decay_every"]) == (rate, decay, 10)
+    ]:
+        study = module(name).STUDY
+        ((base, axes),) = study.grids("paper")
+        fields = dict(base) | axes["task"][TASKS["paper"][task]] | axes["pipeline"][pipeline]
+        prepared = study.prepare(fields)
+        found = prepared["rate"], prepared["decay"], prepared["decay_every"]
+        assert found == (rate, decay, 10), (name, pipeline)
 
 
-def test_a_model_without_a_schedule_is_refused():
-    base, axes = accuracy_alie.PROFILES["paper"]
+def test_search_of_rates_runs_only_by_name_at_the_papers_scale(blank_data, tmp_path, capsys):
+    options = ["--profile", "paper", "--plan", "--output", str(tmp_path)]
+    assert main(options) == 0
+    planned = capsys.readouterr().out
+    assert [name for name in STUDIES if name in planned] == [n for n in STUDIES if n != "tune"]
+    assert main(["tune", *options]) == 0
+    assert "tune" in capsys.readouterr().out
+
+
+def test_profile_paper_refuses_a_model_without_schedule():
+    base, axes = accuracy_alie.STUDY.profiles["paper"]
     fields = base | axes["pipeline"]["Median"] | {"model": "mlp", "data": "digits"}
     with pytest.raises(
         ValueError, match=r"rate of resnet18 and vgg13_bn, not of 'mlp'.*--set rate"
     ):
-        accuracy_alie.prepare(fields)
+        pipelines.prepare(fields)
     with pytest.raises(ValueError, match="batch must be"):  # the next thing that does not fit
-        accuracy_alie.prepare(fields | {"rate": 0.1, "decay": 1.0})
+        pipelines.prepare(fields | {"rate": 0.1, "decay": 1.0})
 
 
-def test_draco_loses_no_vote():
-    base, axes = draco.PROFILES["smoke"]
+def test_draco_has_copies_enough_for_an_honest_majority():
+    base, axes = draco.STUDY.profiles["smoke"]
     fields = base | axes["pipeline"]["DRACO"]
     prepared = draco.prepare(fields)
     assert prepared["copies"] == 2 * prepared["byzantine"] + 1 == 9
@@ -163,76 +178,76 @@ def test_draco_loses_no_vote():
         draco.prepare(fields | {"byzantine": 5})
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 nodes"),
-        ({"steps": 1000}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18"),
-        (
-            {"data": "cifar100", "model": "vgg13_bn"},
-            "the paper's scale: CIFAR-100 (50,000 + 10,000 images), vgg13_bn, 45 nodes",
-        ),
-        ({"model": "resnet8"}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet8"),
-        ({"model": "vgg13_bn"}, "small scale: CIFAR-10 (50,000 + 10,000 images), vgg13_bn"),
-        ({"batch": 720}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 nodes, ba"),
-        ({"steps": 999}, "small scale: CIFAR-10"),
-        ({"byzantine": 4}, "small scale: CIFAR-10"),
-        ({"momentum": 0.0}, "small scale: CIFAR-10"),
-        ({"data": "images"}, "small scale: CIFAR-10 (JPEG) (50,000 + 10,000 images), resnet18"),
-        (
-            {"data": "fashion_mnist", "model": "lenet5"},
-            "small scale: Fashion-MNIST (60,000 + 10,000 images), lenet5, 45 nodes, batch 1440, "
-            "3000 steps",
-        ),
-        ({"data": "digits", "batch": 720}, "toy scale: digits (1,438 + 359 images), resnet18, 45"),
-    ],
-)
-def test_only_the_papers_task_is_at_the_papers_scale(changes, said, blank_data):
-    large = pipelines.LARGE | pipelines.PAPER["ResNet-18 on CIFAR-10"]
-    fields = pipelines.prepare(large | pipelines.DETOX["D-Median"] | {"batch": 1440} | changes)
-    assert scales.scale(fields).startswith(said)
+SCALES = [
+    ({}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 workers"),
+    ({"steps": 1000}, "the paper's scale: CIFAR-10 (50,000 + 10,000 images), resnet18"),
+    (
+        {"data": "cifar100", "model": "vgg13_bn"},
+        "the paper's scale: CIFAR-100 (50,000 + 10,000 images), vgg13_bn, 45 workers",
+    ),
+    ({"model": "resnet8"}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet8"),
+    ({"model": "vgg13_bn"}, "small scale: CIFAR-10 (50,000 + 10,000 images), vgg13_bn"),
+    ({"batch": 720}, "small scale: CIFAR-10 (50,000 + 10,000 images), resnet18, 45 workers, ba"),
+    ({"steps": 999}, "small scale: CIFAR-10"),
+    ({"byzantine": 4}, "small scale: CIFAR-10"),
+    ({"momentum": 0.0}, "small scale: CIFAR-10"),
+    ({"data": "images"}, "small scale: CIFAR-10 (JPEG) (50,000 + 10,000 images), resnet18"),
+    (
+        {"data": "fashion_mnist", "model": "lenet5"},
+        "small scale: Fashion-MNIST (60,000 + 10,000 images), lenet5, 45 workers, batch 1440, "
+        "3000 steps",
+    ),
+    ({"data": "digits", "batch": 720}, "toy scale: digits (1,438 + 359 images), resnet18, 45"),
+]
 
 
-def test_a_part_of_the_data_is_not_the_papers_scale(blank_data, monkeypatch):
+def test_only_the_papers_task_is_at_the_papers_scale(blank_data):
+    large = tasks.LARGE | tasks.PAPER["ResNet-18 on CIFAR-10"] | pipelines.DETOX["D-Median"]
+    for changes, said in SCALES:
+        fields = pipelines.prepare(large | changes)
+        assert scale(fields).startswith(said), changes
+
+
+def test_part_of_the_data_is_not_the_papers_scale(blank_data, monkeypatch):
     fields = pipelines.prepare(
-        pipelines.LARGE | pipelines.PAPER["ResNet-18 on CIFAR-10"] | pipelines.DETOX["D-Median"]
+        tasks.LARGE | tasks.PAPER["ResNet-18 on CIFAR-10"] | pipelines.DETOX["D-Median"]
     )
     whole = data.cifar10()
     part = whole._replace(train_images=whole.train_images[1:], train_labels=whole.train_labels[1:])
     monkeypatch.setattr(data, "cifar10", lambda: part)
-    assert scales.scale(fields).startswith("small scale: CIFAR-10 (49,999 + 10,000 images)")
+    assert scale(fields).startswith("small scale: CIFAR-10 (49,999 + 10,000 images)")
 
 
-@pytest.mark.parametrize(
-    ("settings", "labels"),
-    [
-        ({}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
-        ({"data_options": {"folder": "here"}}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
-        ({"model": "resnet18"}, ["resnet18 on CIFAR-10", "resnet18 on CIFAR-100"]),
-        ({"model": "resnet18", "data": "images"}, ["resnet18 on CIFAR-10 (JPEG)"]),
-        ({"task": "ResNet-18 on CIFAR-10", "data": "cifar100"}, ["resnet18 on CIFAR-100"]),
-    ],
-)
-def test_the_label_of_a_task_is_of_what_runs(settings, labels, blank_data):
-    (plan,) = make_plans(["accuracy_alie"], "paper", settings)
-    assert list(plan.axes["task"]) == labels
-    assert list(dict.fromkeys(cell.labels[0] for cell in plan.cells)) == labels
-    for cell in plan.cells:
-        assert cell.fields["model"] == settings.get("model", cell.fields["model"])
-        assert cell.fields["data"] == settings.get("data", cell.fields["data"])
+RELABELLED = [
+    ({}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
+    ({"data_options": {"folder": "here"}}, ["ResNet-18 on CIFAR-10", "VGG13-BN on CIFAR-100"]),
+    ({"model": "resnet18"}, ["resnet18 on CIFAR-10", "resnet18 on CIFAR-100"]),
+    ({"model": "resnet18", "data": "images"}, ["resnet18 on CIFAR-10 (JPEG)"]),
+    ({"task": "ResNet-18 on CIFAR-10", "data": "cifar100"}, ["resnet18 on CIFAR-100"]),
+]
 
 
-@pytest.mark.parametrize(("model", "classes"), [("resnet18", 10), ("vgg13_bn", 100)])
-def test_the_papers_sizes_are_those_of_the_models(model, classes):
-    size = pipelines.SIZES[model]
-    factory = bind(models, model, {})
-    flops = models.sample_flops(factory, (3, 32, 32), classes)
-    assert flops == pytest.approx(size["sample_flops"], rel=2e-3)
-    parameters = sum(each.numel() for each in factory((3, 32, 32), classes).parameters())
-    assert parameters == size["parameters"]
+def test_task_label_names_what_runs(blank_data):
+    for settings, labels in RELABELLED:
+        (plan,) = make_plans(["accuracy_alie"], "paper", settings)
+        assert list(plan.axes["task"]) == labels, settings
+        assert list(dict.fromkeys(cell.labels[0] for cell in plan.cells)) == labels
+        for cell in plan.cells:
+            assert cell.fields["model"] == settings.get("model", cell.fields["model"])
+            assert cell.fields["data"] == settings.get("data", cell.fields["data"])
 
 
-def test_a_smaller_model_has_a_shorter_round():
+def test_sizes_of_the_papers_models():
+    for model, classes in (("resnet18", 10), ("vgg13_bn", 100)):
+        size = pipelines.SIZES[model]
+        factory = bind(models, model, {})
+        flops = models.sample_flops(factory, (3, 32, 32), classes)
+        assert flops == pytest.approx(size["sample_flops"], rel=2e-3), model
+        parameters = sum(each.numel() for each in factory((3, 32, 32), classes).parameters())
+        assert parameters == size["parameters"], model
+
+
+def test_smaller_model_has_shorter_modelled_round():
     fields = pipelines.prepare(pipelines.VANILLA["Multi-Krum"])
     seconds = [
         training_cells.paper_round_seconds(fields | {"model": m}) for m in ("mlp", "vgg13_bn")
@@ -240,7 +255,7 @@ def test_a_smaller_model_has_a_shorter_round():
     assert seconds[0] > seconds[1] > 0
 
 
-def test_a_cell_keeps_what_training_gave():
+def test_cell_keeps_the_history_of_training():
     changes = {"steps": 4, "evaluate_every": 2, "batch": 90, "attack": "alie"}
     fields = pipelines.prepare(pipelines.DETOX["D-Median"] | changes)
     cell, history = training_cells.run(fields), train(Trial(**fields))
@@ -264,7 +279,7 @@ def test_a_cell_keeps_what_training_gave():
     assert "modelled_round_seconds" not in cell
 
 
-def test_more_votes_than_nodes_have_no_weights():
+def test_weights_are_nan_where_votes_outnumber_workers():
     fields = pipelines.prepare(
         {"workers": 15, "copies": 3, "byzantine": 2, "assignment": "mols", "groups": None}
         | {"outer": "mean", "batch": 75, "steps": 2}
@@ -276,7 +291,7 @@ def test_more_votes_than_nodes_have_no_weights():
     assert cell.effective_votes[1:].notnull().all()
 
 
-def test_modelled_rounds_are_of_the_whole_pipeline():
+def test_modelled_round_counts_the_whole_pipeline():
     base = {"workers": 15, "copies": 3, "byzantine": 2, "groups": None, "batch": 75}
     shapes = {
         "detox": {},
@@ -298,7 +313,7 @@ def test_modelled_rounds_are_of_the_whole_pipeline():
     assert len(set(seconds.values())) == len(seconds)
 
 
-def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+def test_cell_passes_its_checkpoint_to_training(tmp_path, monkeypatch):
     given = []
 
     def spy(trial, **options):
@@ -312,7 +327,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert given == [{"checkpoint": tmp_path / "state"}, {}]
 
 
-def test_a_rate_at_which_a_seed_falls_never_wins():
+def test_rate_at_which_a_seed_diverges_is_never_chosen():
     guessing = float(np.log(10))
     loss = [
         [[0.5, 0.5], [0.4, 0.6], [0.1, guessing], [np.inf, 0.1]],
@@ -333,7 +348,7 @@ def test_a_rate_at_which_a_seed_falls_never_wins():
     assert tune.chosen_rates(found) == {"alie": {"Mean": 0.2, "Median": 0.2}}
     found.final_loss[0, 1, 0] = [0.2, 0.3]
     assert tune.chosen_rates(found)["alie"]["Median"] == 0.1
-    drawn = draw(tune.figure, found.assign_attrs(provenance=_provenance(["seed"])))
+    drawn = draw(tune.STUDY.figure, found.assign_attrs(provenance=_provenance(["seed"])))
     assert drawn.axes
 
 
@@ -342,15 +357,15 @@ def _provenance(axes):
     return json.dumps(about | {"failures": {}, "axes": {name: [0] for name in axes}})
 
 
-def test_the_search_is_for_ten_classes(blank_data):
-    base, axes = tune.PROFILES["paper"]
+def test_search_of_rates_refuses_other_than_ten_classes(blank_data):
+    base, axes = tune.STUDY.profiles["paper"]
     fields = base | axes["pipeline"]["Mean"] | {"rate": 0.1}
     assert tune.prepare(fields)["rate"] == 0.1
     with pytest.raises(ValueError, match="tune needs data of 10 classes, got 100"):
         tune.prepare(fields | {"data": "cifar100"})
 
 
-def test_the_common_rate_is_one_at_which_nobody_falls():
+def test_common_rate_is_one_at_which_no_seed_diverges():
     loss = np.full((2, 2, 3, 2), 1.0)
     loss[:, :, 1], loss[:, :, 2] = 0.5, 0.1
     dims = ("attack", "pipeline", "rate", "seed")
@@ -365,17 +380,17 @@ def test_the_common_rate_is_one_at_which_nobody_falls():
     assert tune.common_rate(found * np.nan) is None
 
 
-@pytest.mark.parametrize("study", ["accuracy_reverse", "draco"])
-def test_means_agree_when_nobody_attacks(datasets, study):
-    loss = datasets["accuracy_reverse"].loss.sel(task="MLP on digits")
+def test_mean_and_detox_with_mean_agree_when_nobody_attacks(datasets):
+    loss = datasets["accuracy_reverse"].loss.isel(task=0)
     mean = loss.sel(attack="nobody", pipeline="Mean")
-    if study == "draco":
-        loss = datasets["draco"].loss.sel(task="MLP on digits")
-        others = [loss.sel(attack=attack, pipeline="DRACO") for attack in ("nobody", "reverse")]
-    else:
-        others = [loss.sel(attack="nobody", pipeline="D-Mean")]
-    for other in others:
-        np.testing.assert_allclose(other, mean, 1e-4)
+    draco_loss = datasets["draco"].loss.isel(task=0).sel(pipeline="DRACO")
+    others = {
+        "D-Mean": loss.sel(attack="nobody", pipeline="D-Mean"),
+        "DRACO, nobody": draco_loss.sel(attack="nobody"),
+        "DRACO, reverse": draco_loss.sel(attack="reverse"),
+    }
+    for name, other in others.items():
+        np.testing.assert_allclose(other, mean, 1e-4, err_msg=name)
 
 
 def accuracies(values, **coordinates):
@@ -385,7 +400,7 @@ def accuracies(values, **coordinates):
     return xr.Dataset({"accuracy": (dims, values)}, {**coordinates, "eval_step": [0, 10]})
 
 
-def test_prices_are_paired_by_seed():
+def test_price_is_paired_by_seed():
     values = [[[0.5, 0.6], [0.55, 0.65]], [[0.8, 0.9], [0.79, 0.89]]]
     names = {"attack": ["alie", "nobody"], "pipeline": ["Mean", "Median"], "seed": [0, 1]}
     dataset = accuracies(values, **names)
@@ -404,7 +419,7 @@ def test_prices_are_paired_by_seed():
     ]
 
 
-def test_speed_ups_are_paired_by_seed():
+def test_speed_up_is_paired_by_seed():
     seconds = [[[60.0, np.nan], [90.0, 99.0]], [[20.0, 50.0], [45.0, 33.0]]]
     dataset = xr.Dataset(
         {
@@ -425,29 +440,29 @@ def test_speed_ups_are_paired_by_seed():
     assert len(row) == 1
 
 
-def test_an_accuracy_reached_exactly_counts():
+def test_accuracy_reached_exactly_counts():
     history = xr.Dataset({"accuracy": ("eval_step", [0.1, 0.9])}, {"eval_step": [0, 5]})
     assert training_cells.steps_to(history, [0.1, 0.9, 0.91]).tolist()[:2] == [0, 5]
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_tables_of_real_cells(name, datasets):
+def test_attribution_table_of_real_cells(name, datasets):
     dataset = datasets[name].isel(task=0)
     attack = comparisons.attack_in(dataset)
     assert attack == LABELS[name][0][0]
     table = comparisons.attribution_table(dataset.sel(attack=attack))
     assert sorted(table.index) == sorted(LABELS[name][1])
     quiet = comparisons.attribution_table(dataset.sel(attack="nobody"))
-    assert set(quiet["lost votes a step"]) == {"0.000 ± 0.000"}
+    assert set(quiet["distorted files a step"]) == {"0.000 ± 0.000"}
     assert set(quiet["their weight in the aggregate"]) == {"0.000 ± 0.000"}
     if name == "accuracy_alie":
-        assert table.loc["Mean", "lost votes a step"] == "5.000 ± 0.000"
+        assert table.loc["Mean", "distorted files a step"] == "5.000 ± 0.000"
         assert table.loc["Mean", "their weight in the aggregate"] == "0.111 ± 0.000"
         assert table.loc["Mean", "votes used, effectively"] == "45.000 ± 0.000"
         assert table.loc["D-Mean", "votes"] == "15"
         assert quiet.loc["Mean", "error / norm of the honest mean"] == "0.000 ± 0.000"
     if name == "draco":
-        assert table.loc["DRACO", "lost votes a step"] == "0.000 ± 0.000"
+        assert table.loc["DRACO", "distorted files a step"] == "0.000 ± 0.000"
         assert table.loc["DRACO", "cosine with the honest mean"].startswith("1.000")
 
 
@@ -468,17 +483,17 @@ def variants(dataset):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_figure_draws_what_there_is(name, datasets):
+def test_figure_draws_narrowed_and_incomplete_datasets(name, datasets):
     for said, dataset in variants(datasets[name]).items():
-        figure = draw(module(name).figure, dataset.assign_attrs(datasets[name].attrs))
+        figure = draw(module(name).STUDY.figure, dataset.assign_attrs(datasets[name].attrs))
         assert len(figure.axes) >= 2, said
 
 
-def test_a_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
+def test_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
     one = datasets["accuracy_alie"]
     two = xr.concat([one.assign_coords(task=[task]) for task in TASKS["paper"]], "task")
-    figure = draw(accuracy_alie.figure, two.assign_attrs(one.attrs))
-    assert len(figure.axes) == 2 * len(draw(accuracy_alie.figure, one).axes)
+    figure = draw(accuracy_alie.STUDY.figure, two.assign_attrs(one.attrs))
+    assert len(figure.axes) == 2 * len(draw(accuracy_alie.STUDY.figure, one).axes)
     stars = {
         round(100 * float(line.get_ydata()[0]), 2)
         for ax in figure.axes
@@ -490,13 +505,13 @@ def test_a_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
     assert sum(ax.get_ylabel().startswith("VGG13-BN on CIFAR-100") for ax in figure.axes) == 2
 
 
-def test_no_star_where_nobody_attacks(datasets):
+def test_reported_values_are_not_drawn_where_nobody_attacks(datasets):
     dataset = datasets["sign_sgd"].sel(attack=["nobody"])
-    figure = draw(sign_sgd.figure, dataset.assign_attrs(datasets["sign_sgd"].attrs))
+    figure = draw(sign_sgd.STUDY.figure, dataset.assign_attrs(datasets["sign_sgd"].attrs))
     assert not any(line.get_marker() == "*" for ax in figure.axes for line in ax.lines)
 
 
-def test_a_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypatch):
+def test_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypatch):
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     about = json.loads(datasets["draco"].attrs["provenance"])
@@ -505,9 +520,9 @@ def test_a_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypat
         assert ("**It was made by version 0 of round" in shown.pop().data) == told
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_larger_results_are_shown_beside_those_at_hand(name, datasets, monkeypatch, tmp_path):
+def test_page_shows_committed_results_of_larger_profiles(datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
+    name = "accuracy_alie"
     found = {"paper": "what we found"}
     seen: list = []
     shown: list = []
