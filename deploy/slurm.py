@@ -1,16 +1,16 @@
 """Run studies on SLURM: ``python deploy/slurm.py accuracy_alie --output my-results``.
 
 Takes the options of ``python -m studies.reproduce``. Needs ``pip install dask-jobqueue``, this
-package in a folder that the nodes share, and the certificates of deploy/by_hand.md in it. Not
+package in a folder that all machines share, and the certificates of deploy/by_hand.md in it. Not
 run where this was written: look at what it submits with ``--show-job`` first.
 """
 
 import sys
 from pathlib import Path
 
-WORKERS = 32
-MEMORY = "4GB"  # a worker; see the last column of python -m studies.reproduce --plan
-INTERFACE = "ib0"  # the private network of the nodes
+PROCESSES = 32
+MEMORY = "4GB"  # a process; see the last column of python -m studies.reproduce --plan
+INTERFACE = "ib0"  # the private network of the machines
 DIRECTIVES = ["--partition=short", "--time=02:00:00"]  # a GPU each: "--gres=gpu:1", and below
 RESOURCES: list[str] = []  # a GPU each: ["--resources", "GPU=1"]
 CERTIFICATES = Path.home() / "detox-certificates"
@@ -21,13 +21,13 @@ ENVIRONMENT = [
 
 
 def main(arguments: list[str]) -> int:
-    """Start the workers as jobs, run the studies on them, end the jobs."""
+    """Start processes as jobs, run the studies on them, end the jobs."""
     from dask_jobqueue import SLURMCluster
     from distributed import Security
 
     from studies import reproduce
 
-    ca, cert, key = (str(CERTIFICATES / name) for name in ("ca.pem", "node.pem", "node.key"))
+    ca, cert, key = (str(CERTIFICATES / name) for name in ("ca.pem", "cluster.pem", "cluster.key"))
     security = Security(
         tls_ca_file=ca,
         tls_scheduler_cert=cert,
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         if "--show-job" in arguments:
             print(cluster.job_script())
             return 0
-        cluster.scale(jobs=WORKERS)
+        cluster.scale(jobs=PROCESSES)
         cluster.wait_for_workers(1)
         files = ["--tls-ca", ca, "--tls-cert", cert, "--tls-key", key]
         return reproduce.main([*arguments, "--scheduler", cluster.scheduler_address, *files])

@@ -26,7 +26,7 @@ def is_array(value: object) -> bool:
 
 
 def kind(array) -> str:
-    """Return what serves the array: "numpy" or "cupy" (float32 and float64), "dask", or "other".
+    """Return the backend of an array: "numpy" or "cupy" (float32 and float64), "dask", or "other".
 
     Examples
     --------
@@ -44,14 +44,14 @@ def kind(array) -> str:
 
 
 def to_host(array) -> np.ndarray:
-    """Return the array as NumPy, copied only if it lies elsewhere."""
+    """Return the array as NumPy, without a copy if it is in CPU memory."""
     if is_cupy_array(array):
         return array.get()
     return np.asarray(array)  # a Dask array is computed
 
 
 def to_backend(array: np.ndarray, backend: str):
-    """Return a NumPy array as an array of `backend`; a copy only if it changes memory."""
+    """Return a NumPy array as an array of `backend`, without a copy if that is NumPy."""
     return array if backend == "numpy" else require(backend).asarray(array)
 
 
@@ -82,7 +82,7 @@ def from_torch(tensor, backend: str):
 
 
 def synchronize(backend: str) -> None:
-    """Wait until the GPU has done what it was told, so that a clock tells the truth."""
+    """Wait until the GPU has finished its work, so that a clock measures all of it."""
     if backend == "cupy":
         require(backend).cuda.get_current_stream().synchronize()
 

@@ -4,19 +4,19 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import ModuleType
 
 import numpy as np
 
 KINDS = {"voting": "vote", "data": "data set"}  # where a catalogue's name is not a plural
 
-# What the caller supplies to a function that has a keyword parameter of that name; never an option.
+# The caller supplies these to a function with a keyword parameter of that name; never options.
 SUPPLIED = ("rng", "step", "known", "server", "relabelled", "holders", "sizes", "damage")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """Return the error for a name that does not exist, with the nearest spelling.
+    """Return the error for an unknown name, with the nearest known spelling.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for the first of `names` that is not among the `known`.
+    """Raise for the first of `names` that is not known.
 
     Examples
     --------
@@ -107,13 +107,17 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
 
 
 def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:
-    """Return the function called `name` with its options fixed; unknown options are an error.
+    """Return the function called `name` with its options fixed.
 
-    What the caller supplies (`SUPPLIED`) is never an option: randomness comes from the caller's
-    streams, and what attackers know from the trial.
+    A parameter named in `SUPPLIED` is never an option: the caller supplies its value.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, or when an option without default is missing.
     """
     function = resolve(catalogue, name)
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = list(_parameters(function).values())
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in SUPPLIED]
         check_known(f"option of {name}", options, known)
@@ -124,8 +128,26 @@ def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Cal
     return functools.partial(function, **options) if options else function
 
 
+def _parameters(function: Callable) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function, inspected once: a training step asks several times."""
+    count, keywords = 0, frozenset[str]()
+    if isinstance(function, functools.partial):  # the cache must not keep its values
+        count, keywords = len(function.args), frozenset(function.keywords)
+        function = function.func
+    inspect_once = _inspect if isinstance(function, Hashable) else _inspect.__wrapped__
+    return inspect_once(function, count, keywords)
+
+
+@functools.lru_cache(maxsize=1024)
+def _inspect(function: Callable, count: int, keywords: frozenset[str]):
+    """Return the parameters where the first `count` and those named `keywords` are bound."""
+    if count or keywords:
+        function = functools.partial(function, *[None] * count, **dict.fromkeys(keywords))
+    return inspect.signature(function).parameters
+
+
 def accepts(function: Callable, name: str) -> bool:
-    """Return whether a function has a keyword parameter of that name, so that it is supplied.
+    """Return whether a function has a keyword-only parameter of that name.
 
     Examples
     --------
@@ -133,12 +155,12 @@ def accepts(function: Callable, name: str) -> bool:
     >>> accepts(voting.clique, "holders"), accepts(voting.majority, "holders")
     (True, False)
     """
-    parameter = inspect.signature(function).parameters.get(name)
+    parameter = _parameters(function).get(name)
     return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
 
 
 def supplied(function: Callable, **facts: object) -> Callable:
-    """Return the function with those of the facts fixed that it asks for.
+    """Return the function with those of the facts fixed that are its keyword-only parameters.
 
     Examples
     --------

@@ -1,16 +1,13 @@
-"""What the server receives in one round."""
+"""What the server receives in one step."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detox_sim.arrays import namespace
-from detox_sim.primitives import take
-
 
 class Search(NamedTuple):
-    """What attackers spent on a search, and the best value of their objective they found."""
+    """The objective evaluations of an attack's search, and the best value found."""
 
     evaluations: int
     value: float
@@ -18,44 +15,33 @@ class Search(NamedTuple):
 
 @dataclass(frozen=True)
 class Messages:
-    """Copies of file gradients as they reach the server.
+    """The copies of file gradients that the server receives.
 
     Honest copies of a file are the same bits, so a row is stored once and `row_of` says
-    which row each copy is. `copied` stores every copy for itself instead; a vote gives the
-    same bits on both (a test holds that).
+    which row each copy is. Votes give the same bits where every copy is a row of its own.
 
     Attributes
     ----------
     rows : array (files + forged rows, d)
-        Row i < files is the true gradient of file i.
+        Row i < files is the honest gradient of file i.
     row_of : numpy.ndarray of int (files, copies)
         The row that each copy is; -1 for a copy that did not arrive.
     search : Search or None
-        Where the attackers searched for what they send.
+        Set by an attack that searched for what to send.
 
     Examples
     --------
-    >>> true = Messages(np.array([[1.0], [2.0]]), np.array([[0, 0, 0], [1, 1, 1]]))
-    >>> true.copied().rows.shape
-    (8, 1)
+    >>> forged = np.array([[0, 0, 2], [1, 1, 1]])  # row 2 is the third copy of file 0
+    >>> Messages(np.array([[1.0], [2.0], [-9.0]]), forged).row_of[0].tolist()
+    [0, 0, 2]
     """
 
     rows: Any
     row_of: np.ndarray
     search: Search | None = None
 
-    def copied(self) -> "Messages":
-        """Return the same messages with each copy a row of its own, after the true rows."""
-        xp = namespace(self.rows)
-        files, arrived = self.row_of.shape[0], self.row_of >= 0
-        copies = take(self.rows, self.row_of[arrived])
-        rows = xp.concat([self.rows[:files, :], copies])
-        row_of = np.full(self.row_of.shape, -1)
-        row_of[arrived] = files + np.arange(arrived.sum())
-        return Messages(rows, row_of, self.search)
-
     def all_arrived(self, vote: str) -> np.ndarray:
-        """Return `row_of`, or raise for a vote that cannot do without a copy.
+        """Return `row_of`, or raise for a vote that needs every copy if one did not arrive.
 
         Examples
         --------

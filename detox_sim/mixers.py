@@ -1,8 +1,7 @@
 """Mixers, applied to rows before a rule: ``mixer(rows (n, d), *, byzantine, rng) -> (n', d)``.
 
-A mixer is a matrix of weights applied by one combination pass. It returns the array library,
-device and dtype it was given, and never writes to its input. A row with NaN or Inf never enters
-another row's mix.
+A mixer multiplies the rows by a matrix of weights in one pass. It returns the array library,
+device and dtype it was given, and never writes to its input.
 
 ==========  ==================  ============================================================
 mixer       rows out            what it does
@@ -10,7 +9,7 @@ mixer       rows out            what it does
 nnm         n                   each row becomes the mean of its n - byzantine nearest
 bucketing   ceil(n / size)      means of random buckets
 clipping    n                   rows longer than a radius are scaled to it
-arc         n                   clipping at a radius that the rows themselves decide
+arc         n                   clipping at a radius chosen from the lengths of the rows
 ==========  ==================  ============================================================
 """
 
@@ -18,7 +17,7 @@ import math
 
 import numpy as np
 
-from detox_sim.aggregators.facts import check_rows
+from detox_sim.aggregators.conditions import check_rows
 from detox_sim.aggregators.weights import norms
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import combine, distances
@@ -27,7 +26,7 @@ __all__ = ["nnm", "bucketing", "clipping", "arc"]
 
 
 def _check(mixer: str, rows, byzantine: int) -> int:
-    """Return n, or say what is wrong."""
+    """Return n, or raise for input that the mixer cannot serve."""
     check_rows(mixer, rows)
     check_integer("byzantine", byzantine, 0)
     n = rows.shape[0]
@@ -45,7 +44,7 @@ def nnm(rows, /, *, byzantine: int, rng=None):
     Parameters
     ----------
     rows : array (n, d)
-        A row with NaN or Inf stays broken.
+        A row with NaN or Inf stays so, and enters the mean of no finite row.
     byzantine : int
         n >= 2 byzantine + 1.
     rng : optional
@@ -81,7 +80,8 @@ def bucketing(rows, /, *, byzantine: int, rng: np.random.Generator, size: int = 
     ----------
     rows : array (n, d)
     byzantine : int
-        n >= 2 byzantine + 1. As many buckets may be bad as rows were.
+        n >= 2 byzantine + 1. As many buckets may hold a Byzantine row.
+        A row with NaN or Inf makes its own bucket so.
     rng : numpy.random.Generator
         Draws the order of the rows.
     size : int

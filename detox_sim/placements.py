@@ -1,9 +1,10 @@
-"""Who is Byzantine: ``placement(holders, byzantine, rng, *, step, **options)``.
+"""Which workers are Byzantine: ``placement(holders, byzantine, rng, *, step, **options)``.
 
-It returns bool (workers,). `rng` starts anew from the run's stream at each call, so a placement
-that ignores `step` is the same at every round, and one that mixes it in is redrawn. A placement
-may ask, by a keyword of that name, for `damage`: what a set of Byzantine workers would do to the
-aggregate of this round.
+A placement returns bool (workers,) with exactly `byzantine` true. `holders` are those that an
+attacker can know. `rng` starts anew from the run's stream at each call, so a placement that ignores
+`step` is the same at every step, and one that seeds its draw with it is redrawn. A placement may
+ask, by a keyword of that name, for `damage`: the error of this round's aggregate for given
+Byzantine workers.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,10 @@ __all__ = ["random", "fixed", "windowed", "whole_group", "benign", "worst_case",
 
 
 def _mark(holders: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    bad = np.zeros(int(holders.max()) + 1, dtype=bool)
-    bad[chosen] = True
-    return bad
+    """Return bool (workers,) that is true for the chosen workers."""
+    marked = np.zeros(int(holders.max()) + 1, dtype=bool)
+    marked[chosen] = True
+    return marked
 
 
 def fixed(
@@ -74,8 +76,8 @@ def windowed(
     Examples
     --------
     >>> holders, rng = np.arange(45).reshape(15, 3), np.random.default_rng
-    >>> one, other = (windowed(holders, 5, rng(0), step=step) for step in (1, 20))
-    >>> bool((one == other).all())
+    >>> first, last = (windowed(holders, 5, rng(0), step=step) for step in (1, 20))
+    >>> bool((first == last).all())
     True
 
     References
@@ -89,7 +91,7 @@ def windowed(
 def whole_group(
     holders: np.ndarray, byzantine: int, rng: np.random.Generator, *, step: int = 0
 ) -> np.ndarray:
-    """Fill all holders of one file after the other: ByzShield's "whole group".
+    """Take all workers of the first file, then those of the next: ByzShield's "whole group".
 
     Examples
     --------
@@ -102,35 +104,31 @@ def whole_group(
 def benign(
     holders: np.ndarray, byzantine: int, rng: np.random.Generator, *, step: int = 0
 ) -> np.ndarray:
-    """Spread the Byzantine workers: one in each group before a second in any.
+    """Spread the Byzantine workers over the files: one in each group before a second in any.
 
-    Workers are taken one after the other, each where it adds least to the files that have more
-    Byzantine holders already.
+    Workers are taken one after the other, each time the one whose files have fewest Byzantine
+    workers already; files with more of them weigh more.
 
     Examples
     --------
     >>> benign(np.arange(6).reshape(2, 3), 2, None).tolist()
     [True, False, False, True, False, False]
     """
-    workers = int(holders.max()) + 1
-    held = np.argsort(holders.ravel(), kind="stable").reshape(workers, -1) // holders.shape[1]
-    liars = np.zeros(len(holders), dtype=np.int64)
-    bad = np.zeros(workers, dtype=bool)
+    workers, copies = int(holders.max()) + 1, holders.shape[1]
+    files_of = np.argsort(holders.ravel(), kind="stable").reshape(workers, -1) // copies
+    cost = (1 + copies) ** np.arange(copies + 1)  # of one more in a file that has 0, 1, 2, ...
+    count = np.zeros(len(holders), dtype=np.int64)
+    marked = np.zeros(workers, dtype=bool)
     for _ in range(byzantine):
-        crowd = np.where(bad, np.iinfo(np.int64).max, _weights(holders)[liars][held].sum(axis=1))
-        worker = int(crowd.argmin())
-        bad[worker] = True
-        liars[held[worker]] += 1
-    return bad
-
-
-def _weights(holders: np.ndarray) -> np.ndarray:
-    """Return the price of one more liar in a file that has 0, 1, 2, ... of them."""
-    return (1 + holders.shape[1]) ** np.arange(holders.shape[1] + 1)
+        costs = np.where(marked, np.iinfo(np.int64).max, cost[count][files_of].sum(axis=1))
+        worker = int(costs.argmin())
+        marked[worker] = True
+        count[files_of[worker]] += 1
+    return marked
 
 
 def _in_order(workers: np.ndarray) -> np.ndarray:
-    """Return the distinct workers in the order in which they first come."""
+    """Return the distinct workers in the order of their first occurrence."""
     found, first = np.unique(workers, return_index=True)
     return found[np.argsort(first)]
 
@@ -143,7 +141,7 @@ def worst_case(
     step: int = 0,
     seconds: float = 0.0,
 ) -> np.ndarray:
-    """Capture as many files as `theory.worst_case_distorted_files` finds possible.
+    """Give Byzantine workers a majority in as many files as `theory` finds possible.
 
     Parameters
     ----------
@@ -154,8 +152,8 @@ def worst_case(
     step : int
         Not used.
     seconds : float
-        Time for a search where neither a closed form nor enumeration serves. The default takes
-        the best of a local search, so that results do not depend on how fast a machine is.
+        Time for a search where neither a closed form nor enumeration is possible. With the default
+        it is a local search, so that results do not depend on how fast a machine is.
 
     Returns
     -------
@@ -168,7 +166,8 @@ def worst_case(
 
     References
     ----------
-    Konstantinidis and Ramamoorthy, ByzShield, MLSys 2021.
+    Konstantinidis and Ramamoorthy, ByzShield, MLSys 2021; the search is that of
+    `theory.worst_case_distorted_files`.
     """
     return theory.worst_case_distorted_files(holders, byzantine, seconds=seconds).workers.copy()
 
@@ -182,11 +181,11 @@ def adaptive(
     damage: Callable[[np.ndarray], float],
     candidates: int = 4,
 ) -> np.ndarray:
-    """Choose, at every step, the placement from which the attack does most damage.
+    """Choose at every step the placement from which the attack does most damage.
 
-    Placement and value are chosen together: the attack, its own search included, is tried from
-    the worst case, from a whole group, and from drawn placements: a majority of other groups
-    where each worker holds one file, else any workers.
+    Placement and forged messages are chosen together: the attack, with its own search if it has
+    one, is tried from the worst case, from whole groups, and from drawn placements. These are
+    majorities of other groups where each worker computes one file, else any workers.
 
     Parameters
     ----------
@@ -195,9 +194,9 @@ def adaptive(
     rng : numpy.random.Generator
     step : int
     damage : callable
-        bad (workers,) -> squared error of the aggregate; supplied by the trial.
+        placement, bool (workers,) -> squared error of the aggregate; supplied by the trial.
     candidates : int
-        Placements tried.
+        Placements to try.
 
     Returns
     -------
@@ -206,7 +205,7 @@ def adaptive(
     Examples
     --------
     >>> adaptive(np.arange(6).reshape(2, 3), 2, np.random.default_rng(0),
-    ...          damage=lambda bad: float(bad[4:].sum()), candidates=8).tolist()
+    ...          damage=lambda marked: float(marked[4:].sum()), candidates=8).tolist()
     [False, False, False, True, True, False]
     """
     check_integer("candidates", candidates, 1)

@@ -1,4 +1,4 @@
-"""Which redundancy, which rule, at what price, for p nodes of which q lie."""
+"""Compare redundancy schemes and pipelines for p workers of which q are Byzantine."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -9,38 +9,39 @@ from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
 from detox_sim.voting import distorted_groups_assumed
 
-MOST_WORKERS = 1000  # beyond, only groups have a closed form
+MOST_WORKERS = 1000  # above, only schemes with a closed form are compared
 LEAST_USED = 0.8  # share of the workers that a scheme must use
-DRAWS = 20_000  # where placements are too many to enumerate
+DRAWS = 20_000  # of a law of distorted files with too many placements to enumerate
 ALONE = ("mean", "median", "trimmed_mean", "geometric_median", "multi_krum", "bulyan")
 
 
 class Option(NamedTuple):
-    """One scheme with one pipeline.
+    """One redundancy scheme with one pipeline: chances of failure, and time.
 
     Attributes
     ----------
     fields : dict
         Of a `Trial`: workers (those used; the rest stays idle), byzantine, copies, assignment,
-        its options, vote, groups, inner and outer, and what the rules are told where the worst
-        case is more than they bear.
+        its options, vote, groups, inner and outer, and `byzantine` of the rules where the worst
+        case is more than they withstand.
     files, votes : int
     fails, fails_error : float
-        Chance a round that more is bad than the pipeline withstands, with attackers placed at
-        random, and its standard error (0 where it is exact).
-    lost_worst : int
-        Most votes that attackers who know the groups can own; an upper bound unless `proven`.
+        Chance a round that more votes are distorted than the pipeline withstands, under a random
+        placement, and its standard error (0 where the chance is exact).
+    distorted_worst : int
+        Most votes that attackers who know the groups can distort; an upper bound unless `proven`.
+    proven : bool
     fails_informed : bool
         Whether these attackers can break the pipeline's condition.
     load : float
-        Images whose gradient a node computes in a round.
+        Images whose gradient a worker computes in a round.
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
     error, error_informed : float
-        Least squared error that any rule can promise on these votes, however the honest ones lie
-        within their variance, in sampling variances of the mean of the batch:
-        1 + votes L / (votes - 2 L) for L lost votes, expected under random attackers who own less
-        than half of the votes, or at the worst case.
+        Least squared error that any rule can guarantee on these votes, for any honest votes of
+        their variance, in sampling variances of the mean of the batch:
+        1 + votes L / (votes - 2 L) for L distorted votes; expected under a random placement given
+        that less than half of the votes are distorted, or at the worst case.
     """
 
     fields: dict
@@ -48,7 +49,7 @@ class Option(NamedTuple):
     votes: int
     fails: float
     fails_error: float
-    lost_worst: int
+    distorted_worst: int
     proven: bool
     fails_informed: bool
     load: float
@@ -58,10 +59,12 @@ class Option(NamedTuple):
 
     @property
     def scheme(self) -> str:
+        """Return the assignment and the number of copies, for tables."""
         return f"{self.fields['assignment']}, r = {self.fields['copies']}"
 
     @property
     def pipeline(self) -> str:
+        """Return the rules and the number of vote groups, for tables."""
         groups, inner, outer = (self.fields[name] for name in ("groups", "inner", "outer"))
         return outer if groups is None else f"{inner} in {groups} groups, {outer}"
 
@@ -70,20 +73,20 @@ def options(
     workers: int,
     byzantine: int,
     *,
-    parameters: int = 11_173_962,
+    parameters: int = costs.MODEL_SIZES["resnet18"]["parameters"],
     sample_seconds: float = 1 / 130,
     batch: int | None = None,
 ) -> list[Option]:
-    """Return every scheme with every pipeline that can run.
+    """Return every redundancy scheme of the catalogue with every pipeline that can run.
 
     Parameters
     ----------
     workers, byzantine : int
         p, and q < p / 2.
     parameters : int
-        d; messages are float32. The default is ResNet-18's.
+        d, the values of a message; the default is that of ResNet-18.
     sample_seconds : float
-        Seconds that a node takes for the gradient of one image (assumed: 130 images a second).
+        Seconds that a worker takes for the gradient of one image (assumed: 130 images a second).
     batch : int, optional
         Images a round; by default 32 a worker, as in the paper. A scheme of more files is left
         out.
@@ -106,7 +109,7 @@ def options(
     Notes
     -----
     The least error is a proven lower bound, L / (votes - 2 L) times the variance of a vote
-    (Allouah et al., Fixing by mixing, AISTATS 2023), where all L lost votes attack.
+    (Allouah et al., Fixing by mixing, AISTATS 2023), where all L distorted votes attack.
     """
     check_integer("workers", workers, 1)
     check_integer("byzantine", byzantine, 0)
@@ -125,7 +128,7 @@ def options(
     work: dict[str, Any] = {
         "parameters": int(parameters),
         "batch": batch,
-        "sample_flops": sample_seconds * cluster.node_flops,
+        "sample_flops": sample_seconds * cluster.worker_flops,
         "cluster": cluster,
     }
     found: list[Option] = []
@@ -143,7 +146,7 @@ def options(
 
 
 def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
-    """Yield the fields of each scheme at the sizes worth a try, of which the first that exists."""
+    """Yield for each scheme its fields at several sizes; the first size that exists is used."""
 
     def scheme(name: str, copies: int, used: int, vote: str = "majority", **extra) -> dict:
         names: dict[str, Any] = {"workers": used, "byzantine": byzantine, "copies": copies}
@@ -154,7 +157,7 @@ def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
     if byzantine == 0:
         return
     least = LEAST_USED * workers
-    enough = 2 * byzantine + 1  # copies with which no group can be captured
+    enough = 2 * byzantine + 1  # copies with which no file can be distorted
     few = range(3, min(enough, 15) + 1, 2)
     copies = sorted({*few, theory.recommended_copies(byzantine), enough})
     for r in copies:
@@ -174,6 +177,7 @@ def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
 
 
 def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) -> Iterator[Option]:
+    """Yield the options of one scheme: one for each pipeline."""
     files, copies = holders.shape
     if scheme["vote"] == "cyclic":
         chances, simulated, votes = np.array([1.0]), False, 1
@@ -192,12 +196,12 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
             **stages, **work,
         )  # fmt: skip
         yield Option(
-            fields=scheme | stages | _told(stages, votes, worst),
+            fields=scheme | stages | _rule_options(stages, votes, worst),
             files=files,
             votes=votes,
             fails=fails,
             fails_error=_error(fails) if simulated and breakable else 0.0,
-            lost_worst=worst,
+            distorted_worst=worst,
             proven=proven,
             fails_informed=breakable,
             load=copies * work["batch"] / scheme["workers"],
@@ -208,22 +212,22 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
 
 
 def _error(chance: float) -> float:
-    """Return the standard error of a simulated chance; never 0, since what was not seen may be."""
+    """Return the standard error of a simulated chance, above 0 also where no draw failed."""
     return float(np.sqrt((chance * (1 - chance) + 1 / DRAWS) / DRAWS))
 
 
 def _expected_error(votes: int, chances: np.ndarray) -> float:
-    """Return the expected least error given that less than half of the votes are lost."""
+    """Return the expected least error given that less than half of the votes are distorted."""
     error = least_error(votes, np.arange(chances.size))
-    bearable = np.isfinite(error) & (chances > 0)
-    if not bearable.any():
+    finite = np.isfinite(error) & (chances > 0)
+    if not finite.any():
         return float("inf")
-    weights = chances[bearable]
-    return float((weights * error[bearable]).sum() / weights.sum())
+    weights = chances[finite]
+    return float((weights * error[finite]).sum() / weights.sum())
 
 
-def _told(stages: dict[str, Any], votes: int, worst: int) -> dict[str, Any]:
-    """Return the options that tell rules what they can bear, where the worst case is more."""
+def _rule_options(stages: dict[str, Any], votes: int, worst: int) -> dict[str, Any]:
+    """Return `byzantine` of the rules that withstand less than the worst case, as options."""
     groups, inner, outer = stages["groups"], stages["inner"], stages["outer"]
     options = {}
     if groups is not None:
@@ -238,7 +242,7 @@ def _told(stages: dict[str, Any], votes: int, worst: int) -> dict[str, Any]:
 
 
 def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None, str]]:
-    """Yield (groups, inner, outer): rules on all votes, and the published hierarchies."""
+    """Yield (groups, inner, outer): single rules on all votes, and the published pipelines."""
     for outer in ALONE if votes > 1 else ("mean",):
         if theory.withstands(outer, votes) >= 0:
             yield None, None, outer
@@ -251,32 +255,33 @@ def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None,
         yield 2, "multi_krum", "mean"
 
 
-def least_error(votes: int, lost: np.ndarray) -> np.ndarray:
-    """Return the least squared error any rule can promise, in variances of the batch's mean.
+def least_error(votes: int, distorted: np.ndarray) -> np.ndarray:
+    """Return the least squared error any rule can guarantee, in variances of the batch's mean.
 
     Examples
     --------
     >>> least_error(15, np.array([0, 2, 8])).round(3)
     array([1.   , 3.727,   inf])
     """
-    free = votes - 2 * np.asarray(lost)
+    margin = votes - 2 * np.asarray(distorted)
     with np.errstate(divide="ignore"):
-        return np.where(free > 0, 1 + votes * lost / np.where(free > 0, free, 1), np.inf)
+        error = 1 + votes * distorted / np.where(margin > 0, margin, 1)
+        return np.where(margin > 0, error, np.inf)
 
 
 def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> list[Option]:
     """Return the options whose condition holds, the best first.
 
-    Best is the least modelled time of as much progress: seconds a round times the least error,
-    because the steps that stochastic gradient descent needs near its end grow with the variance.
+    Options are ordered by seconds a round times the least error: the number of steps that
+    stochastic gradient descent needs near its end grows with the variance.
 
     Parameters
     ----------
     found : list of Option
     risk : float
-        Largest chance a round that the condition fails.
+        Largest accepted chance a round that the condition fails.
     informed : bool
-        Attackers know the groups, so the worst case must hold and counts.
+        Attackers know the groups: the condition must hold in the worst case, and its error counts.
 
     Examples
     --------

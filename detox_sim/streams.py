@@ -1,4 +1,4 @@
-"""Random streams keyed by what they are for, so that no result depends on scheduling."""
+"""Random streams, each keyed by its purpose, so that no result depends on scheduling."""
 
 import zlib
 

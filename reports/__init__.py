@@ -1,4 +1,4 @@
-"""Notebooks that open stored datasets and explain them; they never compute a result."""
+"""Notebooks that show stored datasets, and the functions they share; none computes a result."""
 
 import base64
 import io
@@ -14,17 +14,22 @@ import xarray as xr
 from studies import load, outdated
 
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
-
-
+UNFINISHED = "unfinished.json"  # in that folder: study -> how many cells are finished and planned
 DATA = Path(__file__).with_name("data")
-COMMITTED = {
-    "paper": "At the paper's scale",
-}
+COMMITTED = {"paper": "At the paper's scale"}
 
 
 def results_folder() -> Path:
-    """Return the folder whose datasets the notebooks show."""
+    """Return the folder of the datasets that the notebooks show."""
     return Path(os.environ.get(FOLDER, "results/laptop"))
+
+
+def unfinished() -> dict[str, tuple[int, int]]:
+    """Return how many cells are finished and planned, of each study that misses some."""
+    try:
+        return json.loads((results_folder() / UNFINISHED).read_text())
+    except FileNotFoundError:
+        return {}
 
 
 def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -104,20 +109,20 @@ def show_larger(
         if profile == about["profile"]:
             continue
         try:
-            dataset, told = open_study(name, profile)
+            dataset, larger = open_study(name, profile)
         except FileNotFoundError:
             continue
         display(Markdown(f"## {heading}"))
-        describe(told, brief=True)
+        describe(larger, brief=True)
         show_committed(name, profile)
         display(Markdown(found.get(profile, "")))
         tables(dataset)
 
 
 def describe(about: dict[str, Any], brief: bool = False) -> None:
-    """Display what a reader who distrusts numbers asks first: claim, definitions, provenance.
+    """Display the paper's claim, the definitions taken, and the provenance of a dataset.
 
-    `brief` leaves out claim and definitions, which a page has already told.
+    `brief` leaves out claim and definitions, for a page that shows a second dataset of a study.
     """
     from IPython.display import Markdown, display
 
@@ -141,6 +146,12 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
     if len(about["environments"]) > 1:
         lines.append(
             f"Cells come from {len(about['environments'])} environments; the last is named."
+        )
+    count = about.get("count", {})
+    if count and count["finished"] + count["failed"] < count["planned"]:
+        lines.append(
+            f"**Not finished:** {count['finished']} of {count['planned']} cells. The others were not "
+            "run and are left out."
         )
     if about["failures"]:
         lines.append(

@@ -1,32 +1,42 @@
 # %% [markdown]
 # # The paper's claims, one by one
 #
-# Each claim of the DETOX paper that we know of, beside what our datasets say. What decides a claim
-# is written down in `reports/claims.toml`, before any result of the profiles fashion and paper (older
-# studies had results of the profile laptop), with what changed since; `python -m studies.claims` prints the same verdicts.
-# Below the paper's scale its claims on ResNet-18 and on VGG13-BN are judged by the same runs, so that two verdicts can be one observation. Reported values are quoted from memory: the tag beside each says how
-# well (P: abstract or introduction; M+, M, M-: high, medium, low confidence).
+# Each claim of the DETOX paper that we know of, beside what our datasets say. What the paper says is
+# in `reports/claims.toml`, the rules that decide are short functions in `studies/evidence`; they were
+# written before any result of the profile `paper` (older studies had results of the profile `laptop`),
+# and CHANGELOG lists what changed since. `python -m studies.claims` prints the same verdicts.
+# Reported values are quoted from memory: the tag beside each says how well (P: abstract or
+# introduction; M+, M, M-: high, medium, low confidence).
 
 # %%
+from collections import Counter
+
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from reports import results_folder, table
-from studies import claims
+from studies.evidence import verdicts
+from studies.evidence.decisions import SCALES
 
-entries, scales = claims.read()
-stored = claims.find(entries, [results_folder(), *claims.committed()], named=False)
-judged = claims.judge(entries, scales, stored)
-counted = claims.counts(judged)
+judged = verdicts.judged([results_folder(), *verdicts.committed()])
+counted = verdicts.counts(judged)
+
+# %% [markdown]
+# Below the paper's scale its claims on ResNet-18 and on VGG13-BN are judged by the same runs:
+
+# %%
+same = Counter(each.observation for each in judged if each.verdict != "not run")
+repeated = len(judged) - counted["not run"] - len(same)
+display(Markdown(f"{repeated} verdicts repeat another one: the same statement on the same runs."))
 
 # %% [markdown]
 # ## What a verdict means
 
 # %%
 MEANINGS = {
-    "reproduced": "the rule holds, with a 95 % interval over seeds or exactly, in a dataset that "
+    "reproduced": "the statement holds, with a 95 % interval over seeds or exactly, in a dataset that "
     "states the paper's scale",
-    "same direction at toy scale": "the rule's direction holds in a smaller or modelled setting; "
+    "same direction at toy scale": "the statement's direction holds in a smaller or modelled setting; "
     "says nothing of the paper's number",
     "not reproduced": "contradicted: the interval lies wholly on the other side; or undecided: it "
     "covers the limit, there is one seed, or a run never got there",
@@ -41,15 +51,15 @@ LEFT = "<style>table.claims td, table.claims th { text-align: left; vertical-ali
 
 
 def listed(found):
-    """Display verdicts as a table of short cells; what nobody says is left out."""
-    rows = [{"id": each.claim.id} | claims.row(each) for each in found]
+    """Display verdicts as a table; columns without any entry are left out."""
+    rows = [{"id": each.claim.id} | each.row() for each in found]
     frame = pd.DataFrame(rows).drop(columns="verdict").set_index("id")
     frame = frame.loc[:, (frame != "").any()].rename_axis(index=None, columns="id")
     with pd.option_context("display.max_colwidth", None):
         display(HTML(LEFT + frame.to_html(classes="claims", border=0)))
     for each in found:
-        if each.claim.finding:
-            display(Markdown(f"*{each.claim.id}*: {each.claim.finding}"))
+        if each.finding:
+            display(Markdown(f"*{each.claim.id}*: {each.finding}"))
 
 
 # %% [markdown]
@@ -63,7 +73,7 @@ listed(against) if against else display(Markdown("None."))
 # ## All others, by verdict
 
 # %%
-for word in claims.VERDICTS:
+for word in verdicts.VERDICTS:
     some = [each for each in judged if each.verdict == word and not each.contradicted]
     if some:
         display(Markdown(f"### {word.capitalize()}" + ": undecided" * (word == "not reproduced")))
@@ -79,7 +89,7 @@ for word in claims.VERDICTS:
 
 # %%
 table(
-    pd.DataFrame({name: {"what it takes": s.text} for name, s in scales.items()}).T.rename_axis(
+    pd.DataFrame({name: {"what it takes": s.text} for name, s in SCALES.items()}).T.rename_axis(
         "scale"
     )
 )

@@ -1,5 +1,5 @@
 # %% [markdown]
-# <!-- The text is how_to_choose.md, which reads well by itself. -->
+# <!-- The text is how_to_choose.md. -->
 
 # %%
 from pathlib import Path

@@ -1,37 +1,39 @@
 # %% [markdown]
 # # DETOX, rebuilt and measured
 #
-# *p* compute nodes share the gradient of a training step, *q* of them lie. DETOX lets groups of
-# *r* nodes compute the same gradient, takes a majority vote in each group, and aggregates the
-# votes with a robust rule. These pages show what our simulation of it gives beside what the paper
-# (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) reports. Values of the paper are quoted
-# from memory and are marked "reported".
+# *p* workers compute the gradient of a training step, and up to *q* of them are Byzantine. In DETOX
+# groups of *r* workers compute the same gradient, the parameter server takes a majority vote in each
+# group, and aggregates the votes with a robust rule. These pages show the results of our simulation
+# beside those that the paper (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) reports. Values of
+# the paper are quoted from memory and are marked "reported".
 
 # %%
 import pandas as pd
 from IPython.display import Markdown, display
 
 import studies
-from reports import open_study, table
+from reports import open_study, table, unfinished
 
 found = {}
 for name in studies.names():
     try:
         found[name] = open_study(name)
     except FileNotFoundError as error:
-        display(Markdown(f"*{name}*: {error}"))
+        if name not in unfinished():
+            display(Markdown(f"*{name}*: {error}"))
+counts = "; ".join(f"{name} {n} of {of} cells" for name, (n, of) in unfinished().items())
+if counts:
+    display(Markdown(f"**Still running or not finished when this page was made:** {counts}."))
 
 # %% [markdown]
 # ## The paper's claims
 
 # %%
 from reports import results_folder
-from studies import claims
+from studies.evidence import verdicts
 
-entries, scales = claims.read()
-stored = claims.find(entries, [results_folder(), *claims.committed()], named=False)
-judged = claims.judge(entries, scales, stored)
-total = ", ".join(f"{count} {name}" for name, count in claims.counts(judged).items())
+judged = verdicts.judged([results_folder(), *verdicts.committed()])
+total = ", ".join(f"{count} {name}" for name, count in verdicts.counts(judged).items())
 display(Markdown(f"[{len(judged)} claims](claims.html): {total}."))
 
 # %% [markdown]
@@ -61,9 +63,8 @@ if rows:
     table(pd.DataFrame(rows).set_index("study"))
 
 # %% [markdown]
-# The scale of each study stands in the table. Training on handwritten digits shows directions, not the
-# paper's numbers; pages of training studies also show the larger runs that come with the package, such as
-# LeNet-5 on Fashion-MNIST with the paper's 45 nodes and batch, which is still below the paper's task. The
-# synthetic mean and the law of lost votes are at the paper's scale in the profile `laptop`. Each page
-# states its seeds, definitions and provenance; the executed notebook with its code lies beside each
-# page, and the labelled dataset one folder up.
+# The table gives the scale of each study. Training on handwritten digits shows directions, not the
+# paper's numbers; pages of training studies also show the larger runs that come with the package. In the
+# profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page
+# states its seeds, definitions and provenance; the executed notebook with its code is beside each page,
+# and the labelled dataset one folder up.

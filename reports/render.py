@@ -3,12 +3,16 @@
 import asyncio
 import json
 import os
+import queue
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
+from typing import Any
+
+import xarray as xr
 
 from reports import FOLDER
 
@@ -16,37 +20,103 @@ HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}
+PAGES_PER_KERNEL = 6  # about what the start of a second kernel costs
 
 
-def render(results: Path, studies: Sequence[str]) -> Path:
-    """Render the general pages, and one for each study whose dataset is there.
+class Report:
+    """The pages of a folder of results; a context that keeps the notebooks' kernels until its end.
 
     Parameters
     ----------
     results : pathlib.Path
-        Folder with ``<study>.nc``; pages go to its subfolder ``report``, each as HTML, which
-        loads nothing from anywhere, and as an executed notebook.
+        Folder with ``<study>.nc``. Pages go to its subfolder ``report``, each as HTML, which loads
+        nothing from anywhere, and as an executed notebook.
     studies : sequence of str
-
-    Returns
-    -------
-    pathlib.Path
-        The index page.
-
-    Raises
-    ------
-    RuntimeError
-        When a notebook fails; names it.
+        All that may have a page.
     """
-    present = [name for name in studies if (results / f"{name}.nc").exists()]
-    folder = results / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in set(studies) - set(present):
-        (folder / f"{name}.html").unlink(missing_ok=True)
-    pages = GENERAL | {name: _title(results / f"{name}.nc") for name in present}
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: _page(name, pages, results, folder), pages))
-    return folder / "index.html"
+
+    def __init__(self, results: Path, studies: Sequence[str]):
+        self.results, self.studies = results, studies
+        self.folder = results / "report"
+        self._bodies: dict[str, str] = {}
+        self._idle: queue.LifoQueue[_Kernel] = queue.LifoQueue()
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        with ThreadPoolExecutor(1) as thread:  # the caller's may have an event loop of its own
+            while not self._idle.empty():
+                thread.submit(self._idle.get().close)
+
+    def pages(self) -> dict[str, str]:
+        """Return the title of each page by its name: the general ones, and those of datasets."""
+        files = {name: self.results / f"{name}.nc" for name in self.studies}
+        return GENERAL | {name: _title(path) for name, path in files.items() if path.exists()}
+
+    def execute(self, names: Sequence[str]) -> None:
+        """Execute the notebooks of pages, many of them on two kernels.
+
+        Raises
+        ------
+        RuntimeError
+            When a notebook fails; names it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(1 + (len(names) > PAGES_PER_KERNEL)) as threads:
+            list(threads.map(self._execute, names))
+
+    def write(self, names: Iterable[str]) -> None:
+        """Write the HTML of executed pages, and delete the pages of studies without a dataset."""
+        pages = self.pages()
+        for name in set(self.studies) - set(pages):
+            (self.folder / f"{name}.html").unlink(missing_ok=True)
+        style = (HERE / "report.css").read_text()
+        for name in names:
+            links = "".join(
+                f'<a href="{page}.html"{" class=here" * (page == name)}>{escape(title)}</a>'
+                for page, title in pages.items()
+            )
+            (self.folder / f"{name}.html").write_text(
+                '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+                f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+                '<meta name="viewport" content="width=device-width, initial-scale=1">'
+                f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
+                f"<body><nav>{links}</nav><main>{self._body(name)}</main></body></html>\n"
+            )
+
+    def _execute(self, name: str) -> None:
+        import jupytext
+        import nbformat
+        from nbclient.exceptions import CellExecutionError
+
+        notebook = jupytext.read(source(name))
+        try:
+            kernel = self._idle.get_nowait()
+        except queue.Empty:
+            kernel = _Kernel(self.results)
+        try:
+            kernel.execute(notebook)
+        except CellExecutionError as error:
+            path = source(name).relative_to(HERE.parent)
+            raise RuntimeError(f"{path} failed: {error}") from error
+        finally:
+            self._idle.put(kernel)
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
+        self._bodies.pop(name, None)
+
+    def _body(self, name: str) -> str:
+        """Return a page's HTML without head and links."""
+        import nbformat
+        from nbconvert import HTMLExporter
+
+        if name not in self._bodies:
+            notebook = nbformat.read(self.folder / f"{name}.ipynb", as_version=4)
+            exporter = HTMLExporter(
+                template_name="basic", exclude_input=True, exclude_output_prompt=True
+            )
+            self._bodies[name] = exporter.from_notebook_node(notebook)[0]
+        return self._bodies[name]
 
 
 def source(name: str) -> Path:
@@ -56,58 +126,54 @@ def source(name: str) -> Path:
 
 
 def _title(path: Path) -> str:
-    import xarray as xr
-
     with xr.open_dataset(path, engine="netcdf4") as dataset:
         return json.loads(dataset.attrs["provenance"])["title"]
 
 
-def _page(name: str, pages: dict[str, str], results: Path, folder: Path) -> None:
-    """Execute one notebook and write it as .ipynb and .html."""
-    import jupytext
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-    from nbconvert import HTMLExporter
+class _Kernel:
+    """A process of this Python that executes notebooks one after the other and opens no port."""
 
-    notebook = jupytext.read(source(name))
-    # The kernel is this very Python, whatever kernels the user has installed.
-    client = NotebookClient(notebook, timeout=300, kernel_name="", resources={})
-    with tempfile.TemporaryDirectory() as private:
-        client.km = _kernel(results, Path(private))
+    def __init__(self, results: Path):
+        from jupyter_client.kernelspec import KernelSpec
+        from jupyter_client.manager import AsyncKernelManager
+
+        self._loop = asyncio.new_event_loop()
+        self._private = tempfile.TemporaryDirectory()
+        connection = Path(self._private.name) / "kernel.json"
+        self._manager = AsyncKernelManager(transport="ipc", connection_file=str(connection))
+        # The kernel is this very Python, whatever kernels the user has installed.
+        self._manager._kernel_spec = KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            env={FOLDER: str(results.resolve()), "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self._channels: Any = None
+
+    def execute(self, notebook: Any) -> None:
+        """Execute a notebook in place, in a namespace that is empty before and after."""
+        self._loop.run_until_complete(self._execute(notebook))
+
+    async def _execute(self, notebook: Any) -> None:
+        from nbclient import NotebookClient
+
+        client = NotebookClient(
+            notebook, timeout=300, kernel_name="", resources={}, km=self._manager
+        )
+        client.kc = self._channels
         try:
-            asyncio.run(client.async_execute())
-        except CellExecutionError as error:
-            raise RuntimeError(
-                f"{source(name).relative_to(HERE.parent)} failed: {error}"
-            ) from error
-    nbformat.write(notebook, folder / f"{name}.ipynb")
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
-    body, _ = exporter.from_notebook_node(notebook)
-    links = "".join(
-        f'<a href="{page}.html"{" class=here" * (page == name)}>{escape(title)}</a>'
-        for page, title in pages.items()
-    )
-    style = (HERE / "report.css").read_text()
-    (folder / f"{name}.html").write_text(
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
-        f"<body><nav>{links}</nav><main>{body}</main></body></html>\n"
-    )
+            await client.async_execute()
+        finally:
+            self._channels = client.kc
+            if client.kc is not None:
+                reset = client.kc.execute("get_ipython().reset(new_session=True)", silent=True)
+                await client.async_wait_for_reply(reset)
 
-
-def _kernel(results: Path, private: Path):
-    """Return a manager of a kernel of this Python that opens no port and knows the results."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    manager = AsyncKernelManager(transport="ipc", connection_file=str(private / "kernel.json"))
-    manager._kernel_spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        display_name="Python 3",
-        language="python",
-        env={FOLDER: str(results.resolve()), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    return manager
+    def close(self) -> None:
+        """End the process."""
+        if self._channels is not None:
+            self._channels.stop_channels()
+        if self._manager.has_kernel:
+            self._loop.run_until_complete(self._manager.shutdown_kernel(now=True))
+        self._loop.close()
+        self._private.cleanup()

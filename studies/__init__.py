@@ -1,7 +1,7 @@
 """Sweeps that regenerate figures: one module is one dataset is one figure.
 
-A study is a module of one of the `GROUPS` with one value of the class `Study`, called ``STUDY``.
-It is found by being there.
+A study is a module in the folder of one of the `GROUPS` that has a `Study` called ``STUDY``; it is
+found by that name.
 """
 
 import functools
@@ -23,7 +23,7 @@ GROUPS = ("redundancy", "training", "robustness", "timing")
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study computes, and what it says of it. The first six have no default.
+    """What a study computes and states. The first six have no default.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class Study:
         Name -> a grid (base fields, axes; see `detox_sim.sweeps.expand`) or a list of grids with
         the same axes. All studies have ``smoke`` and ``laptop``.
     run : callable
-        fields -> xarray.Dataset: one cell, a pure function of its fields; one that takes
-        ``checkpoint`` is given a path from which it can go on.
+        fields -> xarray.Dataset: one cell, a pure function of its fields. One with a keyword
+        ``checkpoint`` is given a path where it may store what it needs to continue after a kill.
     figure : callable
         dataset -> matplotlib.figure.Figure, from the stored dataset alone.
     scale : str or callable
-        What the figure must say of the scale of the result, or a function of a cell's fields.
+        What the figure must state of the scale of the result, or a function of a cell's fields.
     fields : sequence of str
         The names that a cell's fields may have; by default those of the profiles.
     version : int
@@ -49,15 +49,17 @@ class Study:
     versions : callable, optional
         fields -> versions of the parts that a cell uses, in place of `version`.
     prepare : callable, optional
-        fields -> fields, completed and checked, or ValueError.
+        fields -> fields, completed and checked, or ValueError. By default only their names are
+        checked.
     cost : callable, optional
-        fields -> (seconds, bytes) that one cell takes on one core, roughly.
+        fields -> (seconds, bytes) that one cell takes on one core, roughly. By default the mean
+        seconds of the study's cells so far, and no bytes beyond those of a process with torch.
     derive : callable, optional
-        (fields, cell) -> cell with what follows from it without a run.
+        (fields, cell) -> cell, with variables that follow from it without a run.
     kind : str
         Studies of one kind share their stored cells; by default each has its own.
     defaults : dict
-        Values of fields that leave a result as it was before there was such a field.
+        Values at which a field changes nothing: a cell's identity leaves such a field out.
     exclusive : bool
         Its cells are timed: they run one at a time, after all others, and may use all processes
         through `detox_sim.cluster.here`.
@@ -90,6 +92,25 @@ class Study:
         """Return the grids of a profile."""
         found = self.profiles[profile]
         return found if isinstance(found, list) else [found]
+
+    def known(self) -> tuple[str, ...]:
+        """Return the names that a cell's fields may have."""
+        if self.fields:
+            return self.fields
+        names: dict[str, None] = {}
+        for base, axes in (grid for profile in self.profiles for grid in self.grids(profile)):
+            names |= dict.fromkeys(base)
+            for axis, values in axes.items():
+                several = values.values() if isinstance(values, Mapping) else [{axis: None}]
+                names |= dict.fromkeys(name for fields in several for name in fields)
+        return tuple(names)
+
+    def prepared(self, fields: Fields) -> Fields:
+        """Return a cell's fields, completed and checked; ValueError names what is wrong."""
+        if self.prepare is not None:
+            return self.prepare(fields)
+        check_known("field", fields, self.known())
+        return fields
 
 
 @functools.cache
@@ -128,13 +149,13 @@ def load(name: str) -> Study:
     Examples
     --------
     >>> load("filtering").title
-    'Lost votes after filtering'
+    'Distorted files after the vote'
     """
     return module(name).STUDY
 
 
 def outdated(study: str, versions: Mapping[str, int] | None) -> str:
-    """Say which parts that made a dataset have another version today; nothing if none has.
+    """Return which parts that made a dataset have another version today, as text; "" if none has.
 
     Examples
     --------

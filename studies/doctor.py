@@ -1,4 +1,4 @@
-"""Say what this machine, and a scheduler, have and lack for the studies, and what to do about it.
+"""Print what this machine, and a scheduler, have and lack for the studies, and how to mend it.
 
 Exit codes: 0 nothing is wrong, 1 something is, 2 bad usage.
 """
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from detox_sim.cluster import Tls
 
-# All else is imported where it is used: what is missing must not keep the doctor from saying so.
+# Other modules are imported where they are used, so that a missing package can be reported.
 
 PINS = Path(__file__).parent.parent / "constraints.txt"
-WORKER_GIGABYTES = 1.0  # a worker process with torch, and a cell of the profile laptop
+PROCESS_GIGABYTES = 1.0  # a Dask process with torch, and a cell of the profile laptop
 DISK_GIGABYTES = 1.0  # all results of the profile laptop, several times over
 INSTALL = "pip install --constraint constraints.txt --editable ."
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, what was found, and the fix if that is wrong."""
+    """One line: what was examined, what was found, and the fix if that is wrong."""
 
     subject: str
     found: str
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     basics = [_python(), _packages()]
     if " is missing" in basics[1].found:
-        return _tell(basics)
+        return _print(basics)
     from studies.workflow.options import add_tls, tls_files
 
     parser = argparse.ArgumentParser(
@@ -46,17 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scheduler", metavar="ADDR", help="look at this dask-scheduler too")
+    parser.add_argument("--scheduler", metavar="ADDR", help="examine this dask-scheduler too")
     add_tls(parser)
     options = parser.parse_args(arguments)
     try:
         tls = tls_files(options)
     except ValueError as error:
         parser.error(str(error))
-    return _tell(examine(options.scheduler, tls))
+    return _print(examine(options.scheduler, tls))
 
 
-def _tell(findings: list[Finding]) -> int:
+def _print(findings: list[Finding]) -> int:
     """Print the findings; return the exit code."""
     for finding in findings:
         print(f"{'PROBLEM' if finding.fix else 'ok':8}{finding.subject:11}{finding.found}")
@@ -137,7 +137,7 @@ def _threads() -> Finding:
     from detox_sim.cluster import cores
 
     usable = cores()
-    found = f"{usable} cores to use of {os.cpu_count()}; a worker takes one"
+    found = f"{usable} cores to use of {os.cpu_count()}; a process takes one"
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     many = [n for n in names if os.environ.get(n, "").isdigit() and int(os.environ[n]) > usable]
     if many:
@@ -147,18 +147,18 @@ def _threads() -> Finding:
 
 
 def _memory(available: float | None = None) -> Finding:
-    """Compare the free memory (bytes) with what one worker a core takes."""
+    """Compare the free memory (bytes) with what one Dask process a core takes."""
     import psutil
     from distributed.system import MEMORY_LIMIT  # of the container, if that is less
 
     from detox_sim.cluster import cores
 
     free = min(psutil.virtual_memory().available, MEMORY_LIMIT) if available is None else available
-    most = int(free / 1e9 / WORKER_GIGABYTES)
-    found = f"{free / 1e9:.1f} GB free for {cores()} workers of {WORKER_GIGABYTES:g} GB"
+    most = int(free / 1e9 / PROCESS_GIGABYTES)
+    found = f"{free / 1e9:.1f} GB free for {cores()} processes of {PROCESS_GIGABYTES:g} GB"
     if most >= cores():
         return Finding("memory", found)
-    fix = f"give --workers {most}" if most else f"free {WORKER_GIGABYTES:g} GB"
+    fix = f"give --processes {most}" if most else f"free {PROCESS_GIGABYTES:g} GB"
     return Finding("memory", found, fix)
 
 
@@ -175,14 +175,14 @@ def _gpus() -> list[str]:
     """Return the names of the GPUs that the driver knows."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip().replace(", ", ", driver ") for line in told.stdout.splitlines() if line]
+    return [line.strip().replace(", ", ", driver ") for line in listed.stdout.splitlines() if line]
 
 
 def _cupy(gpu: bool) -> Finding:
-    """Look for a CuPy that works; none is fine, one that does not work is not."""
+    """Look for a CuPy that works; none is no problem, one that does not work is."""
     extras = "pip install '.[cuda12]' (or cuda13)"
     names = [name for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if _version(name)]
     if not names:
@@ -198,7 +198,7 @@ def _cupy(gpu: bool) -> Finding:
 
 
 def _data() -> Finding:
-    """Load the data sets; an optional one that was never asked for may be missing."""
+    """Load the data sets; an optional one that nobody asked for may be missing."""
     from detox_sim import data
     from detox_sim.data import cifar, grey
 
@@ -217,7 +217,7 @@ def _data() -> Finding:
 
 
 def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
-    """Join a scheduler as a study does; look at its workers' versions, threads and environment."""
+    """Join a scheduler as a study does; examine versions, threads and environment of processes."""
     if address is None:
         return Finding("scheduler", "none given; studies start a cluster of their own on loopback")
     from detox_sim.cluster import connect
@@ -226,20 +226,20 @@ def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
 
     try:
         with connect(address, packages=PACKAGES, tls=tls) as client:
-            workers = client.scheduler_info(-1)["workers"].values()
+            processes = client.scheduler_info(-1)["workers"].values()
             variable = "MALLOC_TRIM_THRESHOLD_"
             trims = client.run(os.getenv, variable).values()
     except ConnectionError as error:
         found, _, fix = str(error).rpartition("; ")
         return Finding("scheduler", found or str(error), fix)
-    least = min(worker["memory_limit"] for worker in workers) / 1e9
-    gpus = sum("GPU" in worker["resources"] for worker in workers)
+    least = min(process["memory_limit"] for process in processes) / 1e9
+    gpus = sum("GPU" in process["resources"] for process in processes)
     found = (
-        f"{address}: {len(workers)} workers, {gpus} with a GPU, {least:.1f} GB or more each, "
+        f"{address}: {len(processes)} processes, {gpus} with a GPU, {least:.1f} GB or more each, "
         f"all with this Python and these versions of {', '.join(PACKAGES)}"
     )
     wanted = ENVIRONMENT[f"distributed.nanny.pre-spawn-environ.{variable}"]
-    if any(worker["nthreads"] != 1 for worker in workers):
+    if any(process["nthreads"] != 1 for process in processes):
         return Finding("scheduler", f"{found}; some have several threads", "add --nthreads 1")
     if any(trim != str(wanted) for trim in trims):
         fix = f"export {variable}={wanted} before dask worker, which is several times slower else"

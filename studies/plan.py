@@ -1,23 +1,27 @@
-"""Choose a redundancy and a rule: ``python -m studies.plan --workers 45 --byzantine 5``."""
+"""Recommend a redundancy scheme and a pipeline of rules.
+
+``python -m studies.plan --workers 45 --byzantine 5``
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from itertools import groupby
 
+from detox_sim.costs import MODEL_SIZES
 from detox_sim.planning import MOST_WORKERS, Option, options, rank
 
 RISK = 1e-3
 LEFT_OUT = (
     "Left out: schemes of more files than images in the batch, detection (vote='clique'), codes "
-    "against stragglers. Renaming the workers in secret at each step (reshuffle=True) makes "
-    "informed attackers random ones."
+    "against stragglers. If the workers are renamed in secret at each step (reshuffle=True), "
+    "informed attackers do no better than a random placement."
 )
-LARGE = f" Beyond {MOST_WORKERS} workers only groups are compared."
+LARGE = f" Above {MOST_WORKERS} workers only repetition groups are compared."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every scheme with its pipelines, and recommend one; return the exit code."""
+    """Print every scheme with its best pipelines and recommend one; return the exit code."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:
@@ -42,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _whole(value: float) -> int:
+    """Return a number of parameters such as 11.2e6 as an integer."""
     if value != value or value in (float("inf"), -float("inf")) or value < 1:
         raise ValueError(f"--parameters must be a number of 1 or more, got {value:g}")
     return round(value)
@@ -50,31 +55,40 @@ def _whole(value: float) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m studies.plan",
-        description="Compare redundancy schemes and pipelines for p nodes of which q lie.",
+        description="Compare redundancy schemes for P workers of which Q are Byzantine.",
     )
     parser.add_argument("--workers", type=int, required=True, metavar="P")
     parser.add_argument("--byzantine", type=int, required=True, metavar="Q")
     parser.add_argument(
-        "--parameters", type=float, default=11_173_962, metavar="D", help="default: ResNet-18's"
+        "--parameters",
+        type=float,
+        default=MODEL_SIZES["resnet18"]["parameters"],
+        metavar="D",
+        help="values of a gradient; default: those of ResNet-18",
     )
     parser.add_argument(
         "--seconds-per-gradient",
         type=float,
         default=1 / 130,
         metavar="S",
-        help="of one image on one node; default 1/130 (assumed)",
+        help="of one image on one worker; default 1/130 (assumed)",
     )
     parser.add_argument("--batch", type=int, metavar="B", help="images a round; default 32 P")
     parser.add_argument(
         "--attackers",
         choices=("random", "informed"),
         default="random",
-        help="placed at random (default), or where they do most harm",
+        help="placed at random (default), or where they distort most",
     )
     parser.add_argument(
-        "--risk", type=float, default=RISK, help=f"accepted chance of failure a round; {RISK:g}"
+        "--risk",
+        type=float,
+        default=RISK,
+        help=f"accepted chance of failure a round; default {RISK:g}",
     )
-    parser.add_argument("--top", type=int, default=3, help="pipelines shown of each scheme; 3")
+    parser.add_argument(
+        "--top", type=int, default=3, help="pipelines shown of each scheme; default 3"
+    )
     return parser
 
 
@@ -83,8 +97,8 @@ def _print_table(found: Sequence[Option], top: int) -> None:
     from rich.table import Table
 
     table = Table(
-        "scheme", "nodes", "votes", "worst", "pipeline", "fails (random)", "fails (informed)",
-        "images a node", "seconds a round", "least error", "informed",
+        "scheme", "workers", "votes", "worst", "pipeline", "fails (random)", "fails (informed)",
+        "images a worker", "seconds a round", "least error", "informed",
         title="chances and worst cases are exact unless marked ~ or <=; seconds are modelled",
     )  # fmt: skip
     for _, group in groupby(found, key=lambda option: option.scheme):
@@ -94,7 +108,7 @@ def _print_table(found: Sequence[Option], top: int) -> None:
                 option.scheme,
                 str(option.fields["workers"]),
                 str(option.votes),
-                f"{'' if option.proven else '<= '}{option.lost_worst}",
+                f"{'' if option.proven else '<= '}{option.distorted_worst}",
                 option.pipeline,
                 _chance(option),
                 "yes" if option.fails_informed else "no",
@@ -103,17 +117,18 @@ def _print_table(found: Sequence[Option], top: int) -> None:
                 f"{option.error:.2f}",
                 f"{option.error_informed:.2f}",
             )
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _chance(option: Option) -> str:
+    """Return the chance of failure as text, with its standard error where it is simulated."""
     if option.fails_error == 0:
         return "< 1e-12" if 0 < option.fails < 1e-12 else f"{option.fails:.2g}"
     return f"~{option.fails:.2g} ± {option.fails_error:.1g}"
 
 
 def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> str:
-    """Return what to use, why in two sentences, and the fields of its Trial.
+    """Return the recommended scheme, the reasons in two sentences, and the fields of its Trial.
 
     Examples
     --------
@@ -123,7 +138,7 @@ def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> s
     ranked = rank(list(found), risk=risk, informed=informed)
     if not ranked:
         who = "informed attackers" if informed else f"random attackers at a risk of {risk:g}"
-        return f"No scheme here withstands {who}: fewer liars, or more copies, are needed."
+        return f"No scheme here withstands {who}; use fewer Byzantine workers or more copies."
     best = ranked[0]
     error = best.error_informed if informed else best.error
     second = next((option for option in ranked[1:] if option.scheme != best.scheme), None)
@@ -131,10 +146,10 @@ def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> s
     fails = "cannot fail" if never else f"fails with chance {_chance(best)} a round"
     harm = "would break it" if best.fails_informed else "cannot break it either"
     why = (
-        f"Its condition {fails} under random attackers, and informed ones, who own at most "
-        f"{best.lost_worst} of {best.votes} votes, {harm}. A round takes {best.seconds:.2f} s "
-        f"(modelled) with {best.load:.0f} images a node, and no rule on its votes can promise a "
-        f"squared error below {error:.2f} times that of the plain batch: the least product of "
+        f"Its condition {fails} under random attackers, and informed ones, who distort at most "
+        f"{best.distorted_worst} of {best.votes} votes, {harm}. A round takes {best.seconds:.2f} s "
+        f"(modelled) with {best.load:.0f} images a worker, and no rule on its votes can guarantee "
+        f"a squared error below {error:.2f} times that of the plain batch: the least product of "
         "the two"
     )
     if second is not None:

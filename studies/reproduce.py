@@ -1,8 +1,8 @@
 """Run studies, write their datasets and figures, and render the report.
 
-Exit codes: 0 done (or nothing to do), 1 some cells failed or the scheduler was lost (what is
-missing is left out, and the next call tries it again), 2 bad usage (nothing was run), 130
-interrupted (finished cells are kept; the command that resumes is printed).
+Exit codes: 0 done (or nothing to do), 1 some cells failed or the scheduler was lost (the next call
+runs them again), 2 bad usage (nothing was run), 130 interrupted (finished cells are kept; the
+command that resumes is printed).
 """
 
 import argparse
@@ -10,6 +10,8 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,16 +19,16 @@ import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import connect, cores, versions
-from detox_sim.sweeps import SchedulerLostError, execute, provenance
+from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
-from detox_sim.sweeps.store import Cell, Store
 from studies.workflow.options import PACKAGES, add_tls, tls_files
-from studies.workflow.outputs import committed_datasets, make_outputs
+from studies.workflow.outputs import Outputs, committed_datasets
 from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
 
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
-WORKER_MEMORY = 4e8  # bytes of a worker process with torch loaded
+PROCESS_MEMORY = 4e8  # bytes of a Dask process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
+PAUSE = 9  # times the seconds that outputs took to make, before more are made during a sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pressed: list[bool] = []
 
     def interrupt(*_) -> None:
-        # Once: a second Ctrl-C must not cut the closing short.
+        # Once: a second Ctrl-C must not interrupt the shutdown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         pressed.append(True)
         raise KeyboardInterrupt
@@ -86,8 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     add_tls(parser)
     parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
     parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
-    parser.add_argument("--plan", action="store_true", help="say what would run, and run nothing")
-    parser.add_argument("--fresh", action="store_true", help="forget the stored cells first")
+    parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--fresh", action="store_true", help="delete the stored cells first")
+    what.add_argument(
+        "--finished",
+        action="store_true",
+        help="run nothing: make datasets, figures and the report of the finished cells",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -112,12 +120,20 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
             settings["backend"] = options.backend
         check_known("study", options.study, studies.names())
         names = list(dict.fromkeys(options.study)) or with_profile(options.profile)
-        plans = make_plans(names, options.profile, settings)
+        plans = make_plans(names, options.profile, settings, _store(options))
         if options.study:
             return plans
         return [p for p in plans if options.profile not in p.study.by_name]
     except ValueError as error:
         raise UsageError(error) from error
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    return Path(f"results/{options.profile}" if options.output is None else options.output)
+
+
+def _store(options: argparse.Namespace) -> Store:
+    return Store(_folder(options) / "cells", [] if options.fresh else committed_datasets())
 
 
 def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[bool]) -> int:
@@ -126,17 +142,49 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     `pressed` is filled by Ctrl-C: Python drops an interrupt that falls into a destructor or a
     library's callback, so it is looked at after each cell too.
     """
-    folder = Path(f"results/{options.profile}" if options.output is None else options.output)
-    store = Store(folder / "cells", [] if options.fresh else committed_datasets())
+    folder, store = _folder(options), _store(options)
     cells = [cell for plan in plans for cell in plan.cells]
     todo = cells if options.fresh else [cell for cell in cells if store.read(cell) is None]
     if options.plan:
         _print_plan(plans, todo, options, folder)
         return 0
-    if todo:
-        record = provenance(versions(PACKAGES))
-        resources = {"GPU": 1.0} if options.backend == "cupy" else None
-        timed = {cell for plan in plans if plan.study.exclusive for cell in plan.cells}
+    if options.finished and len(todo) == len(cells):
+        raise UsageError(f"no cell is finished in {folder}; leave out --finished to run them")
+    if not todo or options.finished:
+        _check_writable(folder)
+        with Outputs(plans, store, folder) as outputs:
+            tried = {cell for cell in todo if store.failure(cell) is not None}
+            made = outputs.make(plans, missing={*todo} - tried)
+    else:
+        made = _run(options, plans, todo, store, pressed)
+    failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
+    for cell, error in failed:
+        print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
+    if options.finished and todo:
+        print(f"finished: {len(cells) - len(todo)} of {len(cells)} cells")
+    elif not made:
+        print(f"cached: all {len(cells)} cells, figures and the report are there already")
+    print(f"report: {folder / 'report' / 'index.html'}")
+    return 1 if failed else 0
+
+
+def _run(
+    options: argparse.Namespace,
+    plans: list[Plan],
+    todo: list[Cell],
+    store: Store,
+    pressed: list[bool],
+) -> list[str]:
+    """Run cells, and make the outputs of each study after its last one; return what was made."""
+    folder = _folder(options)
+    record = provenance(versions(PACKAGES))
+    resources = {"GPU": 1.0} if options.backend == "cupy" else None
+    same = defaultdict(list)  # studies of one kind share cells
+    for cell in todo:
+        same[store.path(cell)].append(cell)
+    unique = [alike[0] for alike in same.values()]
+    timed = {cell for plan in plans if plan.study.exclusive for cell in plan.cells}
+    with Outputs(plans, store, folder) as outputs:
         with connect(
             options.scheduler,
             processes=_processes(plans, todo, options),
@@ -145,35 +193,36 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
             tls=tls_files(options),
         ) as client:
             _check_writable(folder)
-            for cell in cells if options.fresh else ():
+            for cell in todo if options.fresh else ():
                 store.forget(cell)
-            with Progress(todo) as progress:
+            with Progress(unique) as progress:
+                missing, made, due = set(todo), 0, 0.0
 
                 def done(cell: Cell, error: str | None) -> None:
+                    nonlocal made, due
                     progress.done(cell, error)
+                    missing.difference_update(same[store.path(cell)])
+                    finished = [plan for plan in plans if missing.isdisjoint(plan.cells)]
+                    start = time.monotonic()
+                    if missing and len(finished) > made and start >= due:
+                        outputs.make(finished, missing)
+                        end = time.monotonic()
+                        made, due = len(finished), end + PAUSE * (end - start)
                     if pressed:
                         raise KeyboardInterrupt
 
-                shared = [cell for cell in todo if cell not in timed]
+                shared = [cell for cell in unique if cell not in timed]
                 execute(client, shared, store, record, done, resources)
-                for cell in todo:
+                for cell in unique:
                     if cell in timed:
                         execute(client, [cell], store, record, done, resources)
-    _check_writable(folder)
-    made = make_outputs(plans, store, folder)
-    failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
-    for cell, error in failed:
-        print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
-    if not todo and not made:
-        print(f"cached: all {len(cells)} cells, figures and the report are there already")
-    print(f"report: {folder / 'report' / 'index.html'}")
-    return 1 if failed else 0
+        return outputs.make(plans)
 
 
 def _processes(plans: list[Plan], todo: list[Cell], options: argparse.Namespace) -> int:
-    """Return how many workers to start: as asked, or as studies that run alone say, or one a core.
+    """Return how many Dask processes to start: as the options say, or the studies, or one a core.
 
-    A study says WORKERS = 1 where one cell wants all the memory.
+    A study has ``processes=1`` where one cell needs all the memory.
     """
     missing = set(todo)
     wanted = [
@@ -185,47 +234,48 @@ def _processes(plans: list[Plan], todo: list[Cell], options: argparse.Namespace)
 def _check_writable(folder: Path) -> None:
     """Make the folders of the output, or raise UsageError."""
     try:
-        for place in (folder, *(folder / name for name in ("cells", "figures", "report"))):
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place):
+        for path in (folder, *(folder / name for name in ("cells", "figures", "report"))):
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
                 pass
     except OSError as error:
         raise UsageError(
-            f"cannot write to {place}: {error.strerror}; name another folder with --output"
+            f"cannot write to {path}: {error.strerror}; name another folder with --output"
         ) from error
 
 
-def _seconds(cells: list[Cell], workers: int, plan: Plan) -> float:
-    return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else workers)
+def _seconds(cells: list[Cell], processes: int, plan: Plan) -> float:
+    return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else processes)
 
 
 def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    workers = _processes(plans, todo, options)
-    table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a worker")
+    processes = _processes(plans, todo, options)
+    table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a process")
     missing = set(todo)
     for plan in plans:
         run = [cell for cell in plan.cells if cell in missing]
-        memory = (WORKER_MEMORY + max((cell.memory for cell in run), default=0)) / 1e9
+        memory = (PROCESS_MEMORY + max((cell.memory for cell in run), default=0)) / 1e9
         table.add_row(
             plan.name,
             str(len(plan.cells)),
             str(len(run)),
             str(len(plan.cells) - len(run)),
-            f"{_seconds(run, workers, plan):.0f}",
+            f"{_seconds(run, processes, plan):.0f}",
             f"{memory:.1f}" if run else "-",
         )
     Console().print(table)
     seconds = REPORT_SECONDS + sum(
-        _seconds([cell for cell in plan.cells if cell in missing], workers, plan) for plan in plans
+        _seconds([cell for cell in plan.cells if cell in missing], processes, plan)
+        for plan in plans
     )
-    peak = workers * (WORKER_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
+    peak = processes * (PROCESS_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
     if todo:
-        where = "workers of the scheduler" if options.scheduler else f"{workers} workers"
+        where = "processes of the scheduler" if options.scheduler else f"{processes} processes"
         print(
-            f"expected: about {seconds + START_SECONDS:.0f} s in all with {workers} workers, "
+            f"expected: about {seconds + START_SECONDS:.0f} s in all with {processes} processes, "
             f"at most {peak:.1f} GB on {where}; output in {folder}"
         )
     else:

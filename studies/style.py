@@ -1,57 +1,17 @@
-"""How every figure looks, what it states, and how it is saved."""
+"""Draw figures in one style, with a line on what they show, and save them."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 VANILLA, DETOX, THEORY = sns.color_palette("colorblind", 3)
 FORMATS = ("svg", "pdf", "png")
 PIXELS_PER_INCH = 160
-
-
-def student_t(values, level: float = 0.95) -> tuple[float, float]:
-    """Return the Student t interval of a mean over seeds; for seaborn's `errorbar`.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One a seed. NaN is left out; fewer than two leave no interval.
-    level : float
-
-    Examples
-    --------
-    >>> low, high = student_t([1.0, 2.0, 3.0])
-    >>> round(low, 3), round(high, 3)
-    (-0.484, 4.484)
-    """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if values.size < 2:
-        centre = float(values.mean()) if values.size else float("nan")
-        return centre, centre
-    half = student.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / values.size**0.5
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def interval(values) -> str:
-    """Return "mean ± half" with the Student t interval over seeds, or just the mean of one.
-
-    Examples
-    --------
-    >>> interval([0.91, 0.92, 0.93])
-    '0.920 ± 0.025'
-    """
-    low, high = student_t(values)
-    centre = f"{(low + high) / 2:.3f}"
-    seeds = np.count_nonzero(~np.isnan(np.asarray(values, dtype=float)))
-    return f"{centre} ± {(high - low) / 2:.3f}" if seeds > 1 else centre
 
 
 def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:
@@ -75,7 +35,7 @@ def _settle(figure: Figure) -> None:
 
 
 def statement(dataset: xr.Dataset) -> str:
-    """Return what a figure must say of its dataset: scale, seeds, profile, hardware.
+    """Return the line below a figure: scale, seeds, profile, hardware, what is left out.
 
     Examples
     --------
@@ -93,6 +53,9 @@ def statement(dataset: xr.Dataset) -> str:
     changed = ", ".join(f"{name}={value}" for name, value in about["settings"].items())
     parts.append(f"profile {about['profile']}" + (f", changed: {changed}" if changed else ""))
     parts.append(" and ".join(about["hardware"]))
+    count = about.get("count", {})
+    if count and count["finished"] + count["failed"] < count["planned"]:
+        parts.append(f"{count['finished']} of {count['planned']} cells, the others not run")
     if about["failures"]:
         parts.append(f"{len(about['failures'])} failed cells left out")
     return "; ".join(parts)

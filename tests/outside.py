@@ -1,9 +1,12 @@
 """Functions that a Trial in the tests names as "outside:function"."""
 
 import numpy as np
+from reference import copied
 
 from detox_sim import voting
+from detox_sim.attacks.forgery import one_row
 from detox_sim.data import Data
+from detox_sim.messages import Messages
 from detox_sim.voting.votes import outcome
 
 
@@ -16,11 +19,11 @@ def one_a_group(holders, byzantine, rng, step=0):
 
 
 def majority_of_real_copies(messages, /):
-    return voting.majority(messages.copied())
+    return voting.majority(copied(messages))
 
 
 def streaming_of_real_copies(messages, /):
-    return voting.streaming(messages.copied())
+    return voting.streaming(copied(messages))
 
 
 def first_copy(messages, /):
@@ -30,20 +33,22 @@ def first_copy(messages, /):
 
 
 def clique_of_real_copies(messages, /, *, holders):
-    return voting.clique(messages.copied(), holders=holders)
+    return voting.clique(copied(messages), holders=holders)
 
 
 def not_a_vector(rows, /, *, byzantine):
     return rows
 
 
-def pictures(*, side=32, padding=4):
+def pictures(*, side=32, padding=4, mean=(0.0,), deviation=(1.0,)):
     """Make coloured noise whose mean tells the class; augmented unless `padding` is 0."""
     rng = np.random.default_rng(side)
     labels = np.arange(80) % 10
     noise = rng.integers(0, 100, size=(80, 3, side, side))
     images = (noise + 15 * labels[:, None, None, None]).astype(np.uint8)
-    return Data(images[:64], labels[:64], images[64:], labels[64:], 10, "pictures", padding=padding)
+    train, test = (images[:64], labels[:64]), (images[64:], labels[64:])
+    scale = {"mean": tuple(mean), "deviation": tuple(deviation)}
+    return Data(*train, *test, 10, "pictures", padding=padding, **scale)
 
 
 def normed(shape, classes):
@@ -60,8 +65,8 @@ def normed(shape, classes):
     )
 
 
-def fails_on_a_worker(shape, classes):
-    """Build a model whose gradients only a Dask worker cannot compute."""
+def fails_in_a_process(shape, classes):
+    """Build a model whose gradients cannot be computed in a Dask process."""
     from torch import nn
 
     from detox_sim.primitives.threads import in_dask_worker
@@ -76,14 +81,26 @@ def fails_on_a_worker(shape, classes):
 
 
 def train_as_if_on_a_gpu(trial, server):
-    """Train on the cluster that runs this task, whose worker's only GPU the task holds."""
+    """Train on the cluster that runs this task, which holds the only GPU of its process."""
     from unittest import mock
 
     from detox_sim import train
-    from detox_sim.cluster import here, workers
+    from detox_sim.cluster import here, processes
 
-    with mock.patch.dict(workers.RESOURCES, numpy={"GPU": 1.0}), here() as client:
+    with mock.patch.dict(processes.RESOURCES, numpy={"GPU": 1.0}), here() as client:
         return train(trial, client=client, server=server).load()
+
+
+def aggregate_of_honest(rows, forged, /, *, rng, server=None):
+    """Send what the server makes of honest messages, by the attackers' own draws."""
+    files = len(rows)
+    honest = Messages(rows, np.repeat(np.arange(files)[:, None], forged.shape[1], axis=1))
+    return one_row(rows, np.zeros_like(forged), server(honest))
+
+
+def known_to_attackers(rows, forged, /, *, rng, known=None):
+    """Send the number of files that attackers know, -1 for all."""
+    return one_row(rows, forged, np.full(rows.shape[1], -1 if known is None else known.sum()))
 
 
 seventeen = 17

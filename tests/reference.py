@@ -1,4 +1,4 @@
-"""The oracle: every rule, mixer and vote, and ALIE, as plain loops over Python floats.
+"""The slow reference: every rule, mixer and vote, and ALIE, as plain loops over Python floats.
 
 A rule here is ``rule(rows, byzantine, **options) -> list of float`` under the name it has in
 `detox_sim.aggregators`; a mixer of `detox_sim.mixers` is ``mix_name(rows, byzantine, **options)
@@ -11,6 +11,10 @@ import statistics
 
 import numpy as np
 from scipy.optimize import minimize
+
+from detox_sim.arrays import namespace
+from detox_sim.messages import Messages
+from detox_sim.primitives import take
 
 
 def _columns(rows):
@@ -27,17 +31,17 @@ def _norm(row):
 
 
 def _least(count, keys):
-    """Indices of the `count` least keys, the lower index first on a tie."""
+    """Return the indices of the `count` least keys, the lower index first on a tie."""
     return sorted(range(len(keys)), key=lambda i: (keys[i], i))[:count]
 
 
 def _mean_near(values, centre, count):
-    """Mean of the `count` values nearest the centre, the lower value first on a tie."""
+    """Return the mean of the `count` values nearest the centre, the lower first on a tie."""
     return _average(sorted(values, key=lambda value: (abs(value - centre), value))[:count])
 
 
 def distance(a, b):
-    """Squared Euclidean distance of two rows."""
+    """Return the squared Euclidean distance of two rows."""
     return math.fsum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True))
 
 
@@ -61,7 +65,7 @@ def sum_of_distances(rows, point):
 
 
 def weiszfeld(rows, steps, smoothing):
-    """Plain Weiszfeld steps from zero in which no distance counts as less than `smoothing`."""
+    """Take Weiszfeld steps from zero in which no distance counts as less than `smoothing`."""
     point = [0.0] * len(rows[0])
     for _ in range(steps):
         pulls = [1 / max(math.sqrt(distance(row, point)), smoothing) for row in rows]
@@ -76,7 +80,7 @@ def weiszfeld(rows, steps, smoothing):
 def geometric_median(
     rows, byzantine, tolerance=None, max_iterations=None, start=None, smoothing=None
 ):
-    """A row that balances the pull of the others; without one, a descent on the smooth cost."""
+    """Return a row that is the minimum; if none is, descend on the cost, smooth elsewhere."""
     if smoothing is not None:
         return weiszfeld(rows, max_iterations, smoothing)
     rows = np.asarray(rows, dtype=np.float64)
@@ -104,13 +108,13 @@ def geometric_median(
 
 
 def score(rows, i, neighbours, power=2):
-    """Krum's score of row i: the sum of distance**power to its nearest neighbours."""
+    """Return Krum's score of row i: the sum of distance**power to its nearest neighbours."""
     others = [distance(rows[i], rows[j]) ** (power / 2) for j in range(len(rows)) if j != i]
     return math.fsum(sorted(others)[:neighbours])
 
 
 def best(rows, byzantine, keep, neighbours=None, power=2):
-    """Indices of the `keep` lowest scores, the lower index first on a tie."""
+    """Return the indices of the `keep` lowest scores, the lower index first on a tie."""
     if neighbours is None:
         neighbours = len(rows) - byzantine - 2
     return _least(keep, [score(rows, i, neighbours, power) for i in range(len(rows))])
@@ -191,7 +195,7 @@ def centered_clipping(rows, byzantine, radius, start="zero", steps=1):
 
 
 def _top(rows, weights):
-    """Weighted mean, and top eigenvalue and eigenvector of the weighted covariance."""
+    """Return the weighted mean, the top eigenvalue of the covariance, and projections on it."""
     rows = np.asarray(rows, dtype=np.float64)
     centre = weights @ rows / weights.sum()
     spread = (rows - centre).T @ ((rows - centre) * weights[:, None]) / weights.sum()
@@ -281,7 +285,18 @@ def mix_arc(rows, byzantine):
     return mix_clipping(rows, byzantine, longest)
 
 
+def copied(messages):
+    """Return the same messages with each copy a row of its own, after the honest rows."""
+    files, arrived = len(messages.row_of), messages.row_of >= 0
+    honest, copies = messages.rows[:files, :], take(messages.rows, messages.row_of[arrived])
+    rows = namespace(honest).concat([honest, copies])
+    row_of = np.full(messages.row_of.shape, -1)
+    row_of[arrived] = files + np.arange(arrived.sum())
+    return Messages(rows, row_of, messages.search)
+
+
 def majority(ballots):
+    """Return the ballot of more than half, or None."""
     for ballot in ballots:
         if ballots.count(ballot) > len(ballots) / 2:
             return ballot
@@ -289,7 +304,7 @@ def majority(ballots):
 
 
 def streaming(ballots):
-    """Different ballots annihilate each other in order; the last survivor wins."""
+    """Remove pairs of different ballots in order; return the last one left."""
     pile = []
     for ballot in ballots:
         if pile and pile[-1] != ballot:
@@ -300,14 +315,14 @@ def streaming(ballots):
 
 
 def alie(rows, forged, z=1.0, spread="population", over="honest", sign=1):
-    """The one row that all forged copies are."""
-    nodes, bad = forged.size, int(forged.sum())
-    supporters = nodes // 2 + 1 - bad
+    """Return the row that all forged copies are."""
+    workers, byzantine = forged.size, int(forged.sum())
+    supporters = workers // 2 + 1 - byzantine
     quantile = statistics.NormalDist().inv_cdf
     if z == "baruch":
-        z = quantile((nodes - bad - supporters) / (nodes - bad))
+        z = quantile((workers - byzantine - supporters) / (workers - byzantine))
     elif z == "baruch-n":
-        z = quantile((nodes - supporters) / nodes)
+        z = quantile((workers - supporters) / workers)
     if over == "all":
         seen = [row for row, copies in zip(rows, forged, strict=True) for _ in copies]
     else:

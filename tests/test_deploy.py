@@ -1,4 +1,4 @@
-"""The recipes: the one by hand is run as a user would; of the others what can be checked is."""
+"""The recipes: those by hand are run as a user would; of the others what can be checked is."""
 
 import os
 import re
@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+
+from detox_sim.cluster import Tls, connect
+from detox_sim.cluster.connecting import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -58,14 +61,14 @@ class Terminals:
         return shell
 
     def run(self, block):
-        """Type the commands of a block and wait; return what they said."""
+        """Type the commands of a block and wait; return what they printed."""
         shell = self.start(block)
-        code = shell.wait(120)
+        code = shell.wait(300)
         log = self.open[-1][1]
         log.seek(0)
-        said = log.read()
-        assert code == 0, said
-        return said
+        printed = log.read()
+        assert code == 0, printed
+        return printed
 
     def close(self):
         for shell, _ in self.open:
@@ -107,13 +110,18 @@ def family_of(process):
 
 
 def _is_connected(process, port):
+    return any(c.raddr and c.raddr.port == port for c in connections(process))
+
+
+def connections(process):
+    """Return the connections of a process, none if it has ended."""
     try:
-        return any(c.raddr and c.raddr.port == port for c in process.net_connections("inet"))
+        return process.net_connections("inet")
     except psutil.Error:
-        return False
+        return []
 
 
-def test_the_recipe_by_hand_works_on_one_machine(terminals, tmp_path):
+def test_recipe_for_one_machine_runs_a_study(terminals, tmp_path):
     """Word for word, but for the ports, which others may use."""
     port, dashboard = free_port(), free_port()
     shells = terminals({"8786": str(port), "8787": str(dashboard)})
@@ -121,15 +129,17 @@ def test_the_recipe_by_hand_works_on_one_machine(terminals, tmp_path):
     first = shells.start(scheduler)
     second = shells.start(workers)
     family = [*wait_for_workers(second, 2, port), *family_of(first)]
-    heard = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"}
-    assert heard == {"127.0.0.1"}
-    said = shells.run(study)
-    assert f"ok      scheduler  tcp://127.0.0.1:{port}: 2 workers" in said
+    listening = {
+        c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+    printed = shells.run(study)
+    assert f"ok      scheduler  tcp://127.0.0.1:{port}: 2 workers" in printed
     assert (tmp_path / "by-hand" / "filtering.nc").exists()
 
 
-def test_the_recipe_for_several_machines_works_with_certificates(terminals, tmp_path):
-    """Word for word, but that all machines are this one."""
+def test_recipe_for_several_machines_starts_an_encrypted_cluster(terminals, tmp_path):
+    """Word for word, but that all machines are this one, and one task stands for the study."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the command openssl to make certificates")
     port = free_port()
@@ -140,8 +150,11 @@ def test_the_recipe_for_several_machines_works_with_certificates(terminals, tmp_
     shells.run(certificates)
     shells.start(scheduler)
     wait_for_workers(shells.start(workers), 2, port)
-    assert "report: " in shells.run(study)
-    assert (tmp_path / "by-hand" / "filtering.nc").exists()
+    files = dict(re.findall(r"--tls-(\w+) (\S+)", study[0]))
+    tls = Tls(**{name: str(tmp_path / file) for name, file in files.items()})
+    with connect(f"tls://127.0.0.1:{port}", tls=tls) as client:
+        client.wait_for_workers(2, timeout=60)
+        assert client.submit(abs, -1).result() == 1
 
 
 # --- what is documented exists --------------------------------------------------------------------
@@ -152,14 +165,12 @@ def options_of(command):
     from distributed.cli.dask_scheduler import main as scheduler
     from distributed.cli.dask_worker import main as worker
 
-    from studies import doctor, reproduce
-
     if command.startswith("dask "):
         parameters = {"scheduler": scheduler, "worker": worker}[command.split()[1]].params
         return {name for p in parameters for name in (*p.opts, *p.secondary_opts)}
-    if command.endswith("doctor"):
-        return options_in(Path(doctor.__file__)) | options_in(Path(reproduce.__file__))
-    return options_in(Path(reproduce.__file__))
+    files = [*(ROOT / "studies" / "workflow").glob("*.py")]
+    files += [ROOT / "studies" / f"{command.rpartition('.')[2]}.py"]
+    return set().union(*map(options_in, files))
 
 
 def options_in(path):
@@ -186,24 +197,21 @@ def _flat(names):
 LINES = [(path.name, line) for path in DOCUMENTS for block in blocks(path.name) for line in block]
 
 
-@pytest.mark.parametrize(("name", "line"), LINES)
-def test_every_documented_option_exists(name, line):
-    assert unknown_options(line) == []
-
-
-def test_an_option_that_does_not_exist_is_seen():
+def test_documented_options_exist():
+    for name, line in LINES:
+        assert unknown_options(line) == [], (name, line)
     assert unknown_options("dask worker ADDR --nthread 1 --memory-limit 1") == ["--nthread"]
     assert unknown_options("python -m studies.doctor --schedule x") == ["--schedule"]
     assert len([line for _, line in LINES if re.match(COMMANDS, line)]) >= 8
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_in_the_recipes_exist(path):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), target
-    for target, heading in re.findall(r"\]\(([\w.]+)#([\w-]+)\)", path.read_text()):
-        titles = re.findall(r"^#+ (.*)$", (path.parent / target).read_text(), re.M)
-        assert heading in {title.lower().replace(" ", "-") for title in titles}
+def test_links_in_recipes_exist():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", path.read_text()):
+            assert target.startswith("https://") or (path.parent / target).exists(), target
+        for target, heading in re.findall(r"\]\(([\w.]+)#([\w-]+)\)", path.read_text()):
+            titles = re.findall(r"^#+ (.*)$", (path.parent / target).read_text(), re.M)
+            assert heading in {title.lower().replace(" ", "-") for title in titles}, target
 
 
 def test_recipes_that_were_not_run_say_so():
@@ -211,24 +219,19 @@ def test_recipes_that_were_not_run_say_so():
         assert re.search(r"[Nn]ot\s+run where this was written", (DEPLOY / name).read_text()), name
 
 
-VARIABLES = (
-    "MALLOC_TRIM_THRESHOLD_=1073741824",
-    "MALLOC_MMAP_THRESHOLD_=1073741824",
-    "OMP_WAIT_POLICY=PASSIVE",
-)
+def test_recipes_set_what_the_embedded_cluster_sets():
+    variables = {f"{key.rpartition('.')[2]}={value}" for key, value in ENVIRONMENT.items()}
+    assert variables == {
+        "MALLOC_TRIM_THRESHOLD_=1073741824",
+        "MALLOC_MMAP_THRESHOLD_=1073741824",
+        "OMP_WAIT_POLICY=PASSIVE",
+    }
+    for name in ("by_hand.md", "slurm.py", "dask_cuda.md", "Dockerfile"):
+        text = (DEPLOY / name).read_text()
+        assert all(variable in text for variable in variables), name
 
 
-@pytest.mark.parametrize("name", ["by_hand.md", "slurm.py", "dask_cuda.md", "Dockerfile"])
-def test_every_recipe_sets_what_the_embedded_cluster_sets(name):
-    from detox_sim.cluster.connecting import ENVIRONMENT
-
-    ours = {f"{key.rpartition('.')[2]}={value}" for key, value in ENVIRONMENT.items()}
-    assert ours == set(VARIABLES)
-    text = (DEPLOY / name).read_text()
-    assert all(variable in text for variable in VARIABLES)
-
-
-def test_the_slurm_recipe_compiles_and_asks_reproduce_for_what_it_has():
+def test_slurm_recipe_compiles_and_its_options_exist():
     source = (DEPLOY / "slurm.py").read_text()
     compile(source, "slurm.py", "exec")
     options = [option for option in re.findall(r'"(--[\w-]+)"', source) if option != "--show-job"]
@@ -244,7 +247,7 @@ def manifests():
 
 
 @pytest.mark.parametrize("role", ["scheduler", "worker"])
-def test_the_manifests_fit_together(manifests, role):
+def test_manifests_fit_together(manifests, role):
     spec = manifests["Deployment", f"detox-{role}"]["spec"]
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
     container = spec["template"]["spec"]["containers"][0]
@@ -261,7 +264,7 @@ def test_the_manifests_fit_together(manifests, role):
     assert f"--tag {container['image']} " in recipe
 
 
-def test_workers_find_the_scheduler_and_only_through_tls(manifests):
+def test_manifests_connect_by_tls_only(manifests):
     service = manifests["Service", "detox-scheduler"]["spec"]
     scheduler = manifests["Deployment", "detox-scheduler"]["spec"]
     assert service["selector"] == scheduler["template"]["metadata"]["labels"]
@@ -274,7 +277,7 @@ def test_workers_find_the_scheduler_and_only_through_tls(manifests):
         assert {"--protocol=tls", "--dashboard-address=127.0.0.1:0"} <= set(one["args"])
 
 
-def test_the_image_copies_what_is_there():
+def test_image_copies_what_is_there():
     text = (DEPLOY / "Dockerfile").read_text()
     copied = [name for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for name in line.split()]
     assert {"detox_sim", "studies", "reports", "constraints.txt"} <= set(copied)

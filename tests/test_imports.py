@@ -11,7 +11,8 @@ ROOT = Path(detox_sim.__file__).parents[1]
 
 # Lowest first; a module imports only from its own folder and from rows above its own.
 LAYERS = [
-    {"arrays", "streams", "catalogue", "sweeps"},
+    {"arrays", "streams", "catalogue", "files"},
+    {"sweeps"},
     {"primitives"},
     {"messages"},
     {"aggregators", "assignments", "models", "data"},
@@ -21,6 +22,7 @@ LAYERS = [
     {"trials"},
     {"cluster"},
     {"training"},
+    {"sweeping"},
 ]
 FLOORS = [
     *({f"detox_sim.{name}" for name in row} for row in LAYERS),
@@ -36,14 +38,19 @@ FLOORS = [
 LEVEL = {name: level for level, row in enumerate(FLOORS) for name in row}
 
 # These know nothing of DETOX, so that they could leave the project as they are.
-STRANGERS = ("detox_sim.cluster.connecting", "detox_sim.sweeps")
+STRANGERS = (
+    "detox_sim.cluster.connecting",
+    "detox_sim.cluster.joining",
+    "detox_sim.files",
+    "detox_sim.sweeps",
+)
 
 # Compiled code: imported when it is needed.
 BACKENDS = {
     "detox_sim.primitives.cpu",
     "detox_sim.primitives.cpu_distances",
     "detox_sim.primitives.tile",
-    "detox_sim.theory.kernels",
+    "detox_sim.theory.worker_sets",
 }
 
 HEAVY = {"torch", "cupy", "dask", "distributed", "numba", "PIL", "pooch"}

@@ -1,15 +1,16 @@
 """Robust aggregation rules: ``rule(rows (n, d), *, byzantine) -> (d,)``.
 
 Every rule returns the array library, device and dtype it was given, never writes to its input,
-breaks ties to the lowest index, and refuses an (n, byzantine) it cannot serve. What each needs,
-costs and withstands is one line of `facts.FACTS`; ``python -m detox_sim.aggregators`` prints them.
+breaks ties to the lowest index, and refuses an (n, byzantine) it cannot serve. What a rule needs,
+costs and withstands stands beside it as one `Facts`; ``python -m detox_sim.aggregators`` prints the
+table of all.
 
-Rows with NaN or Inf come from the adversary, and while at most `byzantine` are broken the result
-is finite: rules that look at each coordinate count NaN as +Inf (`sign_majority` lets it abstain),
-all others take a broken row to be infinitely far and long, and leave it out.
+Only Byzantine workers send NaN or Inf, and the result is finite while at most `byzantine` rows hold
+such values: rules that look at each coordinate count NaN as +Inf (`sign_majority` counts it as
+neither sign); all others count a row with NaN or Inf as infinitely far and long, and leave it out.
 """
 
-from detox_sim.aggregators.centres import caf, centered_clipping, dnc, fltrust
+from detox_sim.aggregators.centres import caf, centered_clipping, dnc
 from detox_sim.aggregators.coordinates import (
     meamed,
     mean,
@@ -20,8 +21,9 @@ from detox_sim.aggregators.coordinates import (
     trimmed_mean,
 )
 from detox_sim.aggregators.geometric import geometric_median
-from detox_sim.aggregators.selection import bulyan, cge, krum, medoid, monna, multi_krum
+from detox_sim.aggregators.selection import bulyan, cge, krum, medoid, multi_krum
 from detox_sim.aggregators.subsets import mda, smea
+from detox_sim.aggregators.trusted import fltrust, monna
 
 __all__ = [
     "mean",

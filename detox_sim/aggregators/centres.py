@@ -1,33 +1,37 @@
-"""Rules that weigh rows by how far from a centre they lie, or in which direction."""
+"""Rules that weigh rows by their distance or direction from a centre."""
 
 import numpy as np
 
+from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.coordinates import median
-from detox_sim.aggregators.facts import require
-from detox_sim.aggregators.selection import check_trusted
-from detox_sim.aggregators.weights import average, centred_gram, norms, shares, unbroken, weighted
+from detox_sim.aggregators.weights import average, centred_gram, near_most, shares, weighted
 from detox_sim.arrays import is_array, namespace, to_host
 from detox_sim.catalogue import check_integer, check_number
-from detox_sim.primitives import distances, finite, take
-from detox_sim.primitives.reference import column_blocks
+from detox_sim.primitives import distances, finite
 from detox_sim.streams import stream
 
-SHORTEST = 1e-150  # squares of shorter rows vanish in float64; they count as zero
+CENTERED_CLIPPING = Facts(
+    "centered_clipping",
+    "mean of the rows clipped around a start",
+    "Karimireddy et al. 2021",
+    breakdown="< 1/2",
+    passes=2,
+)
 
 
 def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", steps: int = 1):
-    """Average the rows, each pulled towards the centre to within a radius of it.
+    """Average the rows, each first moved towards a centre to within a radius of it.
 
     Parameters
     ----------
     rows : array (n, d)
-        A row with NaN or Inf pulls nothing, but counts in the mean.
+        A row with NaN or Inf counts as the centre itself.
     byzantine : int
         n >= 2 byzantine + 1.
     radius : float
         In the units of the rows; 0 < radius.
     start : {"zero", "median"} or array (d,)
-        The first centre; training with momentum passes its last result.
+        The first centre, for instance the last aggregate of a training run.
     steps : int
         Each takes the result as the next centre.
 
@@ -45,7 +49,7 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
     Karimireddy, He, Jaggi, Learning from history for Byzantine robust optimization, ICML 2021.
     No state is kept between calls, where ByzFL keeps one.
     """
-    n = require("centered_clipping", rows, byzantine)
+    n = require(CENTERED_CLIPPING, rows, byzantine)
     check_number("radius", radius)
     check_integer("steps", steps, 1)
     if not 0 < radius < np.inf:
@@ -72,8 +76,18 @@ def _first_centre(rows, start):
     )
 
 
+CAF = Facts(
+    "caf",
+    "mean reweighted until no direction varies much",
+    "Allouah et al. 2025",
+    passes=1,
+    pairs=1,
+    extra="n³ a step",
+)
+
+
 def caf(rows, /, *, byzantine: int):
-    """Lower the weights of rows along the direction of most variance, and keep the best mean.
+    """Lower row weights along the direction of most variance; return the mean of least variance.
 
     Parameters
     ----------
@@ -97,22 +111,22 @@ def caf(rows, /, *, byzantine: int):
     Allouah et al., Towards trustworthy federated learning with untrusted participants, 2025:
     covariance bound-agnostic filter. Exact eigenvectors of the n x n Gram matrix, where ByzFL
     takes one random power step; the longest projection is sought among rows with weight left,
-    where ByzFL's may be that of a row it no longer hears.
+    where ByzFL's may be that of a row whose weight is 0.
     """
-    n = require("caf", rows, byzantine)
+    n = require(CAF, rows, byzantine)
     square = distances(rows)
-    kept, byzantine = unbroken(square, byzantine)
+    kept, byzantine = near_most(square, byzantine)
     least, best = np.inf, np.ones(kept.size)
     weights = np.ones(kept.size)
     while weights.sum() > kept.size - 2 * byzantine:
-        alive = np.flatnonzero(weights)
-        inner, share = square[np.ix_(kept[alive], kept[alive])], shares(weights[alive])
+        left = np.flatnonzero(weights)
+        inner, share = square[np.ix_(kept[left], kept[left])], shares(weights[left])
         top, projections = _top_direction(inner, share)
         if top < least:
             least, best = top, weights.copy()
         if top <= 0.0:
             break
-        weights[alive] *= 1 - projections
+        weights[left] *= 1 - projections
     full = np.zeros(n)
     full[kept] = shares(best)
     return weighted(rows, full)
@@ -130,6 +144,17 @@ def _top_direction(square: np.ndarray, weights: np.ndarray) -> tuple[float, np.n
     values, vectors = np.linalg.eigh(roots[:, None] * gram * roots[None, :])
     along = np.abs((gram * (roots * vectors[:, -1])).sum(axis=1))
     return float(values[-1]) * scale, (along / along.max()) ** 2
+
+
+DNC = Facts(
+    "dnc",
+    "mean without the outliers of the top direction",
+    "Shejwalkar, Houmansadr 2021",
+    breakdown="1 row",
+    passes=1,
+    pairs=1,
+    extra="n³",
+)
 
 
 def dnc(
@@ -171,28 +196,30 @@ def dnc(
     References
     ----------
     Shejwalkar, Houmansadr, Manipulating the Byzantine, NDSS 2021: divide and conquer. Exact
-    eigenvectors, and all coordinates by default, which needs no chance.
+    eigenvectors, and by default all coordinates, so that nothing is drawn.
     """
-    n = require("dnc", rows, byzantine)
+    n = require(DNC, rows, byzantine)
     check_integer("iterations", iterations, 1)
     check_number("filter", filter)
     if not 0 <= np.ceil(filter * byzantine) < n:
         raise ValueError(f"dnc needs 0 <= filter * byzantine < n = {n}, got filter={filter!r}")
     if coordinates is None and iterations > 1:
-        raise ValueError("dnc looks at the same each time; use iterations=1, or coordinates=...")
+        raise ValueError(
+            "dnc needs coordinates=... for iterations > 1: all coordinates give the same each time"
+        )
     if coordinates is None:
-        samples, heard = [distances(rows)], np.ones(n, dtype=bool)
+        samples, whole = [distances(rows)], np.ones(n, dtype=bool)
     else:
         check_integer("coordinates", coordinates, 1)
         draws = (stream(seed, "dnc", index) for index in range(iterations))
         samples = [distances(_sample(rows, coordinates, rng)) for rng in draws]
-        heard = finite(rows)
+        whole = finite(rows)
     for square in samples:
-        heard &= np.isin(np.arange(n), unbroken(square, byzantine)[0])
-    if n - heard.sum() > byzantine:
-        heard[:] = True
-    kept, byzantine = np.flatnonzero(heard), max(0, byzantine - int(n - heard.sum()))
-    good = heard.copy()
+        whole &= np.isin(np.arange(n), near_most(square, byzantine)[0])
+    if n - whole.sum() > byzantine:
+        whole[:] = True
+    kept, byzantine = np.flatnonzero(whole), max(0, byzantine - int(n - whole.sum()))
+    good = whole.copy()
     for square in samples:
         _, scores = _top_direction(square[np.ix_(kept, kept)], shares(np.ones(kept.size)))
         worst = np.lexsort((-kept, -scores))[: int(np.ceil(filter * byzantine))]
@@ -207,56 +234,3 @@ def _sample(rows, coordinates: int, rng: np.random.Generator):
     xp, d = namespace(rows), rows.shape[1]
     drawn = np.sort(rng.choice(d, min(coordinates, d), replace=False))
     return xp.take(rows, xp.asarray(drawn), axis=1)
-
-
-def fltrust(rows, /, *, byzantine: int, trusted: int = 0):
-    """Weigh the rows by their cosine to a trusted one, each scaled to its length.
-
-    Parameters
-    ----------
-    rows : array (n, d)
-        A row with NaN or Inf has no weight.
-    byzantine : int
-        n >= byzantine + 1.
-    trusted : int
-        Index of the server's own row, known to be honest; it must be finite.
-
-    Returns
-    -------
-    array (d,)
-        The mean of the scaled rows weighted by max(0, cosine); the trusted row has weight 1.
-
-    Examples
-    --------
-    >>> fltrust(np.array([[2.0, 0.0], [9.0, 0.0], [0.0, 5.0], [-99.0, 0.0]]), byzantine=2)
-    array([2., 0.])
-
-    References
-    ----------
-    Cao et al., FLTrust: Byzantine-robust federated learning via trust bootstrapping, NDSS 2021.
-    There the server's row only judges; here it is one of the rows and counts too.
-    """
-    n = require("fltrust", rows, byzantine)
-    check_trusted("fltrust", trusted, n)
-    lengths = norms(rows)
-    own = lengths[trusted]
-    if np.isinf(own):
-        raise ValueError(f"fltrust needs a finite trusted row, row {trusted} is not")
-    heard = np.isfinite(lengths) & (lengths > SHORTEST)
-    products = _inner_products(rows, take(rows, [trusted])[0, :])
-    with np.errstate(invalid="ignore"):
-        cosines = products / np.where(heard, lengths, 1.0) / (own or 1.0)
-    scores = np.where(heard, np.clip(cosines, 0.0, 1.0), 0.0)
-    if own <= SHORTEST or not scores.any():
-        return weighted(rows, np.zeros(n))
-    return weighted(rows, scores / scores.sum() * own / np.where(heard, lengths, 1.0))
-
-
-def _inner_products(rows, point) -> np.ndarray:
-    """Return the inner products (n,) of the rows with one vector (d,), in float64."""
-    xp, total = namespace(rows), np.zeros(rows.shape[0])
-    for columns in column_blocks(rows):
-        block = xp.astype(rows[:, columns], xp.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = total + to_host(xp.sum(block * xp.astype(point[columns], xp.float64), axis=1))
-    return total

@@ -2,21 +2,23 @@
 
 import numpy as np
 
-from detox_sim.aggregators.facts import require
-from detox_sim.aggregators.weights import average_of_unbroken
+from detox_sim.aggregators.conditions import Facts, require
+from detox_sim.aggregators.weights import average_of_finite
 from detox_sim.arrays import namespace
 from detox_sim.catalogue import check_integer
 from detox_sim.primitives import combine, map_columns, order_mean, sign_sum
 
+MEAN = Facts("mean", "average: no defence", "-", breakdown="0", factor=0, passes=1)
+
 
 def mean(rows, /, *, byzantine: int):
-    """Average the rows: the rule without any defence, and the baseline of every study.
+    """Average the rows, without any defence against finite arbitrary rows.
 
     Parameters
     ----------
     rows : array (n, d)
     byzantine : int
-        At most this many rows with NaN or Inf are dropped; finite bad rows are believed.
+        At most this many rows with NaN or Inf are dropped; finite ones all count.
 
     Returns
     -------
@@ -27,8 +29,13 @@ def mean(rows, /, *, byzantine: int):
     >>> mean(np.array([[1.0, 2.0], [3.0, 6.0]]), byzantine=0)
     array([2., 4.])
     """
-    require("mean", rows, byzantine)
-    return average_of_unbroken(rows, byzantine)
+    require(MEAN, rows, byzantine)
+    return average_of_finite(rows, byzantine)
+
+
+MEDIAN = Facts(
+    "median", "middle value of each coordinate", "Yin et al. 2018", breakdown="< 1/2", sorts=1
+)
 
 
 def median(rows, /, *, byzantine: int, middle: str = "midpoint"):
@@ -55,10 +62,15 @@ def median(rows, /, *, byzantine: int, middle: str = "midpoint"):
     ----------
     Yin et al., Byzantine-robust distributed learning, ICML 2018.
     """
-    n = require("median", rows, byzantine)
+    n = require(MEDIAN, rows, byzantine)
     if middle not in ("midpoint", "lower"):
         raise ValueError(f"median's middle is 'midpoint' or 'lower', got {middle!r}")
     return order_mean(rows, (n - 1) // 2, n // 2 if middle == "midpoint" else (n - 1) // 2)
+
+
+TRIMMED_MEAN = Facts(
+    "trimmed_mean", "mean of each coordinate without its extremes", "Yin et al. 2018", sorts=1
+)
 
 
 def trimmed_mean(rows, /, *, byzantine: int, trim: int | None = None):
@@ -70,7 +82,8 @@ def trimmed_mean(rows, /, *, byzantine: int, trim: int | None = None):
     byzantine : int
         n >= 2 byzantine + 1.
     trim : int, optional
-        Values cut on each side, n > 2 trim; default `byzantine`. Less than that withstands less.
+        Values cut on each side, n > 2 trim; default `byzantine`; fewer withstand fewer
+        arbitrary rows.
 
     Returns
     -------
@@ -85,12 +98,15 @@ def trimmed_mean(rows, /, *, byzantine: int, trim: int | None = None):
     ----------
     Yin et al., Byzantine-robust distributed learning, ICML 2018.
     """
-    n = require("trimmed_mean", rows, byzantine)
+    n = require(TRIMMED_MEAN, rows, byzantine)
     cut = byzantine if trim is None else trim
     check_integer("trim", cut, 0)
     if n <= 2 * cut:
         raise ValueError(f"trimmed_mean needs n > 2 * trim = {2 * cut} rows, got {n}")
     return order_mean(rows, cut, n - cut - 1)
+
+
+MEAMED = Facts("meamed", "mean of the values nearest the median", "Xie et al. 2018", sorts=1)
 
 
 def meamed(rows, /, *, byzantine: int):
@@ -116,8 +132,11 @@ def meamed(rows, /, *, byzantine: int):
     ----------
     Xie, Koyejo, Gupta, Generalized Byzantine-tolerant SGD, 2018: mean around the median.
     """
-    n = require("meamed", rows, byzantine)
+    n = require(MEAMED, rows, byzantine)
     return order_mean(rows, (n - 1) // 2, n // 2, nearest=n - byzantine)
+
+
+PHOCAS = Facts("phocas", "mean of the values nearest the trimmed mean", "Xie et al. 2018", sorts=1)
 
 
 def phocas(rows, /, *, byzantine: int):
@@ -143,8 +162,13 @@ def phocas(rows, /, *, byzantine: int):
     ----------
     Xie, Koyejo, Gupta, Phocas: dimensional Byzantine-resilient SGD, 2018.
     """
-    n = require("phocas", rows, byzantine)
+    n = require(PHOCAS, rows, byzantine)
     return order_mean(rows, byzantine, n - byzantine - 1, nearest=n - byzantine)
+
+
+MEDIAN_OF_MEANS = Facts(
+    "median_of_means", "median of the means of buckets", "Chen et al. 2017", passes=1
+)
 
 
 def median_of_means(rows, /, *, byzantine: int, buckets: int | None = None):
@@ -172,7 +196,7 @@ def median_of_means(rows, /, *, byzantine: int, buckets: int | None = None):
     Chen, Su, Xu, Distributed statistical machine learning in adversarial settings, 2017, with
     the coordinate-wise median for their geometric one.
     """
-    n = require("median_of_means", rows, byzantine)
+    n = require(MEDIAN_OF_MEANS, rows, byzantine)
     count = 2 * byzantine + 1 if buckets is None else buckets
     check_integer("buckets", count, 1)
     if not 2 * byzantine + 1 <= count <= n:
@@ -187,13 +211,22 @@ def median_of_means(rows, /, *, byzantine: int, buckets: int | None = None):
     return map_columns(lambda block: order_mean(combine(weights, block), *middle), rows)
 
 
+SIGN_MAJORITY = Facts(
+    "sign_majority",
+    "majority of the signs of each coordinate",
+    "Bernstein et al. 2019",
+    breakdown="< 1/2",
+    passes=2,
+)
+
+
 def sign_majority(rows, /, *, byzantine: int):
     """Return the majority sign of each coordinate: -1, 0 (a tie) or 1.
 
     Parameters
     ----------
     rows : array (n, d)
-        Only signs are used; NaN abstains.
+        Only signs are used; NaN counts as neither.
     byzantine : int
         n >= 2 byzantine + 1.
 
@@ -211,6 +244,6 @@ def sign_majority(rows, /, *, byzantine: int):
     Bernstein et al., signSGD with majority vote is communication efficient and fault
     tolerant, ICLR 2019.
     """
-    require("sign_majority", rows, byzantine)
+    require(SIGN_MAJORITY, rows, byzantine)
     votes = sign_sum(rows)
     return namespace(votes).sign(votes)

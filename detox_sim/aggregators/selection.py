@@ -2,14 +2,24 @@
 
 import numpy as np
 
-from detox_sim.aggregators.facts import require
+from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.weights import average, norms
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import distances, order_mean, take
 
+KRUM = Facts(
+    "krum",
+    "row nearest to its neighbours",
+    "Blanchard et al. 2017",
+    plus=3,
+    pairs=1,
+    extra="n² log n",
+    instead="median (n >= 2 * byzantine + 1)",
+)
+
 
 def krum(rows, /, *, byzantine: int, neighbours: int | None = None, power: float = 2):
-    """Return the row whose nearest neighbours are nearest.
+    """Return the row with the least sum of squared distances to its nearest neighbours.
 
     Parameters
     ----------
@@ -36,8 +46,20 @@ def krum(rows, /, *, byzantine: int, neighbours: int | None = None, power: float
     ----------
     Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     """
-    require("krum", rows, byzantine)
+    require(KRUM, rows, byzantine)
     return take(rows, _ranked(rows, byzantine, neighbours, power)[:1])[0, :]
+
+
+MULTI_KRUM = Facts(
+    "multi_krum",
+    "mean of the rows Krum scores best",
+    "Blanchard et al. 2017",
+    plus=3,
+    passes=1,
+    pairs=1,
+    extra="n² log n",
+    instead="median (n >= 2 * byzantine + 1)",
+)
 
 
 def multi_krum(
@@ -75,12 +97,25 @@ def multi_krum(
     ----------
     Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     """
-    n = require("multi_krum", rows, byzantine)
+    n = require(MULTI_KRUM, rows, byzantine)
     kept = n - byzantine - 2 if keep is None else keep
     check_integer("keep", kept, 0)
     if not 1 <= kept <= n - byzantine:
         raise ValueError(f"multi_krum needs 1 <= keep <= n - byzantine = {n - byzantine}: {kept}")
     return average(rows, _ranked(rows, byzantine, neighbours, power)[:kept])
+
+
+BULYAN = Facts(
+    "bulyan",
+    "Krum selection, then a mean near the median",
+    "El Mhamdi et al. 2018",
+    factor=4,
+    plus=3,
+    sorts=1,
+    pairs=1,
+    extra="n³ log n",
+    instead="multi_krum (n >= 2 * byzantine + 3)",
+)
 
 
 def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
@@ -95,8 +130,8 @@ def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
         "iterative" is the paper's: n - 2 byzantine rows, each the winner of Krum among those
         left (at least one neighbour counts), then the mean of the values nearest the median.
         "one-shot" is the DETOX code's: the n - byzantine - 2 best scores at once, then a
-        trimmed mean of them. Its figures need it. "one-shot-median" is Flower's of late: the
-        n - 2 byzantine best scores at once, then the paper's second stage.
+        trimmed mean of them, which the figures of DETOX use. "one-shot-median" is recent
+        Flower's: the n - 2 byzantine best scores at once, then the paper's second stage.
 
     Returns
     -------
@@ -113,7 +148,7 @@ def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
     El Mhamdi, Guerraoui, Rouault, The hidden vulnerability of distributed learning in
     Byzantium, ICML 2018.
     """
-    n = require("bulyan", rows, byzantine)
+    n = require(BULYAN, rows, byzantine)
     if selection not in ("iterative", "one-shot", "one-shot-median"):
         raise ValueError(
             "bulyan's selection is 'iterative' or 'one-shot' or 'one-shot-median', "
@@ -132,7 +167,7 @@ def bulyan(rows, /, *, byzantine: int, selection: str = "iterative"):
 
 
 def _picked_in_turn(square: np.ndarray, byzantine: int, picks: int) -> np.ndarray:
-    """Return the winners of Krum among the rows left, one after the other."""
+    """Return the rows (picks,) that Krum chooses one after the other, each among those left."""
     n = len(square)
     away = square.copy()
     np.fill_diagonal(away, np.nan)  # sorted last: no row is its own neighbour
@@ -162,9 +197,9 @@ def _ranked(rows, byzantine: int, neighbours: int | None = None, power: float = 
 
 
 def _by_score(distance: np.ndarray, count: int) -> np.ndarray:
-    """Order rows by the sum of their `count` least distances to others, stably.
+    """Return the indices of rows by the sum of their `count` least distances to others.
 
-    A row with fewer infinite distances among them comes first, whatever the rest.
+    Rows with fewer infinite distances among them come first; equal rows keep their order.
     """
     n = len(distance)
     others = distance[~np.eye(n, dtype=bool)].reshape(n, -1)
@@ -172,10 +207,16 @@ def _by_score(distance: np.ndarray, count: int) -> np.ndarray:
 
 
 def _least_sum(nearest: np.ndarray) -> np.ndarray:
+    """Return the indices of lines by their number of infinite values, then by their sum."""
     far = np.isinf(nearest)
     with np.errstate(over="ignore"):
         scores = np.where(far, 0.0, nearest).sum(axis=1)
     return np.lexsort((scores, far.sum(axis=1)))
+
+
+MEDOID = Facts(
+    "medoid", "row with the least sum of distances", "Xie et al. 2018", breakdown="< 1/2", pairs=1
+)
 
 
 def medoid(rows, /, *, byzantine: int):
@@ -202,48 +243,13 @@ def medoid(rows, /, *, byzantine: int):
     Xie, Koyejo, Gupta, Generalized Byzantine-tolerant SGD, 2018, where it approximates the
     geometric median.
     """
-    n = require("medoid", rows, byzantine)
+    n = require(MEDOID, rows, byzantine)
     distance = np.sqrt(distances(rows))
     best = 0 if n == 1 else _by_score(distance, n - 1)[0]
     return take(rows, [best])[0, :]
 
 
-def monna(rows, /, *, byzantine: int, trusted: int = 0):
-    """Average the n - byzantine rows nearest to a trusted one, itself included.
-
-    Parameters
-    ----------
-    rows : array (n, d)
-    byzantine : int
-        n >= 2 byzantine + 1.
-    trusted : int
-        Index of a row known to be honest; it must be finite.
-
-    Returns
-    -------
-    array (d,)
-
-    Examples
-    --------
-    >>> monna(np.array([[1.0], [3.0], [2.0], [99.0]]), byzantine=1)
-    array([2.])
-
-    References
-    ----------
-    Farhadkhani et al., Robust collaborative learning with linear gradient overhead, ICML 2023.
-    """
-    n = require("monna", rows, byzantine)
-    check_trusted("monna", trusted, n)
-    distance = distances(rows, take(rows, [trusted]))[:, 0]
-    if np.isinf(distance[trusted]):
-        raise ValueError(f"monna needs a finite trusted row, row {trusted} is not")
-    return average(rows, np.argsort(distance, kind="stable")[: n - byzantine])
-
-
-def check_trusted(rule: str, trusted: int, n: int) -> None:
-    check_integer("trusted", trusted, 0)
-    if trusted >= n:
-        raise ValueError(f"{rule} needs 0 <= trusted < n = {n}, got {trusted}")
+CGE = Facts("cge", "mean of the n - f shortest rows", "Gupta, Liu, Vaidya 2021", passes=2)
 
 
 def cge(rows, /, *, byzantine: int):
@@ -269,5 +275,5 @@ def cge(rows, /, *, byzantine: int):
     Gupta, Liu, Vaidya, Byzantine fault-tolerance in distributed optimization under
     2f-redundancy, 2021: comparative gradient elimination. The mean, where the paper sums.
     """
-    n = require("cge", rows, byzantine)
+    n = require(CGE, rows, byzantine)
     return average(rows, np.argsort(norms(rows), kind="stable")[: n - byzantine])

@@ -1,17 +1,27 @@
-"""Rules that average the best subset of n - f rows, found exactly, from distances alone."""
+"""Rules that average the best subset of n - f rows, found exactly from pairwise distances."""
 
 import itertools
 import math
 
 import numpy as np
 
-from detox_sim.aggregators.facts import require
-from detox_sim.aggregators.weights import average, unbroken
+from detox_sim.aggregators.conditions import Facts, require
+from detox_sim.aggregators.weights import average, near_most
 from detox_sim.catalogue import check_integer
 from detox_sim.primitives import distances
 
 BATCH = 1000  # subsets whose eigenvalues are taken at a time
 TIE = 1e-9  # relative; eigenvalues nearer than this are rounding
+
+
+MDA = Facts(
+    "mda",
+    "mean of the n - f rows of least diameter",
+    "Rousseeuw 1985; El Mhamdi et al. 2020",
+    passes=1,
+    pairs=1,
+    extra="exponential in f",
+)
 
 
 def mda(rows, /, *, byzantine: int, budget: int = 100_000):
@@ -23,8 +33,8 @@ def mda(rows, /, *, byzantine: int, budget: int = 100_000):
     byzantine : int
         n >= 2 byzantine + 1.
     budget : int
-        Steps of the exact search, which drops rows from too distant pairs; usually a few
-        thousand are enough where listing all subsets would never end.
+        Steps of the exact search, which drops rows from too distant pairs; a few thousand
+        usually suffice where there are too many subsets to list.
 
     Returns
     -------
@@ -46,11 +56,21 @@ def mda(rows, /, *, byzantine: int, budget: int = 100_000):
     Rousseeuw, Multivariate estimation with high breakdown point, 1985; El Mhamdi et al.,
     Genuinely distributed Byzantine machine learning, PODC 2020: minimum diameter averaging.
     """
-    n = require("mda", rows, byzantine)
+    n = require(MDA, rows, byzantine)
     check_integer("budget", budget, 1)
     square = distances(rows)
-    kept, byzantine = unbroken(square, byzantine)
+    kept, byzantine = near_most(square, byzantine)
     return average(rows, kept[least_diameter(square[np.ix_(kept, kept)], byzantine, budget, n)])
+
+
+SMEA = Facts(
+    "smea",
+    "mean of the n - f rows of least top variance",
+    "Allouah et al. 2023",
+    passes=1,
+    pairs=1,
+    extra="C(n, f) n³",
+)
 
 
 def smea(rows, /, *, byzantine: int, budget: int = 100_000):
@@ -62,7 +82,7 @@ def smea(rows, /, *, byzantine: int, budget: int = 100_000):
     byzantine : int
         n >= 2 byzantine + 1.
     budget : int
-        Subsets that may be looked at: all of them are.
+        The most subsets that may be looked at; the search looks at all of them.
 
     Returns
     -------
@@ -84,10 +104,10 @@ def smea(rows, /, *, byzantine: int, budget: int = 100_000):
     2023: smallest maximum eigenvalue averaging. Exact eigenvalues of the n x n Gram matrix,
     where ByzFL takes one random power step.
     """
-    require("smea", rows, byzantine)
+    require(SMEA, rows, byzantine)
     check_integer("budget", budget, 1)
     square = distances(rows)
-    kept, byzantine = unbroken(square, byzantine)
+    kept, byzantine = near_most(square, byzantine)
     return average(rows, kept[least_variance(square[np.ix_(kept, kept)], byzantine, budget)])
 
 
@@ -101,7 +121,7 @@ def least_diameter(square: np.ndarray, byzantine: int, budget: int, n: int) -> n
     budget : int
         Steps of the search.
     n : int
-        Rows before broken ones were dropped, for the error.
+        Rows before those with NaN or Inf were dropped, for the error.
 
     Notes
     -----
@@ -111,23 +131,23 @@ def least_diameter(square: np.ndarray, byzantine: int, budget: int, n: int) -> n
     """
     steps = itertools.count(1)
 
-    def covered(edges: list[int], alive: int, left: int) -> bool:
-        """Say whether removing `left` vertices of `alive` (bits) removes every edge."""
+    def covered(edges: list[int], present: int, left: int) -> bool:
+        """Say whether removing `left` vertices of `present` (bits) removes every edge."""
         if next(steps) > budget:
             subsets = math.comb(n, byzantine)
             raise ValueError(
                 f"mda needs more than budget={budget} steps to search C({n}, {byzantine}) = "
                 f"{subsets} subsets of rows; raise the budget, or use multi_krum"
             )
-        degrees = [(edges[v] & alive).bit_count() if alive >> v & 1 else 0 for v in places]
+        degrees = [(edges[v] & present).bit_count() if present >> v & 1 else 0 for v in places]
         most = max(degrees, default=0)
         if most == 0 or sum(degrees) > 2 * left * most:
             return most == 0
         worst = degrees.index(most)
         # The worst vertex goes, or else all its neighbours do.
-        if covered(edges, alive & ~(1 << worst), left - 1):
+        if covered(edges, present & ~(1 << worst), left - 1):
             return True
-        return most <= left and covered(edges, alive & ~(edges[worst] | 1 << worst), left - most)
+        return most <= left and covered(edges, present & ~(edges[worst] | 1 << worst), left - most)
 
     m = len(square)
     places, everything = range(m), (1 << m) - 1
@@ -144,16 +164,16 @@ def least_diameter(square: np.ndarray, byzantine: int, budget: int, n: int) -> n
         else:
             low = middle + 1
     chosen: list[int] = []
-    edges, alive, left = edges_above(limits[low]), everything, byzantine
+    edges, present, left = edges_above(limits[low]), everything, byzantine
     for v in places:
-        if len(chosen) == m - byzantine or not alive >> v & 1:
+        if len(chosen) == m - byzantine or not present >> v & 1:
             continue
-        gone = (edges[v] & alive).bit_count()
-        if gone <= left and covered(edges, alive & ~edges[v], left - gone):
+        gone = (edges[v] & present).bit_count()
+        if gone <= left and covered(edges, present & ~edges[v], left - gone):
             chosen.append(v)
-            alive, left = alive & ~edges[v], left - gone
+            present, left = present & ~edges[v], left - gone
         else:
-            alive, left = alive & ~(1 << v), left - 1
+            present, left = present & ~(1 << v), left - 1
     return np.array(chosen)
 
 
@@ -167,7 +187,7 @@ def least_variance(square: np.ndarray, byzantine: int, budget: int) -> np.ndarra
             f"budget={budget}; raise the budget, or use caf"
         )
     best, least = np.arange(size), np.inf
-    if not np.isfinite(square).all():  # more broken rows than were allowed
+    if not np.isfinite(square).all():  # more rows with NaN or Inf than `byzantine`
         return best
     candidates = itertools.combinations(range(n), size)
     while batch := list(itertools.islice(candidates, BATCH)):

@@ -1,4 +1,4 @@
-"""What rules share that work on the n weights of rows, not on their d coordinates."""
+"""Weighted means of rows, and what their weights (n,) are computed from."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from detox_sim.arrays import namespace
 from detox_sim.primitives import combine, distances, finite
 
 
-def shares(pull: np.ndarray) -> np.ndarray:
+def shares(values: np.ndarray) -> np.ndarray:
     """Return weights in these proportions that sum to 1."""
-    return pull / pull.sum()
+    return values / values.sum()
 
 
 def average(rows, indices=None):
@@ -23,40 +23,40 @@ def weighted(rows, weights: np.ndarray):
     return combine(weights[None, :], rows)[0, :]
 
 
-def average_of_unbroken(rows, byzantine: int):
-    """Return the mean, without the rows that hold NaN or Inf while no more than `byzantine` do.
+def average_of_finite(rows, byzantine: int):
+    """Return the mean, without rows that hold NaN or Inf if at most `byzantine` do.
 
-    One pass while all is well: a broken row shows in the result.
+    One pass if all rows are finite: a value that is not shows in the result.
     """
     result = average(rows)
     xp = namespace(rows)
     if bool(xp.all(xp.isfinite(result))):
         return result
-    unbroken = np.flatnonzero(finite(rows))
-    return average(rows, unbroken) if rows.shape[0] - unbroken.size <= byzantine else result
+    whole = np.flatnonzero(finite(rows))
+    return average(rows, whole) if rows.shape[0] - whole.size <= byzantine else result
 
 
 def norms(rows) -> np.ndarray:
-    """Return the Euclidean lengths (n,) of the rows, Inf for a broken one."""
+    """Return the Euclidean lengths (n,) of the rows, Inf for a row with NaN or Inf."""
     xp = namespace(rows)
     return np.sqrt(distances(rows, xp.zeros((1, rows.shape[1]), dtype=rows.dtype))[:, 0])
 
 
-def unbroken(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
-    """Return the rows not infinitely far from most, and the Byzantine left among them.
+def near_most(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
+    """Return the indices of rows not infinitely far from most, and how many may be Byzantine.
 
     Parameters
     ----------
     square : numpy.ndarray (n, n)
         A row with NaN or Inf, or one too far for float64, has Inf for most others.
     byzantine : int
-        When more rows are that far nothing can be promised, and all are returned.
+        If more rows are that far, all rows are returned.
     """
     kept = np.flatnonzero(2 * np.isinf(square).sum(axis=1) <= len(square))
-    broken = len(square) - kept.size
-    if broken > byzantine:
+    far = len(square) - kept.size
+    if far > byzantine:
         return np.arange(len(square)), byzantine
-    return kept, byzantine - broken
+    return kept, byzantine - far
 
 
 def centred_gram(square: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,14 +1,17 @@
-"""Who computes which file: ``assignment(workers, copies, *, rng=None, **options) -> holders``.
+"""Which workers compute a file: ``assignment(workers, copies, *, rng=None, **options) -> holders``.
 
 `holders` is an integer array (files, copies): the worker of each copy of each file. The copies
-of a file are on distinct workers, every worker carries the same load (files), and copies are odd,
-so that a vote has a majority. `rng` is the stream of one round; without it the holders are those
-that an attacker can know.
+of a file are on distinct workers, every worker has the same load (files), and copies are odd, so
+that a vote has a majority. `rng` is the stream of one round; without it the holders are those that
+an attacker can know.
+
+A new assignment touches two places: the function, with its name in `__all__`, and its sizes in the
+list of cases in ``tests/assignments/test_assignments.py``. An assignment outside the package needs
+neither: a trial names it ``"module:function"``.
 """
 
 from detox_sim.assignments.designs import bibd, subsets
 from detox_sim.assignments.expanders import mols, ramanujan, random_regular
-from detox_sim.assignments.repetition import check_groups as check_groups
 from detox_sim.assignments.repetition import cyclic, detox, none
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Block designs: each file is a block of workers, and any two workers share as many files."""
+"""Block designs: each file is a block of workers, and all pairs of workers share as many files."""
 
 import bisect
 import functools
@@ -10,13 +10,13 @@ import numpy as np
 
 from detox_sim.assignments.finite_fields import is_prime_power
 from detox_sim.assignments.geometries import affine_lines, projective_lines, steiner_triples
-from detox_sim.assignments.repetition import check_copies, nearest, rename
+from detox_sim.assignments.repetition import check_copies, nearest, permute_workers
 
 MOST_FILES = 10**6  # of all subsets
 
 
 def subsets(workers: int, copies: int, *, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Give every set of `copies` workers a file, in lexicographic order.
+    """Assign a file to every set of `copies` workers, in lexicographic order.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def bibd(
     rng: np.random.Generator | None = None,
     reshuffle: bool = False,
 ) -> np.ndarray:
-    """Place files by a balanced incomplete block design: two workers share exactly one file.
+    """Assign files by a balanced incomplete block design: two workers share exactly one file.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def bibd(
     rng : numpy.random.Generator, optional
         The stream of one round. Without it the holders are those an attacker can know.
     reshuffle : bool
-        Rename the workers at each round in secret, from `rng`.
+        Permute the workers at each round in secret, from `rng`.
 
     Returns
     -------
@@ -108,10 +108,10 @@ def bibd(
     """
     workers, copies = check_copies(workers, copies)
     if copies == 3 and _is_triple_system(workers):
-        return rename(steiner_triples(workers), rng, reshuffle)
+        return permute_workers(steiner_triples(workers), rng, reshuffle)
     spaces = _spaces(workers, copies)
     if workers in spaces:
-        return rename(spaces[workers]().reshape(-1, copies), rng, reshuffle)
+        return permute_workers(spaces[workers]().reshape(-1, copies), rng, reshuffle)
     if sizes := _sizes(workers, copies):
         raise ValueError(
             f"bibd knows no design of {workers} workers with {copies} copies; use workers = {sizes}"
@@ -128,7 +128,10 @@ def _is_triple_system(workers: int) -> bool:
 
 
 def _spaces(workers: int, copies: int) -> dict[int, Callable[[], np.ndarray]]:
-    """Return what makes the lines of `copies` points, by points, to beyond `workers`."""
+    """Return functions that make lines of `copies` points, by the number of points of the space.
+
+    Spaces of more points than `workers` are included, at least the smallest of each family.
+    """
     spaces: dict[int, Callable[[], np.ndarray]] = {}
     order = copies - 1
     for dimension in range(1, workers.bit_length() + 2):
@@ -141,7 +144,7 @@ def _spaces(workers: int, copies: int) -> dict[int, Callable[[], np.ndarray]]:
 
 
 def _sizes(workers: int, copies: int) -> str:
-    """Return the numbers of workers next to `workers` that have a design, as text."""
+    """Return, as text, the numbers of workers below and above `workers` that have a design."""
     if copies == 3:
         return " or ".join(map(str, nearest(workers, _is_triple_system, 3)))
     sizes = sorted(_spaces(workers, copies))

@@ -1,11 +1,11 @@
-"""Bipartite graphs of workers and files in which no few workers share many files."""
+"""Assignments by expander graphs, in which a small set of workers has few majorities."""
 
 import math
 
 import numpy as np
 
 from detox_sim.assignments.finite_fields import add, is_prime, is_prime_power, multiply
-from detox_sim.assignments.repetition import check_copies, nearest, rename
+from detox_sim.assignments.repetition import check_copies, nearest, permute_workers
 from detox_sim.catalogue import check_integer
 from detox_sim.streams import stream
 
@@ -18,10 +18,10 @@ def mols(
     load: int | None = None,
     reshuffle: bool = False,
 ) -> np.ndarray:
-    """Place load^2 files by mutually orthogonal Latin squares, one square for each copy.
+    """Assign load^2 files by mutually orthogonal Latin squares, one square for each copy.
 
-    Worker (k, s) holds the files (i, j) with a_k i + j = s over the field GF(load), where a_k is
-    the k-th element but zero. Two workers share one file, or none if they are of one square.
+    Worker (k, s) computes the files (i, j) with a_k i + j = s over the field GF(load), where a_k
+    is the k-th element other than zero. Two workers share one file, or none within one square.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def mols(
     rng : numpy.random.Generator, optional
         The stream of one round. Without it the holders are those an attacker can know.
     reshuffle : bool
-        Rename the workers at each round in secret, from `rng`.
+        Permute the workers at each round in secret, from `rng`.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def mols(
     holders = np.empty((side * side, copies), dtype=np.int64)
     for k in range(copies):
         holders[:, k] = k * side + sums[multiply(k + 1, elements, side)].ravel()
-    return rename(holders, rng, reshuffle)
+    return permute_workers(holders, rng, reshuffle)
 
 
 def ramanujan(
@@ -79,10 +79,10 @@ def ramanujan(
     load: int | None = None,
     reshuffle: bool = False,
 ) -> np.ndarray:
-    """Place files by a Ramanujan bigraph, among the best of expanders.
+    """Assign files by a Ramanujan bigraph: an expander with nearly the largest spectral gap.
 
-    The second singular value of its workers-by-files matrix of zeros and ones is the root of
-    `load`; Ramanujan bigraphs are those with at most sqrt(load - 1) + sqrt(copies - 1).
+    The second singular value of its workers-by-files matrix of zeros and ones is the square root
+    of `load`; Ramanujan bigraphs are those where it is at most sqrt(load - 1) + sqrt(copies - 1).
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def ramanujan(
     rng : numpy.random.Generator, optional
         The stream of one round. Without it the holders are those an attacker can know.
     reshuffle : bool
-        Rename the workers at each round in secret, from `rng`.
+        Permute the workers at each round in secret, from `rng`.
 
     Returns
     -------
@@ -132,11 +132,11 @@ def ramanujan(
     if copies < ratio == side and is_prime(side) and workers == side * copies:
         row, shift = np.divmod(np.arange(side**2)[:, None], side)
         column = np.arange(copies)
-        return rename(column * side + (shift - row * column) % side, rng, reshuffle)
+        return permute_workers(column * side + (shift - row * column) % side, rng, reshuffle)
     if is_prime(copies) and ratio % copies == 0 and workers == copies**2:
         column, shift = np.divmod(np.arange(side * copies)[:, None], copies)
         row = np.arange(copies)
-        return rename(row * copies + (shift + row * column) % copies, rng, reshuffle)
+        return permute_workers(row * copies + (shift + row * column) % copies, rng, reshuffle)
     works = [f"{p * copies} (load {p})" for p in nearest(ratio, is_prime, copies + 1)]
     if is_prime(copies):
         works.append(f"{copies**2} (load {copies}, {2 * copies}, ...)")
@@ -157,9 +157,9 @@ def random_regular(
     graph_seed: int = 0,
     reshuffle: bool = False,
 ) -> np.ndarray:
-    """Place files by a random graph in which every worker holds `load` files.
+    """Assign files by a random graph in which every worker computes `load` files.
 
-    The graph is public: it depends on `graph_seed` alone, and attackers may know it.
+    The graph depends on `graph_seed` alone, so attackers can know it.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def random_regular(
     rng : numpy.random.Generator, optional
         The stream of one round. Without it the holders are those an attacker can know.
     reshuffle : bool
-        Rename the workers at each round in secret, from `rng`.
+        Permute the workers at each round in secret, from `rng`.
     load : int, optional
         Files of a worker; `copies` divides workers * load. Without it, load = copies.
     graph_seed : int
@@ -190,8 +190,8 @@ def random_regular(
 
     References
     ----------
-    Bollobas 1980, the configuration model. Copies of a file that fall on one worker are swapped
-    away, so the law over graphs is close to uniform, not exactly.
+    Bollobas 1980, the configuration model. A copy that falls on a worker of the same file is
+    exchanged, so the distribution over graphs is only close to uniform.
     """
     workers, copies = check_copies(workers, copies)
     load = copies if load is None else load
@@ -205,18 +205,18 @@ def random_regular(
         )
     files = workers * load // copies
     holders = _random_graph(workers, files, copies, stream(graph_seed, "random_regular"))
-    return rename(holders, rng, reshuffle)
+    return permute_workers(holders, rng, reshuffle)
 
 
 def _random_graph(workers: int, files: int, copies: int, rng: np.random.Generator) -> np.ndarray:
-    """Return holders in which workers have equal loads; where most hold a file, draw the others."""
+    """Draw holders with equal loads; where most workers compute a file, draw the others instead."""
     if 2 * copies > workers:
-        held = np.ones((files, workers), dtype=bool)
+        computes = np.ones((files, workers), dtype=bool)
         others = _random_graph(workers, files, workers - copies, rng)
-        np.put_along_axis(held, others, False, axis=1)
-        return np.nonzero(held)[1].reshape(files, copies)
-    places = np.repeat(np.arange(workers), files * copies // workers)
-    holders = rng.permutation(places).reshape(files, copies)
+        np.put_along_axis(computes, others, False, axis=1)
+        return np.nonzero(computes)[1].reshape(files, copies)
+    loads = np.repeat(np.arange(workers), files * copies // workers)
+    holders = rng.permutation(loads).reshape(files, copies)
     _separate(holders, rng)
     return holders
 
@@ -224,9 +224,10 @@ def _random_graph(workers: int, files: int, copies: int, rng: np.random.Generato
 def _separate(holders: np.ndarray, rng: np.random.Generator) -> None:
     """Exchange copies, in place, until those of each file are on distinct workers.
 
-    First all that repeat a worker of their file are shuffled, while this leaves fewer. The others
-    one by one: into a file without that worker, for a copy that repeats there, or else for one on
-    a worker that its own file lacks. There always is one, and every exchange leaves fewer.
+    First all copies that repeat a worker of their file are shuffled, as long as this leaves fewer.
+    Then each one left is exchanged with a copy of a file without that worker: one that repeats a
+    worker there if there is one, else one on a worker that its own file lacks. Such a copy always
+    exists, and every exchange leaves fewer.
     """
     repeats, before = _repeats(holders), holders.size
     while repeats.sum() < before:
@@ -265,7 +266,9 @@ def _sizes(
     if workers is None and copies is not None and load is not None:
         workers = load * copies
     if copies is None and workers is not None and load is not None:
-        copies = max(1, workers // load)  # where this leaves a rest, no size of a scheme fits
+        copies = max(
+            1, workers // load
+        )  # if load does not divide workers, the caller refuses the sizes
     if workers is None or copies is None:
         raise ValueError(
             f"{scheme} needs two of workers, copies and load; "

@@ -45,7 +45,7 @@ def is_prime_power(number: int) -> bool:
     return number == 1
 
 
-def _places(order: int) -> list[int]:
+def _digit_units(order: int) -> list[int]:
     """Return the values 1, p, p^2, ... of the digits of an element."""
     prime = _least_factor(order)
     return [prime**digit for digit in range(order.bit_length()) if prime**digit < order]
@@ -85,8 +85,8 @@ def add(left, right, order: int) -> np.ndarray:
     _check_order(order)
     prime, left, right = _least_factor(order), np.asarray(left), np.asarray(right)
     total = np.zeros(np.broadcast_shapes(left.shape, right.shape), dtype=np.int64)
-    for place in _places(order):
-        total += (left // place + right // place) % prime * place
+    for unit in _digit_units(order):
+        total += (left // unit + right // unit) % prime * unit
     return total
 
 
@@ -125,16 +125,16 @@ def multiply(left, right, order: int) -> np.ndarray:
 
 @functools.cache
 def _powers(order: int) -> np.ndarray:
-    """Return 1, x, x^2, ... (order - 1,): all elements but zero.
+    """Return 1, x, x^2, ... (order - 1,): all elements other than zero.
 
-    Polynomials are taken modulo x^n - tail, for the first tail for which the powers of x reach
-    every element: that polynomial is primitive.
+    Polynomials are taken modulo x^n - tail, for the first tail with which the powers of x reach
+    every element; that polynomial is primitive.
     """
     prime, elements = _least_factor(order), np.arange(order)
     top, scalars = order // prime, np.arange(prime)
     for tail in range(1, order):
         carried = np.sum(
-            [scalars * (tail // place) % prime * place for place in _places(order)], axis=0
+            [scalars * (tail // unit) % prime * unit for unit in _digit_units(order)], axis=0
         )
         times_x = add(elements % top * prime, carried[elements // top], order).tolist()
         powers = [1]

@@ -1,4 +1,4 @@
-"""Lines through points: any two points lie on exactly one line.
+"""Lines of finite geometries and triple systems: any two points lie on exactly one line.
 
 Points are 0, 1, 2, ...; a line is a row of points.
 """
@@ -22,8 +22,9 @@ def affine_lines(order: int, dimension: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray of int (directions, order^(dimension - 1), order)
-        The lines of one direction are parallel. A direction is a vector whose first coordinate but
-        zero is 1; vectors (1, ...) come first, by the number that the rest makes, then (0, 1, ...).
+        The lines of one direction are parallel. A direction is a vector whose first nonzero
+        coordinate is 1; vectors (1, ...) come first, in the order of the number whose digits are
+        the other coordinates, then (0, 1, ...).
 
     Examples
     --------
@@ -42,9 +43,9 @@ def affine_lines(order: int, dimension: int) -> np.ndarray:
             np.arange(scale), np.arange(order**pivot), np.arange(scale), steps
         )
         points = before * order * scale + step * scale
-        for place in (order**digit for digit in range(dimension - 1 - pivot)):
-            rise = multiply(step, slope // place % order, order)
-            points = points + add(after // place % order, rise, order) * place
+        for unit in (order**digit for digit in range(dimension - 1 - pivot)):
+            rise = multiply(step, slope // unit % order, order)
+            points = points + add(after // unit % order, rise, order) * unit
         lines.append(np.broadcast_to(points, (scale, order**pivot, scale, order)))
     return np.concatenate([family.reshape(len(family), -1, order) for family in lines])
 

@@ -1,4 +1,4 @@
-"""One file per worker, per group of workers, or per run of neighbours; what all schemes check."""
+"""Assignments that repeat files over groups or neighbours, and the checks of all assignments."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from detox_sim.catalogue import check_integer
 
 
 def check_copies(workers: int, copies: int) -> tuple[int, int]:
-    """Return both as plain integers if the copies are odd and can be on distinct workers.
+    """Return both as plain integers; raise unless copies are odd and at most the workers.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def check_groups(workers: int, copies: int) -> None:
 
 
 def nearest(value: float, works: Callable[[int], bool], least: int) -> list[int]:
-    """Return the integers of `least` or more next to `value`, below and above, that work.
+    """Return the nearest integers of `least` or more, below and above `value`, that work.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def nearest(value: float, works: Callable[[int], bool], least: int) -> list[int]
 
 
 def none(workers: int, copies: int = 1, *, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Give every worker a file of its own: no redundancy.
+    """Assign one file to each worker: no redundancy.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def detox(
     rng : numpy.random.Generator, optional
         The stream of one round. Without it the groups are those an attacker can know.
     reshuffle : bool
-        Draw new groups at each round in secret, from `rng`. False keeps consecutive workers
-        together for good, as the DETOX code does.
+        Draw new groups at each round in secret, from `rng`. False makes groups of consecutive
+        workers, the same at every round, as the DETOX code does.
 
     Returns
     -------
@@ -133,15 +133,17 @@ def detox(
     Rajput et al., DETOX, NeurIPS 2019, step 1; DRACO's repetition code uses the same groups.
     """
     check_groups(workers, copies)
-    return rename(np.arange(workers).reshape(-1, copies), rng, reshuffle)
+    return permute_workers(np.arange(workers).reshape(-1, copies), rng, reshuffle)
 
 
-def rename(holders: np.ndarray, rng: np.random.Generator | None, reshuffle: bool) -> np.ndarray:
-    """Return the holders (files, copies) with the workers renamed at random, if asked for.
+def permute_workers(
+    holders: np.ndarray, rng: np.random.Generator | None, reshuffle: bool
+) -> np.ndarray:
+    """Return the holders (files, copies) with the workers permuted at random if `reshuffle`.
 
     Examples
     --------
-    >>> rename(np.array([[0, 1, 2]]), None, True).tolist()
+    >>> permute_workers(np.array([[0, 1, 2]]), None, True).tolist()
     [[0, 1, 2]]
     """
     if not isinstance(reshuffle, bool):
@@ -152,7 +154,7 @@ def rename(holders: np.ndarray, rng: np.random.Generator | None, reshuffle: bool
 
 
 def cyclic(workers: int, copies: int, *, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Give worker i the files i, i + 1, ..., i + copies - 1, counted around the circle.
+    """Assign to worker i the files i, i + 1, ..., i + copies - 1 (mod workers).
 
     Parameters
     ----------

@@ -1,31 +1,35 @@
-"""What Byzantine nodes send: ``attack(rows, forged, *, rng, **options) -> Messages``.
+"""What Byzantine workers send: ``attack(rows, forged, *, rng, **options) -> Messages``.
 
-`rows` (files, d) are the true gradients and `forged` (files, copies) marks the copies that
-Byzantine nodes hold. An unforged copy is never changed, and randomness comes only from `rng`.
-Colluding nodes send the same bits, which is the strongest choice against a vote.
+`rows` (files, d) are the honest gradients and `forged` (files, copies) marks the copies that
+Byzantine workers compute. An unforged copy is never changed, and randomness comes only from `rng`.
+Colluding workers send the same bits, which is the strongest choice against a vote.
 
 =============  ===================================================================
-none           the truth
-reverse        minus a multiple of the gradient the node should send
+none           the honest gradients
+reverse        minus a multiple of the gradient that the worker should send
 constant       one value in every coordinate
 gaussian       noise
 not_finite     NaN, Inf or both
-label_flip     the gradient of the node's own file with its labels flipped
+label_flip     the gradient of the worker's own file with its labels flipped
 alie           mean + z deviations: a little is enough
 sign_flip      minus the mean
 inner_product  minus a multiple of the mean
 mimic          the gradient of one honest file
 min_max        as far from the mean as the farthest pair of honest rows allows
 min_sum        the same, for sums of distances
-searched       what does the most damage, found by trying on the server's own code
+searched       what does the most damage, found by trials on the server's own code
 =============  ===================================================================
 
-An attack asks for what its attackers know by a keyword parameter of that name, and the caller
+An attack asks for what Byzantine workers know by a keyword parameter of that name, and the caller
 supplies it; none of these is an option:
 
-* ``known``, bool (files,): the files whose true gradients the attackers know; None for all;
+* ``known``, bool (files,): the files whose honest gradients they know; None for all;
 * ``server``, ``server(messages) -> aggregate (d,)``: all that the server will do in this round;
 * ``relabelled``, array (files, d): the gradients of the files with their labels flipped.
+
+A new attack touches two places: the function, with its name in `__all__`, and its entry in the list
+of cases in ``tests/attacks/test_attacks.py``. An attack outside the package needs neither: a trial
+names it ``"module:function"``.
 """
 
 from detox_sim.attacks.hiding import mimic, min_max, min_sum

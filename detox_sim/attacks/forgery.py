@@ -1,4 +1,4 @@
-"""How what attackers send becomes messages, and which files their statistics are taken over."""
+"""Build messages from forged rows, and choose the files that attackers take statistics over."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from detox_sim.primitives import combine
 
 
 def one_row(rows, forged: np.ndarray, row) -> Messages:
-    """Let every forged copy be the same row (d,).
+    """Return messages in which every forged copy is the same row (d,).
 
     Examples
     --------
@@ -23,36 +23,37 @@ def one_row(rows, forged: np.ndarray, row) -> Messages:
     return Messages(xp.concat([rows, xp.astype(row, rows.dtype)[None, :]]), row_of)
 
 
-def row_a_file(rows, forged: np.ndarray, replace: Callable) -> Messages:
-    """Let the forged copies of a file be one row, for each of the files (m,) that have any.
+def row_per_file(rows, forged: np.ndarray, replace: Callable) -> Messages:
+    """Return messages in which all forged copies of a file are one row, another for each file.
 
     Parameters
     ----------
     rows : array (files, d)
     forged : bool (files, copies)
     replace : callable
-        files (m,) -> rows (m, d).
+        files (m,) -> rows (m, d); called once with the files that have a forged copy.
 
     Examples
     --------
     >>> rows, forged = np.ones((2, 1)), np.array([[False], [True]])
-    >>> row_a_file(rows, forged, lambda hit: -rows[hit]).rows.tolist()
+    >>> row_per_file(rows, forged, lambda files: -rows[files]).rows.tolist()
     [[1.0], [1.0], [-1.0]]
     """
     xp = namespace(rows)
-    hit = np.flatnonzero(forged.any(axis=1))
+    changed = np.flatnonzero(forged.any(axis=1))
     row_of = np.repeat(np.arange(rows.shape[0])[:, None], forged.shape[1], axis=1)
-    row_of[hit] = np.where(forged[hit], rows.shape[0] + np.arange(hit.size)[:, None], row_of[hit])
-    return Messages(xp.concat([rows, replace(hit)]), row_of)
+    own_row = rows.shape[0] + np.arange(changed.size)[:, None]
+    row_of[changed] = np.where(forged[changed], own_row, row_of[changed])
+    return Messages(xp.concat([rows, replace(changed)]), row_of)
 
 
 def known_files(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:
-    """Return as bool (files,) the files that the attackers know; all where there is no attacker.
+    """Return as bool (files,) the files that attackers know; all files if no copy is forged.
 
     Raises
     ------
     ValueError
-        When `known` is not bool (files,), or there are attackers and they know no file.
+        When `known` is not bool (files,), or a copy is forged and no file is known.
 
     Examples
     --------
@@ -72,18 +73,18 @@ def known_files(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:
     return known
 
 
-def known_honest(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:
-    """Return as bool (files,) the known files that some honest node holds; all known if none is.
+def known_honest_files(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """Return as bool (files,) the known files with an honest copy, or all known if there is none.
 
     Examples
     --------
     >>> forged = np.array([[True], [False], [False]])
-    >>> known_honest(forged, np.array([True, True, False]))
+    >>> known_honest_files(forged, np.array([True, True, False]))
     array([False,  True, False])
     """
     known = known_files(forged, known)
-    held = known & ~forged.all(axis=1)
-    return held if held.any() else known
+    honest = known & ~forged.all(axis=1)
+    return honest if honest.any() else known
 
 
 def mean_of(rows, files: np.ndarray, *, dtype=None):
@@ -92,7 +93,7 @@ def mean_of(rows, files: np.ndarray, *, dtype=None):
 
 
 def mean_and_variance(rows, files: np.ndarray):
-    """Return mean and population variance (d,) of each coordinate over files, bool (files,).
+    """Return the mean and the population variance (d,) of each coordinate over bool (files,).
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Attacks that hide among the honest rows, by the distances between these.
+"""Attacks that send a row within the distances that honest rows have from each other.
 
-They are taken over the files that `statistical` counts, without rows that hold NaN or Inf.
+Distances are taken over the files that `statistical` counts, without rows that hold NaN or Inf.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from detox_sim.arrays import namespace
 from detox_sim.attacks.forgery import (
     known_files,
-    known_honest,
+    known_honest_files,
     mean_and_variance,
     mean_of,
     one_row,
@@ -29,7 +29,7 @@ def mimic(
     known: np.ndarray | None = None,
     target: int | None = None,
 ) -> Messages:
-    """Send the true gradient of one honest file, which then counts too much.
+    """Send the honest gradient of one file, which then counts more than the others.
 
     Parameters
     ----------
@@ -40,9 +40,10 @@ def mimic(
     known : bool (files,), optional
         Supplied; default all files.
     target : int, optional
-        The file to mimic, which the attackers must know. Default the known honest file that lies
-        farthest from the mean of these, to either side, along the direction in which they vary
-        most; of equally far ones the first. Files whose gradient holds NaN or Inf are left out.
+        The file to mimic, which the attackers must know. By default the known file with an honest
+        copy whose gradient is farthest from their mean, to either side, along the direction in
+        which these gradients vary most; of equally far ones the first. Files whose gradient holds
+        NaN or Inf are left out.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def mimic(
     Raises
     ------
     ValueError
-        When `target` is no file, or one that the attackers do not know.
+        When `target` is no file, or a file that the attackers do not know.
 
     Examples
     --------
@@ -63,12 +64,12 @@ def mimic(
     References
     ----------
     Karimireddy, He, Jaggi, Byzantine-robust learning on heterogeneous datasets via bucketing,
-    ICLR 2022. There the direction is estimated over the first steps and the worker chosen then is
-    mimicked for good; here the file is chosen anew in each round, from the exact direction.
-    `target` keeps it.
+    ICLR 2022. There the direction is estimated over the first steps, and the worker chosen then is
+    mimicked in all later ones; here the file is chosen anew in each round, from the exact
+    direction, unless `target` fixes it.
     """
     if target is None:
-        files, square = _distances(rows, known_honest(forged, known))
+        files, square = _distances(rows, known_honest_files(forged, known))
         target = int(files[_farthest(square)])
     else:
         check_integer("target", target, 0)
@@ -82,7 +83,7 @@ def mimic(
 
 
 def _distances(rows, files: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the files (m,) whose gradients are finite, if any is, and distances (m, m)."""
+    """Return which of the files (m,) have a finite gradient, or all, and their distances (m, m)."""
     some = np.flatnonzero(files)
     square = distances(take(rows, some))
     kept = np.flatnonzero(np.isfinite(np.diag(square)))
@@ -91,7 +92,7 @@ def _distances(rows, files: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _farthest(square: np.ndarray) -> int:
-    """Return which point lies farthest along the top principal direction, from distances."""
+    """Return the point farthest from the mean along the first principal axis, from distances."""
     scale = float(square.max())
     if not 0 < scale < np.inf:
         return 0
@@ -111,7 +112,7 @@ def min_max(
     known: np.ndarray | None = None,
     direction: str = "deviation",
 ) -> Messages:
-    """Send mean + gamma * direction, no farther from any honest row than two of these are apart.
+    """Send mean + gamma * direction, as near to each honest row as the farthest two of these are.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def min_sum(
     known: np.ndarray | None = None,
     direction: str = "deviation",
 ) -> Messages:
-    """Send mean + gamma * direction, no farther from the honest rows in sum than one of these is.
+    """Send mean + gamma * direction, with no larger sum of distances than some honest row has.
 
     Parameters
     ----------
@@ -188,10 +189,10 @@ def min_sum(
 def _agnostic(
     rows, forged: np.ndarray, known: np.ndarray | None, direction: str, *, sums: bool
 ) -> Messages:
-    """Send the farthest row in a direction whose distances, or their sum, are within a limit."""
+    """Send the row farthest along a direction whose distances, or their sum, are within a limit."""
     check_known("direction", [direction], ["deviation", "unit", "sign"])
     xp = namespace(rows)
-    some, square = _distances(rows, known_honest(forged, known))
+    some, square = _distances(rows, known_honest_files(forged, known))
     mean, step = _line(rows, np.isin(np.arange(len(forged)), some), direction)
     diameter = float(square.max())
     with np.errstate(over="ignore", invalid="ignore"):

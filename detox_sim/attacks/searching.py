@@ -1,4 +1,4 @@
-"""An attack that tries what it could send on the server's own pipeline, and sends the worst."""
+"""The attack that tries rows on the server's own pipeline and sends the most damaging one."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ import numpy as np
 from detox_sim.arrays import namespace
 from detox_sim.attacks.forgery import (
     known_files,
-    known_honest,
+    known_honest_files,
     mean_and_variance,
     mean_of,
     one_row,
@@ -28,16 +28,16 @@ BEYOND = 4.0  # factor by which a search goes on where the best scale is the las
 
 
 class Line(NamedTuple):
-    """Rows that differ by one scale.
+    """Candidate rows along one direction, told apart by a scale.
 
     Attributes
     ----------
     row : callable
         scale > 0 -> row (d,).
     unit : float
-        The scale at which the row lies about one honest spread from the mean.
+        The scale at which the row is about one honest spread from the mean.
     fixed : tuple of float
-        Scales at which it is what another attack sends.
+        Scales at which the row is the one that another attack sends.
     """
 
     row: Callable[[float], Any]
@@ -57,12 +57,12 @@ def searched(
     evaluations: int = 32,
     objective: str = "error",
 ) -> Messages:
-    """Try rows on what the server will do in this round, and send the one that does most damage.
+    """Try rows on the server's own pipeline of this round, and send the most damaging one.
 
     The first rows tried are those of `alie` with z = 1 and of `inner_product` with factors 1, 10
-    and 100, so what is found is at least as bad. A grid of scales over all directions follows, of
-    half of the evaluations, then a golden-section search around the best ones. It ends early
-    when no row made a difference, or when the aggregate was not finite.
+    and 100, so the damage is at least theirs. A grid of scales over all directions follows, with
+    half of the evaluations, then a golden-section search around the best ones. The search ends
+    early when all rows do the same damage, or when the aggregate is not finite.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def searched(
     rng : numpy.random.Generator
         Used only where attackers do not know all files.
     known : bool (files,), optional
-        Supplied; default all files. Attackers try with a stand-in for each file that they do not
-        know: a normal draw with the mean and deviation of what they know.
+        Supplied; default all files. For each file that attackers do not know they try with a normal
+        draw that has the mean and deviation of the known files.
     server : callable
         ``server(messages) -> aggregate (d,)``, deterministic. It is supplied.
     directions : sequence of {"deviation", "mean", "sign"}
@@ -81,14 +81,14 @@ def searched(
     evaluations : int
         Calls of the server, at most; 4 or more.
     objective : {"error", "descent"}
-        The squared distance of the aggregate from the mean of the known true gradients, or minus
+        The squared distance of the aggregate from the mean of the known honest gradients, or minus
         its inner product with that mean. An aggregate that is not finite counts as Inf.
 
     Returns
     -------
     Messages
-        With `search`: the calls made, and the value of the objective in the best of them (with
-        stand-ins a promise, else what happens).
+        With `search`: the calls made, and the largest value of the objective in them. It is the
+        value that the round reaches if all files are known, else an estimate.
 
     Raises
     ------
@@ -118,16 +118,16 @@ def searched(
             "supplies it, and 'min_max' needs none"
         )
     serve = server
-    everything = known_files(forged, known)
-    centre = mean_of(rows, everything, dtype=namespace(rows).float64)
-    mean, variance = mean_and_variance(rows, known_honest(forged, known))
+    known_mask = known_files(forged, known)
+    centre = mean_of(rows, known_mask, dtype=namespace(rows).float64)
+    mean, variance = mean_and_variance(rows, known_honest_files(forged, known))
     deviation = namespace(rows).sqrt(variance)
 
     def damage(row) -> float:
         return _value(objective, serve(one_row(tried_on, forged, row)), centre)
 
     with np.errstate(over="ignore", invalid="ignore"):
-        tried_on = _with_stand_ins(rows, everything, mean, deviation, rng)
+        tried_on = _with_drawn_rows(rows, known_mask, mean, deviation, rng)
         if not forged.any():
             return _sent(rows, forged, mean, Search(1, damage(mean)))
         lines = _lines(directions, mean, deviation)
@@ -149,8 +149,8 @@ def _sent(rows, forged: np.ndarray, row, search: Search) -> Messages:
     return dataclasses.replace(one_row(rows, forged, row), search=search)
 
 
-def _with_stand_ins(rows, known: np.ndarray, mean, deviation, rng: np.random.Generator):
-    """Return the rows with a normal draw in the place of each one that is not known."""
+def _with_drawn_rows(rows, known: np.ndarray, mean, deviation, rng: np.random.Generator):
+    """Return the rows with a normal draw in place of each unknown one."""
     unknown = np.flatnonzero(~known)
     if not unknown.size:
         return rows
@@ -199,7 +199,7 @@ def _norm(row) -> float:
 def maximise(
     damage: Callable[[Any], float], lines: Sequence[Line], evaluations: int
 ) -> tuple[Any, Search]:
-    """Return the row of the lines with the largest damage that a search finds, and the search.
+    """Search the rows of some lines; return the one with the largest damage, and the search.
 
     Parameters
     ----------
@@ -215,31 +215,31 @@ def maximise(
     (True, True)
     """
     tried: list[dict[float, float]] = [{} for _ in lines]
-    for place, scale in itertools.islice(_candidates(lines, tried, evaluations), evaluations):
-        tried[place][scale] = damage(lines[place].row(scale))
-        if tried[place][scale] == np.inf:
+    for index, scale in itertools.islice(_candidates(lines, tried, evaluations), evaluations):
+        tried[index][scale] = damage(lines[index].row(scale))
+        if tried[index][scale] == np.inf:
             break
-    place = max(range(len(lines)), key=lambda i: _best(tried[i])[1])
-    scale, value = _best(tried[place])
-    return lines[place].row(scale), Search(sum(map(len, tried)), value)
+    index = max(range(len(lines)), key=lambda i: _best(tried[i])[1])
+    scale, value = _best(tried[index])
+    return lines[index].row(scale), Search(sum(map(len, tried)), value)
 
 
 def _candidates(
     lines: Sequence[Line], tried: list[dict[float, float]], evaluations: int
 ) -> Iterator[tuple[int, float]]:
-    """Yield which line and scale to try next, given the values of those tried."""
-    fixed = [(place, scale) for place, line in enumerate(lines) for scale in line.fixed]
+    """Yield the line and the scale to try next, from the values of those tried."""
+    fixed = [(index, scale) for index, line in enumerate(lines) for scale in line.fixed]
     yield from fixed
     per_line = max(1, (evaluations // 2 - len(fixed)) // len(lines))
     grid = LOW * (HIGH / LOW) ** ((np.arange(per_line) + 0.5) / per_line)
     for scale in grid:
-        for place, line in enumerate(lines):
-            yield place, float(scale) * line.unit
+        for index, line in enumerate(lines):
+            yield index, float(scale) * line.unit
     if len({value for values in tried for value in values.values()}) == 1:
         return
-    for place in sorted(range(len(lines)), key=lambda i: -_best(tried[i])[1]):
-        while (scale := _next_scale(tried[place])) is not None:
-            yield place, scale
+    for index in sorted(range(len(lines)), key=lambda i: -_best(tried[i])[1]):
+        while (scale := _next_scale(tried[index])) is not None:
+            yield index, scale
 
 
 def _best(tried: dict[float, float]) -> tuple[float, float]:
@@ -250,7 +250,8 @@ def _best(tried: dict[float, float]) -> tuple[float, float]:
 def _next_scale(tried: dict[float, float]) -> float | None:
     """Return the scale to try next around the best one, None if its neighbours are near.
 
-    Beyond the ends a fixed factor farther; else the golden section of the wider gap.
+    Where the best scale is the least or the largest tried, it is a fixed factor beyond it; else the
+    golden section of the wider gap.
     """
     best = _best(tried)[0]
     below = max((scale for scale in tried if scale < best), default=None)

@@ -1,9 +1,9 @@
-"""Attacks that look at no other file: each copy's own gradient, a value, or noise."""
+"""Attacks that use no other file's gradient: the own gradient of a copy, a value, or noise."""
 
 import numpy as np
 
 from detox_sim.arrays import namespace
-from detox_sim.attacks.forgery import one_row, row_a_file
+from detox_sim.attacks.forgery import one_row, row_per_file
 from detox_sim.catalogue import check_known, check_number
 from detox_sim.messages import Messages
 from detox_sim.primitives import take
@@ -12,7 +12,7 @@ NOT_FINITE = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
 def none(rows, forged: np.ndarray, /, *, rng: np.random.Generator) -> Messages:
-    """Send the true gradients: Byzantine nodes behave.
+    """Send the honest gradients: Byzantine workers do not deviate.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def none(rows, forged: np.ndarray, /, *, rng: np.random.Generator) -> Messages:
 def reverse(
     rows, forged: np.ndarray, /, *, rng: np.random.Generator, scale: float = 100.0
 ) -> Messages:
-    """Send -scale times the gradient the node should send.
+    """Send -scale times the gradient that the worker should send.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def reverse(
     """
     check_number("scale", scale)
     with np.errstate(over="ignore", invalid="ignore"):
-        return row_a_file(rows, forged, lambda files: -scale * take(rows, files))
+        return row_per_file(rows, forged, lambda files: -scale * take(rows, files))
 
 
 def constant(
@@ -108,7 +108,7 @@ def gaussian(
 def not_finite(
     rows, forged: np.ndarray, /, *, rng: np.random.Generator, kind: str = "nan"
 ) -> Messages:
-    """Send what is no finite number in every coordinate, as broken nodes do.
+    """Send NaN, Inf or both in every coordinate, as broken workers do.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def not_finite(
 def label_flip(
     rows, forged: np.ndarray, /, *, rng: np.random.Generator, relabelled=None
 ) -> Messages:
-    """Send the gradient of the node's own file with its labels flipped: poisoned data.
+    """Send the gradient of the worker's own file with its labels flipped: poisoned data.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def label_flip(
     Raises
     ------
     ValueError
-        Without `relabelled`, or if it has not the shape of `rows`.
+        Without `relabelled`, or if its shape is not that of `rows`.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def label_flip(
     References
     ----------
     Tolpegin et al., Data poisoning attacks against federated learning systems, ESORICS 2020,
-    where the labels of one class are changed; all are, here, as in Allouah et al., Fixing by
+    where the labels of one class are changed; here all are, as in Allouah et al., Fixing by
     mixing, AISTATS 2023.
     """
     if relabelled is None or relabelled.shape != rows.shape:
@@ -180,4 +180,4 @@ def label_flip(
             f"with flipped labels, got {None if relabelled is None else tuple(relabelled.shape)}; "
             "training supplies them, and 'reverse' needs none"
         )
-    return row_a_file(rows, forged, lambda files: take(relabelled, files))
+    return row_per_file(rows, forged, lambda files: take(relabelled, files))

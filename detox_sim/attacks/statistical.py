@@ -1,6 +1,6 @@
-"""Attacks built from the mean and the deviation of the true gradients that the attackers know.
+"""Attacks built from the mean and the deviation of the honest gradients that attackers know.
 
-Statistics are taken over the files that some honest node holds, and over all known files where
+Statistics are taken over the known files with an honest copy, and over all known files where
 there is no such file.
 """
 
@@ -10,7 +10,7 @@ from scipy.stats import norm
 from detox_sim.arrays import namespace
 from detox_sim.attacks.forgery import (
     known_files,
-    known_honest,
+    known_honest_files,
     mean_and_variance,
     mean_of,
     one_row,
@@ -46,8 +46,8 @@ def alie(
     spread : {"population", "sample"}
         Divide by the count, or by the count less one.
     over : {"honest", "all"}
-        Statistics over the distinct gradients that some honest node holds, or over those of
-        all nodes, Byzantine ones included and each counted once a copy (the DETOX code).
+        Statistics over the gradients of files with an honest copy, each counted once, or over
+        those of all known files, each counted once a copy (the DETOX code).
     sign : {1, -1}
 
     Returns
@@ -85,7 +85,7 @@ def alie(
             raise ValueError(f"z must be finite, got {z!r}; attack 'not_finite' sends NaN and Inf")
     else:
         z = alie_z(forged.size, int(forged.sum()), z)
-    files = known_honest(forged, known) if over == "honest" else known_files(forged, known)
+    files = known_honest_files(forged, known) if over == "honest" else known_files(forged, known)
     count = int(files.sum()) * (forged.shape[1] if over == "all" else 1)
     centre, variance = mean_and_variance(rows, files)
     if spread == "sample":
@@ -94,34 +94,35 @@ def alie(
         return one_row(rows, forged, centre + sign * z * namespace(rows).sqrt(variance))
 
 
-def alie_z(nodes: int, byzantine: int, formula: str = "baruch") -> float:
-    """Return the z that hides behind a majority of honest nodes.
+def alie_z(workers: int, byzantine: int, formula: str = "baruch") -> float:
+    """Return the largest z at which enough honest workers are farther out to make a majority.
 
     Parameters
     ----------
-    nodes, byzantine : int
-        `alie` passes copies and forged copies: the same where a node holds one file.
+    workers, byzantine : int
+        `alie` passes copies and forged copies: the same where a worker computes one file.
     formula : {"baruch", "baruch-n"}
-        With s = floor(nodes / 2) + 1 - byzantine supporters needed, the normal quantile of
-        (nodes - byzantine - s) / (nodes - byzantine), or of (nodes - s) / nodes.
+        With s = floor(workers / 2) + 1 - byzantine, the honest workers needed for a majority, the
+        normal quantile of (workers - byzantine - s) / (workers - byzantine), or of
+        (workers - s) / workers.
 
     Examples
     --------
     >>> round(alie_z(45, 5), 8), round(alie_z(50, 24, "baruch-n"), 8)
     (0.12566135, 1.75068607)
     """
-    if not 0 <= byzantine < nodes:
-        raise ValueError(f"alie_z needs 0 <= byzantine < nodes, got {byzantine} and {nodes}")
-    supporters = nodes // 2 + 1 - byzantine
+    if not 0 <= byzantine < workers:
+        raise ValueError(f"alie_z needs 0 <= byzantine < workers, got {byzantine} and {workers}")
+    supporters = workers // 2 + 1 - byzantine
     if formula == "baruch":
-        share = (nodes - byzantine - supporters) / (nodes - byzantine)
+        share = (workers - byzantine - supporters) / (workers - byzantine)
     elif formula == "baruch-n":
-        share = (nodes - supporters) / nodes
+        share = (workers - supporters) / workers
     else:
         raise ValueError(f"alie's z is a number, 'baruch' or 'baruch-n', got {formula!r}")
     if not 0 < share < 1:
         raise ValueError(
-            f"alie's formula {formula!r} has no z for {byzantine} Byzantine of {nodes} nodes; "
+            f"alie's formula {formula!r} has no z for {byzantine} Byzantine of {workers} workers; "
             "give z as a number"
         )
     return float(norm.ppf(share))
@@ -168,4 +169,4 @@ def inner_product(
     """
     check_number("factor", factor)
     with np.errstate(over="ignore", invalid="ignore"):
-        return one_row(rows, forged, -factor * mean_of(rows, known_honest(forged, known)))
+        return one_row(rows, forged, -factor * mean_of(rows, known_honest_files(forged, known)))

@@ -1,8 +1,14 @@
-"""Dask: connecting to a cluster, and the parameter server whose compute nodes are its workers."""
+"""Dask: connecting to a cluster, and the parameter servers whose workers are its tasks.
 
-from detox_sim.cluster.central import CentralServer, Traffic
-from detox_sim.cluster.connecting import Tls, connect, cores, here, versions
+`CentralServer` receives every message; `ShardedServer` votes on digests and splits its work by
+coordinate. Both perform `detox_sim.training.step`, and are a
+`detox_sim.trials.server.ParameterServer`.
+"""
+
+from detox_sim.cluster.central import CentralServer
+from detox_sim.cluster.connecting import connect, cores, here
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
+from detox_sim.cluster.joining import Tls, versions
 from detox_sim.cluster.sharded import ShardedServer
 
 __all__ = [
@@ -12,7 +18,6 @@ __all__ = [
     "LostError",
     "ShardedServer",
     "Tls",
-    "Traffic",
     "connect",
     "cores",
     "here",

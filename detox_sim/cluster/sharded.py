@@ -1,290 +1,257 @@
-"""A parameter server without a machine that holds (n, d): votes on digests, coordinates in shards.
+"""A parameter server of which no process holds (files, d): votes on digests, work in shards.
 
-Nodes send 256-bit digests of their messages to this process, which votes on these. One copy of
-each winner is then cut by coordinate and fetched by the workers that are the server's shards,
-where it is checked against its digest. Rules and the update run on Dask arrays of these shards.
+Workers send 256-bit digests of their messages to the driver, which votes on these. One copy of
+each elected vector is then cut by coordinate and fetched by the processes that are the server's
+shards, where it is checked against its digest. Rules and the update run on Dask arrays of these
+shards.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from detox_sim import voting
 from detox_sim.arrays import to_host
-from detox_sim.cluster import tasks as nodes
-from detox_sim.cluster.central import Said, Traffic
+from detox_sim.cluster import digests
 from detox_sim.cluster.faults import Fault
+from detox_sim.cluster.fetching import (
+    Announced,
+    Copy,
+    Elected,
+    ShardedVotes,
+    fetch,
+    honest_digests,
+    honest_rows,
+    mismatches,
+)
 from detox_sim.cluster.shards import Shards
-from detox_sim.cluster.workers import Workers
+from detox_sim.cluster.workers import Forged, Gradients, Workers
 from detox_sim.messages import Messages
 from detox_sim.trials.learning_task import State
 from detox_sim.trials.outcome import Outcome, judge
+from detox_sim.trials.pipeline import Placement
+from detox_sim.trials.server import Traffic
 from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     import dask.array as da
     from distributed import Client, Future
 
-SAVE_STEPS = 10  # after which the state is copied here, and Dask forgets how it came about
-VOTES = ("majority", "streaming", "clique")  # that need to know no more than who agrees
+SAVE_STEPS = 10  # after which the state is copied to the driver, and Dask forgets its history
+VOTES = ("majority", "streaming", "clique")  # that need to know only which copies are equal
 
-
-class Ballots(NamedTuple):
-    """The digest of each copy that arrived: by (file, copy), and the sealed messages."""
-
-    roots: dict[tuple[int, int], bytes]
-    sealed: "dict[int, Future]"
-    said: Said
-
-
-class Elected(NamedTuple):
-    """The digest that won each file, None where nobody won, and the votes about these."""
-
-    roots: list[bytes | None]
-    undecided: np.ndarray
-    ballots: Ballots
+Result = TypeVar("Result")
 
 
 class ShardedServer:
-    """The server's work is split by coordinate over the workers."""
+    """The server's work is split by coordinate over the processes.
+
+    Parameters
+    ----------
+    trial : Trial
+    client : distributed.Client
+    deadline : float, optional
+    faults : tuple of Fault
+
+    Raises
+    ------
+    ValueError
+        For a vote that needs more than which copies are equal.
+    """
 
     def __init__(
-        self, trial: Trial, client: "Client", deadline: float | None, faults: Sequence[Fault]
+        self, trial: Trial, client: "Client", deadline: float | None, faults: tuple[Fault, ...]
     ):
         _check_vote(trial)
-        self._trial, self.workers = trial, Workers(trial, client, deadline, faults)
-        self._one, self.task = self.workers.one, self.workers.task
-        self.place(0, self.task.initial())
+        self._backend, self._workers = trial.backend, Workers(trial, client, deadline, faults)
+        self.pipeline, self.task = self._workers.pipeline, self._workers.task
+        self.traffic = Traffic()
+        self.restore(0, self.task.initial())
 
     # --- State --------------------------------------------------------------------------------
 
-    def place(self, step: int, state: State) -> None:
-        """Go on after a step that left that state."""
-        params, velocity, statistics = state
-        here = State(to_host(params), to_host(velocity), statistics)
-        self.workers.persevere(lambda at: self._place(at, here), step, restore=lambda: step)
+    def restore(self, step: int, state: State) -> None:
+        params, velocity = (to_host(vector) for vector in state[:2])
+        here = state._replace(params=params, velocity=velocity)
+        self._workers.retry(lambda k: self._save(k, here), step, restore=lambda: step)
 
-    def _place(self, step: int, state: State) -> int:
-        """Spread the state after a step over the workers, keep it here too; return the step."""
-        self.workers.refresh()
-        self._shards = Shards(self.workers, state.params.size)
+    def _save(self, step: int, state: State) -> int:
+        """Keep the state after a step in the driver, and spread it over the processes."""
+        self._workers.refresh()
+        self._shards = Shards(self._workers, state.params.size)
         params, velocity = (self._shards.spread(each, step) for each in state[:2])
-        self._state = State(params, velocity, state.statistics)
+        self._state = state._replace(params=params, velocity=velocity)
         self._saved = step, state
         return step
 
-    def persevere(self, perform, step: int):
-        """Perform a step; if a worker took data with it, all steps from the state last saved on."""
-        return self.workers.persevere(perform, step, lambda: self._place(*self._saved))
-
-    def settle(self, step: int, wanted: bool) -> State | None:
-        """End a step; return the state if it is wanted."""
-        if wanted or step - self._saved[0] >= SAVE_STEPS:
+    def state(self, step: int) -> State:
+        if step != self._saved[0]:
             params, velocity = self._shards.gather(self._state[:2], step, "save the state")
-            self._place(step, State(params, velocity, self._state.statistics))
-        return self._saved[1] if wanted else None
+            self._save(step, self._state._replace(params=params, velocity=velocity))
+        return self._saved[1]
 
-    # --- The round ----------------------------------------------------------------------------
+    def retry(self, perform: Callable[[int], Result], step: int) -> Result:
+        """Perform a step; if a process took data with it, all steps from the state last saved."""
+
+        def perform_and_save(k: int) -> Result:
+            result = perform(k)
+            if k - self._saved[0] >= SAVE_STEPS:
+                self.state(k)
+            return result
+
+        return self._workers.retry(perform_and_save, step, lambda: self._save(*self._saved))
+
+    # --- The phases of a step -----------------------------------------------------------------
 
     def broadcast(self, step: int) -> None:
-        self.traffic = Traffic()
-        self.workers.refresh()
-        self.traffic.new_processes = self.workers.newcomers()
+        workers = self._workers
+        workers.refresh()
+        self.traffic = Traffic(new_processes=workers.joined())
         blocks = self._shards.blocks(self._state.params, step)
         self._copies = {
-            address: self.workers.submit(nodes.join, *blocks, at=address)
-            for address in self.workers.addresses
+            address: workers.submit(digests.join, *blocks, at=address)
+            for address in workers.addresses
         }
-        self.workers.finish(self._copies, step, "receive parameters", who="worker")
+        workers.finish(self._copies, step, "receive parameters", who="a process")
         self.traffic.bytes["broadcast"] = 4 * self.task.model.parameters * len(self._copies)
 
-    def compute(self, step: int) -> "dict[int, Future]":
-        return self.workers.compute(self._copies, step)
+    def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Gradients:
+        return self._workers.compute(self._copies, holders, batch, step)
 
-    def attack(self, computed: "dict[int, Future]", step: int) -> Said:
-        return Said(computed, *self.workers.attack(computed, step))
+    def place(self, gradients: Gradients, step: int) -> Placement:
+        return self._workers.place(gradients, step)
 
-    def send(self, said: Said, step: int) -> Ballots:
-        """Receive the digests of all messages that are there in time."""
-        holders, workers = self._one.assign(step), self.workers
-        sealed, reports = {}, {}
-        for node, spoken in workers.arrived(said.spoken, step).items():
-            home, faults = workers.home(node), workers.faults_of(node, step)
-            sealed[node] = workers.submit(
-                nodes.seal, spoken, said.computed[node], faults, self._shards.bounds, at=home
+    def forge(self, gradients: Gradients, placement: Placement, step: int) -> Forged:
+        return self._workers.forge(gradients, placement, step)
+
+    def send(self, forged: Forged, step: int) -> Announced:
+        """Receive the digests of all messages that are sent in time."""
+        holders, workers, reports = forged.gradients.holders, self._workers, {}
+        announced = Announced({}, {}, forged)
+        for worker, sent in workers.arrived(forged.sent, step).items():
+            home, faults = workers.home(worker), workers.faults_of(worker, step)
+            computed = forged.gradients.computed[worker]
+            sealed = workers.submit(
+                digests.seal, sent, computed, faults, self._shards.bounds, at=home
             )
-            reports[node] = workers.submit(nodes.announce, sealed[node], spoken, at=home)
-        told = workers.get(reports, step, "send")
-        roots = {}
-        for node, files in workers.files.items():
-            mine, seconds = told.get(node, (None, None))
-            if not workers.in_time(node, None if mine is None else seconds, step):
+            reports[worker] = workers.submit(digests.announce, sealed, sent, at=home)
+            announced.sealed[worker] = sealed
+        received = workers.get(reports, step, "send")
+        for worker, files in forged.gradients.files.items():
+            mine, seconds = received.get(worker, (None, None))
+            if not workers.in_time(worker, None if mine is None else seconds, step):
                 self.traffic.late += files.size
                 continue
-            for file, root in zip(files.tolist(), mine, strict=True):
-                roots[file, int(np.flatnonzero(holders[file] == node)[0])] = root
-                self.traffic.bytes["send"] += len(root)
-        return Ballots(roots, sealed, said)
+            for file, digest in zip(files.tolist(), mine, strict=True):
+                copy = int(np.flatnonzero(holders[file] == worker)[0])
+                announced.digests[file, copy] = digest
+                self.traffic.bytes["send"] += len(digest)
+        return announced
 
-    def vote(self, ballots: Ballots, step: int) -> Elected:
-        """Vote on digests: each distinct one stands for a number, whose vote tells who won."""
-        distinct = [b"", *dict.fromkeys(ballots.roots.values())]
-        number = {root: place for place, root in enumerate(distinct)}
-        row_of = np.full(self._one.holders.shape, -1)
-        for copy, root in ballots.roots.items():
-            row_of[copy] = number[root]
+    def vote(self, messages: Announced, step: int) -> Elected:
+        """Vote on digests: each distinct one is replaced by a number, and these are voted on."""
+        distinct = [b"", *dict.fromkeys(messages.digests.values())]
+        number = {digest: i for i, digest in enumerate(distinct)}
+        row_of = np.full(messages.forged.gradients.holders.shape, -1)
+        for copy, digest in messages.digests.items():
+            row_of[copy] = number[digest]
         rows = np.arange(float(len(distinct)))[:, None]
-        with self.workers.guarded(step, "vote"):
-            votes = self._one.vote(Messages(rows, row_of), step)
+        with self._workers.guarded(step, "vote"):
+            votes = self.pipeline.vote(Messages(rows, row_of), step)
         winners = votes.rows[:, 0].astype(int)
-        roots = [
+        elected = [
             None if undecided else distinct[winner]
             for winner, undecided in zip(winners, votes.undecided, strict=True)
         ]
-        return Elected(roots, votes.undecided, ballots)
+        return Elected(elected, votes.undecided, messages)
 
-    def collect(self, elected: Elected, step: int) -> voting.Votes:
-        """Fetch one copy of each winner into the shards.
+    def collect(self, votes: Elected, step: int) -> ShardedVotes:
+        """Fetch one copy of each elected vector into the shards.
 
-        A node whose copy is not what it announced is found out, and another holder is asked; where
-        none is left, the copies with that digest are out of the vote.
+        A worker whose vector does not match its digest is recorded, and the next worker that
+        announced the same digest is asked. Where none is left, these copies leave the vote.
         """
-        ballots, caught = elected.ballots, set[tuple[int, int]]()
+        elected, announced, mismatched = votes, votes.announced, set[Copy]()
         while True:
-            asked, empty = {}, []
-            for file, root in enumerate(elected.roots):
+            asked: dict[int, Copy] = {}
+            unsupported: list[Copy] = []
+            for file, winner in enumerate(elected.digests):
                 copies = [
-                    key for key, own in ballots.roots.items() if key[0] == file and own == root
+                    copy
+                    for copy, digest in announced.digests.items()
+                    if copy[0] == file and digest == winner
                 ]
-                honest = [key for key in copies if key not in caught]
-                if honest:
-                    asked[file] = min(honest)
-                empty += [] if honest else copies
-            if empty:
-                for key in empty:
-                    del ballots.roots[key]
-                elected = self.vote(ballots, step)
+                left = [copy for copy in copies if copy not in mismatched]
+                if left:
+                    asked[file] = min(left)
+                else:
+                    unsupported += copies
+            if unsupported:
+                for copy in unsupported:
+                    del announced.digests[copy]
+                elected = self.vote(announced, step)
                 continue
-            shards = self._fetch(elected, asked, step)
-            wrong = self._mismatches(shards, step)
+            shards = fetch(self._workers, self._shards, elected, asked)
+            self.traffic.bytes["send"] += len(asked) * self._bytes_of_a_vector()
+            wrong = mismatches(self._workers, shards, step)
             if not wrong:
                 break
-            caught |= {asked[file] for file in wrong}
-        self.traffic.caught = len(caught)
+            mismatched |= {asked[file] for file in wrong}
+        self.traffic.mismatched = len(mismatched)
         return self._votes(elected, shards, step)
 
-    def _fetch(self, elected: Elected, asked: dict, step: int) -> "list[Future]":
-        holders, workers = self._one.assign(step), self.workers
-        by_node: dict[int, list[int]] = {}
-        for file, copy in asked.values():
-            by_node.setdefault(int(holders[file, copy]), []).append(file)
-        wanted = [[(file, elected.roots[file]) for file in files] for files in by_node.values()]
-        shards = []
-        for shard, (a, b) in enumerate(self._shards.ranges):
-            parts = []
-            for node, files in by_node.items():
-                places = np.searchsorted(workers.files[node], files).tolist()
-                sealed = elected.ballots.sealed[node]
-                parts.append(
-                    workers.submit(nodes.pieces, sealed, places, a, b, at=workers.home(node))
-                )
-            shards.append(
-                workers.submit(
-                    nodes.assemble, len(holders), a, b, shard, wanted, parts, at=workers.home(shard)
-                )
-            )
-        count = len(self._shards.ranges)
-        self.traffic.bytes["send"] += len(asked) * (
-            4 * self.task.model.parameters + 32 * count * count
-        )
-        return shards
+    def _bytes_of_a_vector(self) -> int:
+        """Return the bytes that move with one vector: each shard gets the digests of all."""
+        return 4 * self.task.model.parameters + 32 * len(self._shards.ranges) ** 2
 
-    def _mismatches(self, shards: "list[Future]", step: int) -> set[int]:
-        looks = {
-            shard: self.workers.submit(nodes.mismatches, future, at=self.workers.home(shard))
-            for shard, future in enumerate(shards)
-        }
-        return set().union(*self.workers.get(looks, step, "receive", "shard").values())
-
-    def _votes(self, elected: Elected, shards: "list[Future]", step: int) -> voting.Votes:
-        backend, workers = self._trial.backend, self.workers
+    def _votes(self, elected: Elected, shards: "list[Future]", step: int) -> ShardedVotes:
+        backend, workers = self._backend, self._workers
         blocks = [
-            workers.submit(nodes.block_of, future, backend, at=workers.home(shard))
+            workers.submit(digests.block_of, future, backend, at=workers.home(shard))
             for shard, future in enumerate(shards)
         ]
-        self._vote_blocks = blocks
-        rows = self._shards.array(blocks, backend, rows=len(elected.roots))
+        rows = self._shards.array(blocks, backend, rows=len(elected.digests))
 
         def wrong() -> np.ndarray:
-            true = self._true_roots(elected.ballots.said.computed, step)
-            return np.array([own != root for own, root in zip(elected.roots, true, strict=True)])
+            gradients = elected.announced.forged.gradients
+            honest = honest_digests(workers, self._shards, gradients, step)
+            return np.array([a != b for a, b in zip(elected.digests, honest, strict=True)])
 
-        return voting.Votes(rows, elected.undecided, wrong)
+        return ShardedVotes(rows, elected.undecided, wrong, blocks)
 
-    def _true_roots(self, computed: "dict[int, Future]", step: int) -> list[bytes]:
-        sources = self._one.assign(step)[:, 0]
-        tasks = {
-            node: self.workers.submit(
-                nodes.true_roots,
-                computed[node],
-                np.flatnonzero(sources == node).tolist(),
-                self._shards.bounds,
-                at=self.workers.home(node),
-            )
-            for node in dict.fromkeys(sources.tolist())
-        }
-        told = self.workers.get(tasks, step, "tell the truth")
-        true: list[bytes] = [b""] * len(sources)
-        for node, roots in told.items():
-            for file, root in zip(np.flatnonzero(sources == node), roots, strict=True):
-                true[file] = root
-        return true
-
-    def aggregate(self, votes: voting.Votes, step: int) -> "da.Array":
+    def aggregate(self, votes: ShardedVotes, step: int) -> "da.Array":
         with self._shards.computing(step, "aggregate"):
-            return self._shards.now(step, "aggregate", self._one.aggregate(votes.rows, step))[0]
+            aggregate = self.pipeline.aggregate(votes.rows, step)
+            return self._shards.now(step, "aggregate", aggregate)[0]
 
-    def update(self, aggregate: "da.Array", step: int) -> None:
+    def update(self, aggregate: "da.Array", gradients: Gradients, step: int) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
-        state = self.task.update(self._state, here, self.workers.seen(step), step)
+        statistics = self._workers.statistics(gradients, step)
+        state = self.task.update(self._state, here, statistics, step)
         with self._shards.computing(step, "update"):
             params, velocity = self._shards.now(step, "update", *state[:2])
-        self._state = State(params, velocity, state.statistics)
+        self._state = state._replace(params=params, velocity=velocity)
 
-    def judge(self, said: Said, votes: voting.Votes, aggregate: "da.Array", step: int) -> Outcome:
-        losses, self.traffic.worker_seconds = self.workers.told(said.computed, step)
-        false = np.flatnonzero(votes.distorted | votes.undecided).tolist()
-        with self._shards.computing(step, "tell the truth"):
-            rows = self._with_truth(said, votes.rows, false, step) if false else votes.rows
-            return judge(losses, rows, aggregate, votes, said.search)
-
-    def _with_truth(self, said: Said, rows: "da.Array", files: list[int], step: int) -> "da.Array":
-        """Return the votes with the true gradients of some files in place of what won."""
-        workers, sources = self.workers, self._one.assign(step)[files, 0].tolist()
-        blocks = []
-        for shard, (a, b) in enumerate(self._shards.ranges):
-            parts = [
-                workers.submit(
-                    nodes.true_piece, said.computed[node], file, a, b, at=workers.home(node)
-                )
-                for file, node in zip(files, sources, strict=True)
-            ]
-            blocks.append(
-                workers.submit(
-                    nodes.replace,
-                    self._vote_blocks[shard],
-                    files,
-                    parts,
-                    self._trial.backend,
-                    at=workers.home(shard),
-                )
-            )
-        return self._shards.array(blocks, self._trial.backend, rows=rows.shape[0])
+    def judge(
+        self,
+        gradients: Gradients,
+        messages: Announced,
+        votes: ShardedVotes,
+        aggregate: "da.Array",
+        step: int,
+    ) -> Outcome:
+        losses, self.traffic.worker_seconds = self._workers.losses_and_seconds(gradients, step)
+        wrong = np.flatnonzero(votes.distorted | votes.undecided).tolist()
+        with self._shards.computing(step, "return its gradients"):
+            rows = votes.rows
+            if wrong:
+                where = self._workers, self._shards
+                rows = honest_rows(*where, gradients, votes, wrong, self._backend)
+            return judge(losses, rows, aggregate, votes, messages.forged.search)
 
 
 def _check_vote(trial: Trial) -> None:
-    """Raise for a vote that needs more than who agrees with whom."""
+    """Raise for a vote that needs more than which copies are equal."""
     options = {name: value for name, value in trial.vote_options.items() if value}
     options.pop("no_majority", None) if options.get("no_majority") == "zero" else None
     if trial.vote not in VOTES or options:

@@ -1,4 +1,4 @@
-"""Vectors and rows that are split by coordinate over the workers, as Dask arrays."""
+"""Vectors and rows that are split by coordinate over processes, as Dask arrays."""
 
 import contextlib
 import itertools
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detox_sim.arrays import to_backend
-from detox_sim.cluster.workers import Workers
+from detox_sim.cluster.processes import Processes
 from detox_sim.primitives.sums import UNIT
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Shards:
-    """How `columns` coordinates are split: shard i, of whole units, on worker i.
+    """How `columns` coordinates are split: shard i, of whole units, in process i.
 
     Attributes
     ----------
@@ -26,16 +26,16 @@ class Shards:
     ranges : list of (int, int)
     """
 
-    def __init__(self, workers: Workers, columns: int):
-        self._workers = workers
-        units = np.array_split(np.arange(0, columns, UNIT), len(workers.addresses))
+    def __init__(self, processes: Processes, columns: int):
+        self._processes = processes
+        units = np.array_split(np.arange(0, columns, UNIT), len(processes.addresses))
         self.bounds = [int(part[0]) for part in units if part.size] + [columns]
         self.ranges = list(itertools.pairwise(self.bounds))
 
     def spread(self, vector: np.ndarray, step: int) -> "da.Array":
         """Send a vector (d,) to the shards."""
         blocks = [
-            self._workers.scatter(vector[a:b], [self._workers.home(shard)], step)
+            self._processes.scatter(vector[a:b], [self._processes.home(shard)], step)
             for shard, (a, b) in enumerate(self.ranges)
         ]
         return self.now(step, "receive the state", self.array(blocks, "numpy"))[0]
@@ -54,14 +54,14 @@ class Shards:
 
     def blocks(self, vector: "da.Array", step: int) -> "list[Future]":
         """Return the futures of the chunks of a vector that `now` returned."""
-        with self._workers.guarded(step, "find the state"):
-            futures = {future.key: future for future in self._workers.client.futures_of(vector)}
+        with self._processes.guarded(step, "find the state"):
+            futures = {future.key: future for future in self._processes.client.futures_of(vector)}
         return [futures[key] for key in vector.__dask_keys__()]
 
     def gather(self, vectors: "Sequence[da.Array]", step: int, doing: str) -> list[np.ndarray]:
         """Return vectors (d,) that `now` returned, here."""
         blocks = [block for vector in vectors for block in self.blocks(vector, step)]
-        parts = list(self._workers.get(dict(enumerate(blocks)), step, doing, "shard").values())
+        parts = list(self._processes.get(dict(enumerate(blocks)), step, doing, "shard").values())
         size = len(self.ranges)
         return [np.concatenate(parts[start : start + size]) for start in range(0, len(parts), size)]
 
@@ -71,19 +71,19 @@ class Shards:
         import dask
 
         with (
-            self._workers.guarded(step, doing),
-            dask.config.set(scheduler=self._workers.client),
+            self._processes.guarded(step, doing),
+            dask.config.set(scheduler=self._processes.client),
         ):
             yield
 
     def now(self, step: int, doing: str, *arrays: "da.Array") -> "list[da.Array]":
         """Compute arrays where their shards are."""
-        with self._workers.guarded(step, doing):
-            done = self._workers.client.persist(
+        with self._processes.guarded(step, doing):
+            done = self._processes.client.persist(
                 list(arrays),
-                workers=self._workers.addresses,
-                allow_other_workers=self._workers.resources is None,
+                workers=self._processes.addresses,
+                allow_other_workers=self._processes.resources is None,
             )
-            futures = self._workers.client.futures_of(done)
-        self._workers.finish(dict(enumerate(futures)), step, doing, who="shard")
+            futures = self._processes.client.futures_of(done)
+        self._processes.finish(dict(enumerate(futures)), step, doing, who="shard")
         return done

@@ -1,7 +1,7 @@
 """Linear codes over gradients: workers send combinations, and the sum of all files comes back.
 
 ==================  ==============================  =====================================
-code                files a worker computes         what does no harm
+code                files a worker computes         what the sum withstands
 ==================  ==============================  =====================================
 `cyclic_code`       2 s + 1 of n                    s workers that send anything (DRACO)
 `gradient_code`     s + 1 of n                      s workers that send nothing
@@ -9,8 +9,8 @@ code                files a worker computes         what does no harm
                                                     that send nothing (CodedReduce)
 ==================  ==============================  =====================================
 
-Sums are over files, not means. Only the first detects lies: the decoders of the other two are
-fixed before the messages are seen, so one liar is enough to move their sum anywhere.
+Sums are over files, not means. Only the first withstands Byzantine workers: the decoders of the
+other two do not look at the messages, so one Byzantine worker can move their sum anywhere.
 """
 
 from detox_sim.coding.cyclic import CyclicDecode, cyclic_code, cyclic_decode, cyclic_encode

@@ -1,4 +1,4 @@
-"""DRACO's cyclic code: the exact sum of all gradients, whatever (copies - 1) / 2 workers send."""
+"""DRACO's cyclic code: the sum of all gradients in spite of (copies - 1) / 2 Byzantine workers."""
 
 import functools
 import math
@@ -15,10 +15,16 @@ from detox_sim.primitives.threads import spread
 
 
 class CyclicDecode(NamedTuple):
-    """The sum of all gradients (d,), and the workers (workers,) that were found to lie."""
+    """The decoded sum of all gradients, and the workers that were located as Byzantine.
+
+    Attributes
+    ----------
+    total : array (d,)
+    byzantine : numpy.ndarray of bool (workers,)
+    """
 
     total: Any
-    liars: np.ndarray
+    byzantine: np.ndarray
 
 
 def cyclic_code(workers: int, copies: int) -> np.ndarray:
@@ -27,7 +33,7 @@ def cyclic_code(workers: int, copies: int) -> np.ndarray:
     Parameters
     ----------
     workers, copies : int
-        As many files as workers; `copies` = 2 s + 1 is odd, for s liars.
+        As many files as workers; `copies` = 2 s + 1 is odd, for s Byzantine workers.
 
     Returns
     -------
@@ -48,13 +54,13 @@ def cyclic_code(workers: int, copies: int) -> np.ndarray:
 
     Notes
     -----
-    Worker i stands at the root of unity x_i = exp(2 pi j g i / p), and the moments of order 1 to
-    2 s of every column, sum_i W_ij x_i^m, are zero. A column has 2 s + 1 entries, so it is the
-    null vector of a Vandermonde matrix, |W_ij| = 1 / prod_k |x_i - x_k|. DRACO has the stride
-    g = 1: the holders of a file stand side by side, and for p = 45, s = 5 messages are up to 10^5
-    times as long as gradients, so that float32 leaves the sum three digits. The stride here is
-    the one, prime to p, with the best conditioned code: the holders spread around the circle, and
-    messages are as long as gradients.
+    Worker i has the root of unity x_i = exp(2 pi j g i / p), and the moments of order 1 to 2 s of
+    every column, sum_i W_ij x_i^m, are zero. A column has 2 s + 1 entries, so it is the null vector
+    of a Vandermonde matrix, |W_ij| = 1 / prod_k |x_i - x_k|. DRACO has the stride g = 1: the roots
+    of a file's workers are neighbours, and for p = 45, s = 5 messages are up to 10^5 times as long
+    as gradients, so that float32 leaves the sum three digits. The stride here is the one, prime to
+    p, with the best conditioned code: the roots spread around the circle, and messages are as long
+    as gradients.
 
     References
     ----------
@@ -68,7 +74,7 @@ def cyclic_code(workers: int, copies: int) -> np.ndarray:
 
 
 def _taps(workers: int, copies: int, stride: int) -> np.ndarray:
-    """Return the coefficients (copies,) of a file on the workers before it, 0, 1, ... back."""
+    """Return the coefficients (copies,) of file j at the workers j, j - 1, j - 2, ... (mod p)."""
     points = np.exp(-2j * np.pi * (stride * np.arange(copies) % workers) / workers)
     apart = points[:, None] - points
     np.fill_diagonal(apart, points)
@@ -90,7 +96,7 @@ def _stride(workers: int, copies: int) -> int:
 
 
 def _rank(workers: int, copies: int) -> int:
-    """Return the real dimension of the messages that real gradients can give."""
+    """Return the dimension over the reals of the messages that real gradients can give."""
     return min(workers, 2 * (workers - copies) + 1)
 
 
@@ -105,7 +111,7 @@ def _spaces(workers: int, copies: int) -> tuple[np.ndarray, Checks]:
 
 
 def cyclic_encode(rows, copies: int):
-    """Return what honest workers send.
+    """Return the messages of honest workers.
 
     Parameters
     ----------
@@ -128,7 +134,7 @@ def cyclic_encode(rows, copies: int):
 
 
 def cyclic_decode(received, copies: int, *, rng: np.random.Generator) -> CyclicDecode:
-    """Find the liars, and recover the sum of all gradients from the other messages.
+    """Locate the Byzantine workers, and decode the sum of all gradients from the other messages.
 
     Parameters
     ----------
@@ -137,15 +143,14 @@ def cyclic_decode(received, copies: int, *, rng: np.random.Generator) -> CyclicD
     copies : int
         2 s + 1.
     rng : numpy.random.Generator
-        Draws the projection, after the messages are in: liars must not know it.
+        Draws the projection after the messages arrived: Byzantine workers must not know it.
 
     Returns
     -------
     CyclicDecode
-        Exact up to rounding while at most s = (copies - 1) / 2 workers send something else; a
-        message with NaN or Inf is a liar's. Lies of the size of rounding errors (in float64: of
-        1e-10) may pass.
-        With more than s liars the total is wrong, and nobody says so.
+        Exact up to rounding while at most s = (copies - 1) / 2 messages are forged; a message with
+        NaN or Inf counts as forged. Changes of the size of rounding errors (in float64: of 1e-10)
+        may pass. With more than s forged messages the total is wrong, without an error.
 
     Raises
     ------
@@ -156,22 +161,22 @@ def cyclic_decode(received, copies: int, *, rng: np.random.Generator) -> CyclicD
     --------
     >>> received = cyclic_encode(np.arange(10.0).reshape(5, 2), 3)
     >>> received[[3, 8]] += 100
-    >>> total, liars = cyclic_decode(received, 3, rng=np.random.default_rng(0))
-    >>> total.round(9), liars
+    >>> total, byzantine = cyclic_decode(received, 3, rng=np.random.default_rng(0))
+    >>> total.round(9), byzantine
     (array([20., 25.]), array([False, False, False,  True, False]))
 
     Notes
     -----
     One pass over the messages projects each on a random vector, one more adds up those of honest
     workers; between them the work depends on p alone. Measured for p = 15 and 45 and up to 7
-    liars: lies of 0.1 % are told in float32, and the total has a relative error below 1e-7 (in
-    float64 1e-14). At p = 45, from about 10 liars on, float32 does not always tell lies that
-    small from those of other workers, which puts the total off by up to 3e-5.
+    Byzantine workers: changes of 0.1 % are located in float32, and the total has a relative error
+    below 1e-7 (in float64 1e-14). At p = 45, from about 10 Byzantine workers on, changes that small
+    are sometimes attributed to other workers in float32, and the total is off by up to 3e-5.
 
     Two departures from DRACO's decoder make it work with rounded messages. Its 2 s moments alone
-    cannot tell neighbouring liars apart; real gradients give messages that satisfy up to p real
-    equations, and all are used. And its random vector has mean 1; ours has mean 0, so that equal
-    rounding errors in many coordinates do not add up to a false alarm.
+    cannot tell which of neighbouring workers are Byzantine; messages of real gradients satisfy up
+    to p real equations, and all are used. And its random vector has mean 1; ours has mean 0, so
+    that equal rounding errors in many coordinates do not add up to a false alarm.
 
     References
     ----------
@@ -185,15 +190,15 @@ def cyclic_decode(received, copies: int, *, rng: np.random.Generator) -> CyclicD
     workers, copies = check_copies(received.shape[0] // 2, copies)
     basis, checks = _spaces(workers, copies)
     eps = float(namespace(received).finfo(received.dtype).eps)
-    liars = locate(checks, *_project(received, rng), eps, rng)
-    clean = ~np.tile(liars, 2)
+    byzantine = locate(checks, *_project(received, rng), eps, rng)
+    clean = ~np.tile(byzantine, 2)
     weights = np.zeros(2 * workers)
     weights[clean] = np.linalg.lstsq(basis[clean].T, basis[:workers].sum(axis=0), rcond=None)[0]
-    return CyclicDecode(combine(weights[None, :], received)[0, :], liars)
+    return CyclicDecode(combine(weights[None, :], received)[0, :], byzantine)
 
 
 def _project(rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the products (n,) of rows with a random vector, and the lengths of the terms (n,)."""
+    """Return the products (n,) of rows with a random vector, and the norms (n,) of their terms."""
     xp = namespace(rows)
     direction = rng.standard_normal(rows.shape[1], dtype=np.float32)
 
@@ -210,7 +215,7 @@ def _project(rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blocks(rows) -> list[slice]:
-    """Return blocks of columns: the chunks of a Dask array, so that each is read once."""
+    """Return blocks of columns; those of a Dask array are its chunks, so that each is read once."""
     if kind(rows) != "dask":
         return column_blocks(rows)
     ends = np.cumsum(rows.chunks[1]).tolist()

@@ -1,4 +1,4 @@
-"""Who lies and who is late in one round."""
+"""Draw which workers are Byzantine and which are late in one round."""
 
 import numpy as np
 
@@ -15,12 +15,12 @@ def draw(
     workers : int
     byzantine, stragglers : int
         Exactly so many are marked; every subset of that size is equally likely. A worker may be
-        both: then its message does not arrive, whatever it says.
+        both: then its message does not arrive.
     rng : numpy.random.Generator
 
     Returns
     -------
-    bad, late : numpy.ndarray of bool (workers,)
+    byzantine, late : numpy.ndarray of bool (workers,)
 
     Raises
     ------
@@ -29,13 +29,12 @@ def draw(
 
     Examples
     --------
-    >>> bad, late = draw(6, 2, 3, np.random.default_rng(0))
-    >>> int(bad.sum()), int(late.sum())
+    >>> byzantine, late = draw(6, 2, 3, np.random.default_rng(0))
+    >>> int(byzantine.sum()), int(late.sum())
     (2, 3)
     """
-    bad = _mark("byzantine", workers, byzantine, rng)
-    late = _mark("stragglers", workers, stragglers, rng)
-    return bad, late
+    marked = _mark("byzantine", workers, byzantine, rng)
+    return marked, _mark("stragglers", workers, stragglers, rng)
 
 
 def _mark(name: str, workers: int, count: int, rng: np.random.Generator) -> np.ndarray:

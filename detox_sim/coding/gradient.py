@@ -1,4 +1,4 @@
-"""Gradient coding: the exact sum of all gradients, whichever s workers are late."""
+"""Gradient coding: the sum of all gradients, whichever s workers are late."""
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def _repetition(workers: int, stragglers: int) -> np.ndarray:
 
 
 def _cyclic(workers: int, stragglers: int, rng: np.random.Generator) -> np.ndarray:
-    """Make every row orthogonal to s random vectors whose entries sum to zero."""
+    """Return a code whose rows are orthogonal to s random vectors with entries that sum to zero."""
     random = rng.standard_normal((stragglers, workers))
     random[:, -1] = -random[:, :-1].sum(axis=1)
     code = np.zeros((workers, workers))
@@ -107,7 +107,7 @@ def decode_weights(code: np.ndarray, late: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray (workers,)
         Zero for late workers; ``weights @ code`` is all ones, up to rounding. The shortest such
-        weights. They do not depend on the messages: a lie goes into the sum, and nobody notices.
+        weights. They do not depend on the messages: a forged one enters the sum unnoticed.
 
     Raises
     ------

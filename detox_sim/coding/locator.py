@@ -1,26 +1,26 @@
-"""Who lied: the smallest set of workers whose messages explain all violated checks."""
+"""Locate Byzantine workers: the smallest set whose messages explain all violated checks."""
 
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-TOO_LONG = 1e3  # times what s + 1 workers send at least
+TOO_LONG = 1e3  # times the scale of honest messages
 SUMS = 4e-12  # rounding errors of sums in float64, relative to messages that are not too long
 RESTARTS = 50
 
 
 class Checks(NamedTuple):
-    """What honest messages satisfy.
+    """Linear equations that honest messages satisfy.
 
     Attributes
     ----------
     rows : numpy.ndarray (m, 2 p)
         Orthonormal; honest messages (real parts, then imaginary parts) give zeros.
     points : numpy.ndarray of complex (p,)
-        Where each worker stands; the moments of order 1 to 2 s of honest messages are zero.
+        The root of unity of each worker; moments of order 1 to 2 s of honest messages are zero.
     most : int
-        s, the liars that can be told.
+        s, the Byzantine workers that can be located.
     """
 
     rows: np.ndarray
@@ -31,13 +31,13 @@ class Checks(NamedTuple):
 def locate(
     checks: Checks, values: np.ndarray, lengths: np.ndarray, eps: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return which workers (p,) lied, from one projected number of each part of each message.
+    """Return which workers (p,) are Byzantine, from one projected number a part of each message.
 
     Parameters
     ----------
     checks : Checks
     values : numpy.ndarray (2 p,)
-        Projected messages; NaN and Inf mark liars.
+        Projected messages; a worker with NaN or Inf is Byzantine.
     lengths : numpy.ndarray (2 p,)
         Root of the sum of squares of the terms of each value: its rounding error is at most of
         the order of eps times that.
@@ -53,27 +53,27 @@ def locate(
     Notes
     -----
     Honest messages have a common scale: each gradient is part of 2 s + 1 messages, of which s + 1
-    are honest, so the (s + 1)-th longest message is as long as honest ones are, whatever liars
-    send. Much longer messages are lies. The others are honest if their violation of the checks is
-    within rounding errors of that scale: a normal vector of m values is shorter than sqrt(m) + 6
-    standard deviations.
+    are honest, so the (s + 1)-th longest message is as long as honest ones are, whatever Byzantine
+    workers send. Much longer messages are forged. The others are honest if their violation of the
+    checks is within rounding errors of that scale: a normal vector of m values is shorter than
+    sqrt(m) + 6 standard deviations.
     """
     p = len(values) // 2
     sizes = np.hypot(lengths[:p], lengths[p:])
     sizes[~np.isfinite(values[:p] + values[p:])] = np.inf
     scale = np.sort(sizes)[-1 - checks.most]
-    liars = ~np.isfinite(sizes) | (sizes > TOO_LONG * scale)
-    if liars.sum() <= checks.most:
-        clean = np.where(np.tile(liars, 2), 0.0, values)
+    found = ~np.isfinite(sizes) | (sizes > TOO_LONG * scale)
+    if found.sum() <= checks.most:
+        clean = np.where(np.tile(found, 2), 0.0, values)
         limit = (eps + SUMS) * scale * (len(checks.rows) ** 0.5 + 6)
-        liars[_search(checks, clean, np.flatnonzero(liars), limit, rng)] = True
-    return liars
+        found[_search(checks, clean, np.flatnonzero(found), limit, rng)] = True
+    return found
 
 
 def _search(
     checks: Checks, values: np.ndarray, known: np.ndarray, limit: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a set of workers, the known among them, that explains the values, or nearly does."""
+    """Return a set of workers, with the known ones, that explains the values, or the best found."""
     p = len(checks.points)
     blocks = checks.rows.reshape(-1, 2, p).transpose(2, 0, 1)
     syndrome = checks.rows @ values
@@ -94,10 +94,10 @@ def _search(
 
 
 def _algebraic(checks: Checks, values: np.ndarray, known: np.ndarray) -> list[np.ndarray]:
-    """Return for each number of liars, from the known to s, who they are without rounding errors.
+    """Return a set of workers for each size from the known ones to s, exact but for rounding.
 
-    A polynomial of degree t that is zero at the points of t liars annihilates the moments: its
-    coefficients are the null vector of their Hankel matrix.
+    A polynomial of degree t that is zero at the points of t Byzantine workers annihilates the
+    moments: its coefficients are the null vector of their Hankel matrix.
     """
     p, most = len(checks.points), checks.most
     others = np.setdiff1d(np.arange(p), known)
@@ -121,14 +121,14 @@ def _without(
 
 
 def _unexplained(blocks: np.ndarray, syndrome: np.ndarray, members: np.ndarray) -> float:
-    """Return the length of what the members' columns cannot make up for."""
+    """Return the norm of the part of the syndrome outside the span of the members' columns."""
     return float(np.linalg.norm(_without(blocks[:0], syndrome, blocks[members])[1]))
 
 
 def _exchange(
     blocks: np.ndarray, syndrome: np.ndarray, members: np.ndarray, fixed: int, limit: float
 ) -> tuple[np.ndarray, float]:
-    """Swap one member at a time, all but the first `fixed`, while more gets explained."""
+    """Exchange one member at a time, not the first `fixed`, while less stays unexplained."""
     rest = _unexplained(blocks, syndrome, members)
     while rest > limit and fixed < len(members):
         swaps = [_swap(blocks, syndrome, members, i) for i in range(fixed, len(members))]
@@ -141,26 +141,26 @@ def _exchange(
 
 
 def _swap(
-    blocks: np.ndarray, syndrome: np.ndarray, members: np.ndarray, place: int
+    blocks: np.ndarray, syndrome: np.ndarray, members: np.ndarray, position: int
 ) -> tuple[np.ndarray, float]:
-    """Put at one place the worker that explains most of what the other members do not."""
-    others = np.delete(members, place)
+    """Put in one position the worker that explains most of what the other members do not."""
+    others = np.delete(members, position)
     left, remain = _without(blocks, syndrome, blocks[others])
     shared = left.transpose(0, 2, 1) @ remain
     gram = left.transpose(0, 2, 1) @ left
     shared[others], gram[others] = 0.0, np.eye(2)
     gain = (shared * np.linalg.solve(gram, shared[:, :, None])[:, :, 0]).sum(axis=1)
     swapped = members.copy()
-    swapped[place] = gain.argmax()
+    swapped[position] = gain.argmax()
     return swapped, remain @ remain - gain.max()
 
 
 def _prune(
     blocks: np.ndarray, syndrome: np.ndarray, members: np.ndarray, fixed: int, limit: float
 ) -> np.ndarray:
-    """Drop members that are not needed, all but the first `fixed`."""
-    for place in reversed(range(fixed, len(members))):
-        fewer = np.delete(members, place)
+    """Drop members that are not needed, but none of the first `fixed`."""
+    for position in reversed(range(fixed, len(members))):
+        fewer = np.delete(members, position)
         if _unexplained(blocks, syndrome, fewer) <= limit:
             members = fewer
     return members

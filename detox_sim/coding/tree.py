@@ -1,4 +1,4 @@
-"""CodedReduce: gradient coding at every parent of a tree; no node takes in many messages."""
+"""CodedReduce: gradient coding at every parent of a tree, so that nobody receives many messages."""
 
 import math
 from dataclasses import dataclass
@@ -14,23 +14,24 @@ from detox_sim.primitives import combine
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Who computes what in a tree below a master, and how parents decode.
+    """Which files the workers of a tree compute, and the code by which parents decode.
 
-    Nodes are numbered layer by layer, the children of a parent one after the other.
+    The root is the server. Workers are numbered layer by layer, the children of a parent one after
+    the other.
 
     Attributes
     ----------
-    parent : numpy.ndarray of int (nodes,)
-        -1 is the master.
+    parent : numpy.ndarray of int (workers,)
+        -1 is the server.
     files : int
         Files whose gradients are summed.
-    weights : numpy.ndarray (nodes, files)
-        The combination of gradients that each node computes itself; zeros for the others.
+    weights : numpy.ndarray (workers, files)
+        The combination of gradients that each worker computes itself; zeros for the others.
     load : int
-        Files that each node computes: the same for all.
+        Files that each worker computes: the same for all.
     children, layers, stragglers : int
-        Every parent, the master too, takes in one message from each of its n children, and
-        withstands the loss of any s of them.
+        Every parent, the server too, receives one message from each of its n children, and decodes
+        without any s of them.
     code : numpy.ndarray (children, children)
         The gradient code of every parent.
     """
@@ -46,12 +47,12 @@ class Tree:
 
 
 def coded_reduce(children: int, layers: int, stragglers: int, *, kind: str = "cyclic") -> Tree:
-    """Lay out a tree in which any s stragglers among the children of every parent do no harm.
+    """Return a tree in which every parent decodes without any s of its children.
 
     Parameters
     ----------
     children, layers : int
-        n children of the master and of every node but the last layer's: n + ... + n^L nodes.
+        n children of the server and of every worker above the last layer: n + ... + n^L workers.
     stragglers : int
         s < n.
     kind : {"cyclic", "repetition"}
@@ -60,7 +61,7 @@ def coded_reduce(children: int, layers: int, stragglers: int, *, kind: str = "cy
     Returns
     -------
     Tree
-        With the least number of files that split evenly.
+        With the least number of files that splits evenly.
 
     Raises
     ------
@@ -75,10 +76,10 @@ def coded_reduce(children: int, layers: int, stragglers: int, *, kind: str = "cy
 
     Notes
     -----
-    A sub-tree answers for a list of weighted files. Its root computes `load` of them and splits
-    the others into n parts, which the gradient code gives to its children: each answers for
-    s + 1 parts, with the weights of the code on top. Each node computes the fraction
-    1 / sum_{l=1..L} (n / (s + 1))^l of all files.
+    A sub-tree sums a list of weighted files. Its root computes `load` of them and splits the others
+    into n parts, of which the gradient code assigns s + 1 to each child, with its coefficients as
+    further weights. Each worker computes the fraction 1 / sum_{l=1..L} (n / (s + 1))^l of all
+    files.
 
     References
     ----------
@@ -107,32 +108,32 @@ def coded_reduce(children: int, layers: int, stragglers: int, *, kind: str = "cy
 def _delegate(
     code: np.ndarray, ids: np.ndarray, factors: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the files and their weights that each child answers for."""
+    """Return the files that the sub-tree of each child sums, and their weights."""
     parts = np.split(np.arange(len(ids)), len(code))
     tasks = []
     for row in code:
         chosen = np.flatnonzero(row)
-        places = np.concatenate([parts[j] for j in chosen])
-        tasks.append((ids[places], factors[places] * np.repeat(row[chosen], len(parts[0]))))
+        positions = np.concatenate([parts[j] for j in chosen])
+        tasks.append((ids[positions], factors[positions] * np.repeat(row[chosen], len(parts[0]))))
     return tasks
 
 
 def _spread(ids: np.ndarray, factors: np.ndarray, files: int) -> np.ndarray:
-    """Return a line (files,) with the factors at their places."""
-    line = np.zeros(files)
-    line[ids] = factors
-    return line
+    """Return the factors as a row (files,) with zeros for other files."""
+    row = np.zeros(files)
+    row[ids] = factors
+    return row
 
 
 def reduce(tree: Tree, gradients, late: np.ndarray):
-    """Add up the gradients from the leaves to the master, without the late nodes.
+    """Return the sum of the gradients, from the leaves up to the server, without late workers.
 
     Parameters
     ----------
     tree : Tree
     gradients : array (files, d)
-    late : numpy.ndarray of bool (nodes,)
-        A late node's whole sub-tree is lost with it.
+    late : numpy.ndarray of bool (workers,)
+        Without a late worker its whole sub-tree is missing.
 
     Returns
     -------
@@ -157,28 +158,30 @@ def reduce(tree: Tree, gradients, late: np.ndarray):
             f"reduce needs {tree.files} gradients and late of shape {tree.parent.shape}, "
             f"got {gradients.shape[0]} and {late.shape}"
         )
-    lost = late.copy()
-    for node, parent in enumerate(tree.parent):
-        lost[node] |= parent >= 0 and lost[parent]
+    missing = late.copy()
+    for worker, parent in enumerate(tree.parent):
+        missing[worker] |= parent >= 0 and missing[parent]
     sizes = tree.children ** np.arange(1, tree.layers)
     below, messages = np.arange(0), gradients[:0, :]
-    for nodes in reversed(np.split(np.arange(len(lost)), np.cumsum(sizes))):
-        own = np.where(lost[nodes, None], 0.0, tree.weights[nodes])
-        weights = np.concatenate([own, _decoding(tree, nodes, below, lost)], axis=1)
+    for layer in reversed(np.split(np.arange(len(missing)), np.cumsum(sizes))):
+        own = np.where(missing[layer, None], 0.0, tree.weights[layer])
+        weights = np.concatenate([own, _decoding(tree, layer, below, missing)], axis=1)
         messages = combine(weights, namespace(gradients).concat([gradients, messages]))
-        below = nodes
-    return combine(_decoding(tree, np.array([-1]), below, lost), messages)[0, :]
+        below = layer
+    return combine(_decoding(tree, np.array([-1]), below, missing), messages)[0, :]
 
 
-def _decoding(tree: Tree, parents: np.ndarray, below: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    """Return the weights (parents, below) by which parents that arrive decode their children."""
+def _decoding(
+    tree: Tree, parents: np.ndarray, below: np.ndarray, missing: np.ndarray
+) -> np.ndarray:
+    """Return the weights (parents, below) by which parents decode; zeros for missing parents."""
     decoding = np.zeros((len(parents), len(below)))
-    for line, node in zip(decoding, parents, strict=True):
-        own = tree.parent[below] == node
-        if own.any() and (node < 0 or not lost[node]):
+    for row, parent in zip(decoding, parents, strict=True):
+        own = tree.parent[below] == parent
+        if own.any() and (parent < 0 or not missing[parent]):
             try:
-                line[own] = decode_weights(tree.code, lost[below[own]])
+                row[own] = decode_weights(tree.code, missing[below[own]])
             except ValueError as error:
-                name = f"node {node}" if node >= 0 else "the master"
+                name = f"worker {parent}" if parent >= 0 else "the server"
                 raise ValueError(f"children of {name}: {error}") from error
     return decoding

@@ -1,18 +1,18 @@
-"""The model of time on a cluster: counts of operations by phase, and seconds for each.
+"""A model of time on a cluster: operations of a round by phase, and seconds for each.
 
-`counts` says what a round does and `Cluster` what each operation takes; `round_seconds` is their
-product. `fit` finds a cluster from measured rounds, with its uncertainty.
+`counts` counts the operations of a round and `Cluster` holds the seconds of each; `round_seconds`
+is their product. `fit` estimates a cluster from measured rounds, with intervals.
 """
 
 from detox_sim.costs.fitting import Fitted, Measured, fit, relative_errors
-from detox_sim.costs.model import PHASES, Cluster, counts, round_seconds, rule_seconds
+from detox_sim.costs.model import MODEL_SIZES, PHASES, Cluster, counts, round_seconds
 
 __all__ = [
+    "MODEL_SIZES",
     "PHASES",
     "Cluster",
     "counts",
     "round_seconds",
-    "rule_seconds",
     "Fitted",
     "Measured",
     "fit",

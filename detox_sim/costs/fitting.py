@@ -1,4 +1,4 @@
-"""The constants of a cluster, fitted to measured rounds."""
+"""Fit the constants of a cluster to measured rounds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,23 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detox_sim.costs.model import PHASES, Cluster, counts, round_seconds, slowest
+from detox_sim.costs.model import PHASES, Cluster, counts, slowest
 from detox_sim.streams import stream
 
-_RATES = {"byte": "bandwidth", "flop": "node_flops"}  # attributes that are operations a second
+_RATES = {"byte": "bandwidth", "flop": "worker_flops"}  # operations a second
 
 
 class Measured(NamedTuple):
-    """A measured round.
+    """The measured seconds of a round.
 
     Attributes
     ----------
     shape : dict
         Keyword arguments of `counts`.
     seconds : dict
-        Of any of `PHASES`; "compute" is the mean over nodes.
+        Of any of `PHASES`; "compute" is the mean over workers.
     slowest : float, optional
-        Seconds of the slowest node.
+        Seconds of the slowest worker.
     """
 
     shape: dict[str, Any]
@@ -31,13 +31,13 @@ class Measured(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A cluster and how well it is known.
+    """A fitted cluster and its bootstrap samples.
 
     Attributes
     ----------
     cluster : Cluster
     draws : list of Cluster
-        Fitted to settings drawn with replacement (a bootstrap over settings).
+        Fitted to rounds drawn with replacement.
     """
 
     cluster: Cluster
@@ -45,30 +45,10 @@ class Fitted(NamedTuple):
 
     def interval(self, attribute: str, level: float = 0.95) -> tuple[float, float]:
         """Return the percentile interval of one of the cluster's attributes."""
-        return _percentiles([getattr(draw, attribute) for draw in self.draws], level)
-
-    def predict(self, *, level: float = 0.95, **shape) -> dict[str, tuple[float, float, float]]:
-        """Return the seconds of each phase and of the "round", with a percentile interval.
-
-        The interval has the uncertainty of the constants, and not that of the model's form:
-        see `relative_errors` on settings that were not fitted.
-        """
-        found = _with_round(round_seconds(cluster=self.cluster, **shape))
-        others = [_with_round(round_seconds(cluster=draw, **shape)) for draw in self.draws]
-        return {
-            phase: (value, *_percentiles([other[phase] for other in others], level))
-            for phase, value in found.items()
-        }
-
-
-def _with_round(seconds: dict[str, float]) -> dict[str, float]:
-    return seconds | {"round": sum(seconds.values())}
-
-
-def _percentiles(values: list[float], level: float) -> tuple[float, float]:
-    shares = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, shares, method="nearest")  # a rate may be infinite
-    return float(low), float(high)
+        values = [getattr(draw, attribute) for draw in self.draws]
+        shares = [(1 - level) / 2, (1 + level) / 2]
+        low, high = np.quantile(values, shares, method="nearest")  # a rate may be infinite
+        return float(low), float(high)
 
 
 def fit(
@@ -79,11 +59,11 @@ def fit(
     Parameters
     ----------
     rounds : sequence of Measured
-        One a setting, such as medians over the steps of a run.
+        One for each setting, such as medians over the steps of a run.
     start : Cluster, optional
-        Gives the constants that no round tells of.
+        Gives the constants of operations that no round counts.
     draws : int
-        Bootstrap samples of the settings.
+        Bootstrap samples of the rounds.
     seed : int
 
     Returns
@@ -93,7 +73,7 @@ def fit(
     Raises
     ------
     ValueError
-        Without a round that tells of some constant.
+        When no round has a phase above 0 seconds.
 
     Examples
     --------
@@ -123,6 +103,7 @@ def _equations(one: Measured) -> list[tuple[dict[str, float], float]]:
 
 
 def _solve(rounds: Sequence[Measured], start: Cluster) -> Cluster:
+    """Return the cluster of least squared relative errors; constants not counted as in `start`."""
     from scipy.optimize import nnls
 
     equations = [equation for one in rounds for equation in _equations(one)]
@@ -139,40 +120,42 @@ def _solve(rounds: Sequence[Measured], start: Cluster) -> Cluster:
 
 
 def _attribute(operation: str) -> str:
+    """Return the attribute of `Cluster` that holds the constant of an operation."""
     names = {**_RATES, "message": "latency"}
     return names.get(operation, f"{operation}_seconds")
 
 
 def _value(operation: str, price: float) -> float:
+    """Return the value of that attribute for the seconds of one operation."""
     if operation not in _RATES:
         return float(price)
     return float(1 / price) if price else float("inf")
 
 
 def _tail(rounds: Sequence[Measured], default: float) -> float:
-    """Return the tail that best explains how much longer the slowest node takes."""
-    late = [
+    """Return the tail that fits best how much longer than the mean the slowest worker takes."""
+    excess = [
         (slowest(one.shape["workers"], 1.0) - 1, one.slowest / one.seconds["compute"] - 1)
         for one in rounds
         if one.slowest and one.seconds.get("compute")
     ]
-    if not late:
+    if not excess:
         return default
-    expected, found = np.array(late).T
+    expected, found = np.array(excess).T
     return max(0.0, float(expected @ found / max(expected @ expected, 1e-300)))
 
 
 def relative_errors(cluster: Cluster, rounds: Sequence[Measured]) -> dict[str, np.ndarray]:
-    """Return modelled / measured - 1 of every measured phase, one value a round.
+    """Return modelled / measured - 1 by phase, one value for each round that measured it.
 
-    Of "compute" the mean over nodes is compared. A phase that is 0 in the model is left out.
+    For "compute" the mean over workers is compared. A phase that is 0 in the model is left out.
 
     Examples
     --------
     >>> shape = dict(workers=9, files=9, copies=1, groups=None, inner=None, outer="mean",
     ...              parameters=10, batch=90, sample_flops=1.0)
     >>> one = Measured(shape, {"compute": 20.0})
-    >>> relative_errors(Cluster(node_flops=1.0), [one])
+    >>> relative_errors(Cluster(worker_flops=1.0), [one])
     {'compute': array([-0.5])}
     """
     errors: dict[str, list[float]] = {}

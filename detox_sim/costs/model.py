@@ -1,8 +1,9 @@
-"""Seconds of one synchronous round, by phase: counts of operations times seconds for each."""
+"""Modelled seconds of one synchronous round, by phase: operations times seconds for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
+from typing import Any
 
 from detox_sim.aggregators.facts import FACTS
 from detox_sim.aggregators.geometric import MOST_ROWS
@@ -11,26 +12,34 @@ PHASES = ("compute", "broadcast", "send", "vote", "aggregate", "update")
 SERVERS = ("central", "sharded")
 DIGEST = 32  # bytes
 
+# The paper's models: parameters, and operations of the gradient of one image of 32 x 32 pixels
+# (`models.sample_flops`).
+MODEL_SIZES: dict[str, dict[str, Any]] = {
+    "resnet18": {"parameters": 11_173_962, "sample_flops": 3.329e9},
+    "vgg13_bn": {"parameters": 9_462_180, "sample_flops": 1.366e9},
+}
+
 
 @dataclass(frozen=True)
 class Cluster:
     """Seconds of each operation; the defaults stand for the paper's cluster and the DETOX code.
 
-    Nothing of the defaults is measured in the run at hand. The nodes and the network are those of
-    46 m5.2xlarge machines at 10 Gbit/s, quoted and assumed; the server's constants are of the
-    DETOX research code, measured once on a shared 2-core machine. `fit` replaces them.
+    Nothing of the defaults is measured in the run at hand. The workers and the network are those
+    of 46 m5.2xlarge instances at 10 Gbit/s, quoted and assumed; the server's constants are of the
+    DETOX research code, measured once on a shared 2-core computer. `fit` replaces them.
 
     Attributes
     ----------
-    node_flops : float
-        Floating-point operations a second of one node in training (assumed: 130 images of
+    worker_flops : float
+        Floating-point operations a second of one worker in training (assumed: 130 images of
         ResNet-18 a second).
     file_seconds : float
-        What a node spends on each file whatever its size.
+        Seconds of a worker for each file, whatever its size.
     gradient_seconds : float
-        And on each value of a file's gradient, whatever its images.
+        Seconds of a worker for each value of a file's gradient, whatever its number of images.
     tail : float
-        A node takes its mean time times 1 - tail + tail E, E exponential: 0 has no stragglers.
+        A worker takes its mean time times 1 - tail + tail E, with E exponential of mean 1; 0 has no
+        stragglers.
     bandwidth : float
         Bytes a second into and out of a server.
     latency : float
@@ -40,11 +49,11 @@ class Cluster:
     vote_seconds : float
         Per value compared with the other copies.
     sort_seconds : float
-        Per value put in order with n - 1 others, and doubling of n + 1.
+        Per value sorted among n values, times log2(n + 1).
     pair_seconds : float
         Per coordinate of a pair of rows in a distance.
     hash_seconds : float
-        Per value of which a digest is taken (assumed: 1.6 GB/s, a core with instructions for it).
+        Per value in a digest (assumed: 1.6 GB/s, a core with instructions for it).
     call_seconds : float
         Per call of a rule or vote.
 
@@ -54,7 +63,7 @@ class Cluster:
     1250000000.0
     """
 
-    node_flops: float = 4.3e11
+    worker_flops: float = 4.3e11
     file_seconds: float = 0.0
     gradient_seconds: float = 0.0
     tail: float = 0.0
@@ -79,16 +88,24 @@ class Cluster:
 
     def price(self, operation: str) -> float:
         """Return the seconds of one operation, such as "byte", "message", "flop" or "pair"."""
-        special = {"byte": 1 / self.bandwidth, "flop": 1 / self.node_flops, "message": self.latency}
+        special = {
+            "byte": 1 / self.bandwidth,
+            "flop": 1 / self.worker_flops,
+            "message": self.latency,
+        }
         return special[operation] if operation in special else getattr(self, f"{operation}_seconds")
 
 
-# Passes, orderings and pairs of what is not an aggregator; unknown functions count as one pass.
+# Passes, sorts and pairs of mixers; a function from outside counts as one pass.
 _MIXER_WORK = {"nnm": (1, 0, 1), "bucketing": (1, 0, 0), "clipping": (2, 0, 0), "arc": (2, 0, 0)}
-_STEPS = 40  # passes of the geometric median's iteration where it does without distances
+_STEPS = 40  # passes of the geometric median above `MOST_ROWS` rows, where it takes no distances
 
 
 def _rule(name: str, rows: int, parameters: float) -> dict[str, float]:
+    """Count the operations of a rule or mixer on (rows, parameters) values.
+
+    Work that does not grow with the parameters (`FACTS[name].extra`) is left out.
+    """
     facts = FACTS.get(name)
     passes, sorts, pairs = facts.work if facts else _MIXER_WORK.get(name, (1, 0, 0))
     if name == "geometric_median" and rows > MOST_ROWS:
@@ -100,21 +117,6 @@ def _rule(name: str, rows: int, parameters: float) -> dict[str, float]:
         "pair": pairs * (rows - 1) / 2 * values,
         "call": 1,
     }
-
-
-def rule_seconds(rule: str, rows: int, parameters: int, cluster: Cluster) -> float:
-    """Return the modelled server seconds of one rule or mixer on (rows, parameters) values.
-
-    A function from outside counts as one pass. Work that does not grow with the parameters
-    (`FACTS[rule].extra`) is left out.
-
-    Examples
-    --------
-    >>> pair = rule_seconds("krum", 45, 10**6, Cluster())
-    >>> round(pair, 2)
-    0.92
-    """
-    return cluster.seconds(_rule(rule, rows, parameters))
 
 
 def counts(
@@ -133,9 +135,9 @@ def counts(
     server: str = "central",
     machines: int | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Return how many of each operation a round takes, by phase; see `round_seconds`.
+    """Count the operations of one round, by phase; see `round_seconds` for the parameters.
 
-    "compute" is that of a node, without stragglers.
+    "compute" is that of one worker, without stragglers.
 
     Examples
     --------
@@ -179,10 +181,12 @@ def counts(
 
 
 def _messages(number: float, values: float) -> dict[str, float]:
+    """Count messages of so many float32 values each."""
     return {"message": number, "byte": 4.0 * number * values}
 
 
-def _total(parts) -> dict[str, float]:
+def _total(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of several counts."""
     total: dict[str, float] = {}
     for part in parts:
         for name, count in part.items():
@@ -191,7 +195,7 @@ def _total(parts) -> dict[str, float]:
 
 
 def _stages(votes, groups, inner, outer, mixers) -> list[tuple[str, int]]:
-    """Return the rules and mixers of a hierarchy with the rows that each is given."""
+    """Return the rules and mixers of a pipeline with the number of rows that each is given."""
     outer_rows = votes if groups is None else groups
     named = mixers if isinstance(mixers, Mapping) else {"votes": mixers}
     stages = [(name, votes) for name in named.get("votes", ())]
@@ -210,27 +214,27 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
     workers, files, copies : int
         Each worker computes files * copies / workers files, all workers at once.
     groups, inner, outer, mixers
-        The hierarchy, as in `Trial`. A mixer counts as if it kept the number of rows.
+        The pipeline, as in `Trial`. A mixer counts as if it kept the number of rows.
     parameters : int
-        d; messages are float32.
+        d; a message is d values of 4 bytes.
     batch : int
         Distinct samples a round, in equal files.
     sample_flops : float
-        Operations of one sample's gradient, such as `models.sample_flops`.
+        Floating-point operations of one sample's gradient, such as `models.sample_flops`.
     vote : str
         With "cyclic" every worker sends one complex message in place of its copies, and the
         result is one vote; the decoder is counted as two passes over them.
     server : {"central", "sharded"}
-        One server takes in every copy; or digests vote, and the winners' coordinates are split
-        over the machines, which aggregate and update at once.
+        One server receives every copy; or it votes on digests, and the coordinates of the elected
+        messages are split over the machines, which aggregate and update in parallel.
     machines : int, optional
-        That hold the workers; one each by default.
+        The processes that hold the workers; one each by default.
     cluster : Cluster, optional
 
     Returns
     -------
     dict of str to float
-        Seconds for each of `PHASES`. "compute" is that of the slowest node, expected.
+        Seconds for each of `PHASES`. "compute" is the expected time of the slowest worker.
 
     Raises
     ------
@@ -239,7 +243,7 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
 
     Examples
     --------
-    >>> shape = dict(parameters=11_173_962, batch=1440, sample_flops=3.3e9)
+    >>> shape = {"batch": 1440, **MODEL_SIZES["resnet18"]}
     >>> slow = round_seconds(workers=45, files=45, copies=1, groups=None, inner=None,
     ...                      outer="multi_krum", **shape)
     >>> fast = round_seconds(workers=45, files=15, copies=3, groups=2, inner="multi_krum",
@@ -250,7 +254,7 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
     References
     ----------
     Rajput et al., DETOX, NeurIPS 2019, section 4.1. Lee et al., Speeding up distributed machine
-    learning using codes, 2018, for the shifted exponential time of a node.
+    learning using codes, 2018, for the shifted exponential time of a worker.
     """
     cluster = cluster or Cluster()
     seconds = {phase: cluster.seconds(work) for phase, work in counts(**shape).items()}
@@ -259,7 +263,7 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
 
 
 def slowest(workers: int, tail: float) -> float:
-    """Return the expected time of the slowest of so many nodes, in mean times.
+    """Return the expected time of the slowest of so many workers, over the mean time.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Real data: ``dataset(**options) -> Data``. Loaded once a process, never modified."""
+"""Real data sets: ``dataset(**options) -> Data``, loaded once a process, never modified."""
 
 import sys
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ __all__ = ["digits", "fashion_mnist", "cifar10", "cifar10_jpeg", "cifar100", "im
 
 
 def load(name: str, options: Mapping[str, object] | None = None) -> Data:
-    """Return the data of that name.
+    """Load the data set of that name.
 
     Parameters
     ----------
     name : str
-        A name of the catalogue; ``"images:PATH"``, short for `images` with the option `path`;
+        A name of the catalogue; ``"images:PATH"``, which is `images` with the option `path`;
         or ``"package.module:function"``, a function from outside that returns `Data`.
     options : mapping, optional
         Keyword arguments of the function.

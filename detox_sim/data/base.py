@@ -1,4 +1,4 @@
-"""What every data set returns."""
+"""The type that every data set returns, its checks, and held-out images."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from detox_sim.streams import stream
 
 
 class Data(NamedTuple):
-    """Images and labels, read-only, and what training does with them.
+    """Images and labels, read-only, with their normalisation and augmentation.
 
     Attributes
     ----------
@@ -18,9 +18,9 @@ class Data(NamedTuple):
         0 .. classes - 1.
     classes : int
     title : str
-        For pages and figures: "CIFAR-10 (JPEG)".
+        Name on pages and figures, such as "CIFAR-10 (JPEG)".
     mean, deviation : tuple of float
-        One per channel, or one for all, of values scaled to 0..1: a model is given
+        One per channel, or one for all, of values scaled to 0..1: a model gets
         (value - mean) / deviation.
     padding : int
         Above 0, training images are augmented: padded by that many reflected pixels, cropped at
@@ -44,7 +44,7 @@ def fixed(images, labels, test_images, test_labels, *, classes: int, **facts) ->
     Raises
     ------
     ValueError
-        When the arrays cannot be those of one data set.
+        When types, shapes or labels are not as `Data` describes them.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def fixed(images, labels, test_images, test_labels, *, classes: int, **facts) ->
 
 
 def check(data: Data) -> None:
-    """Raise unless types, shapes and labels are as `Data` promises."""
+    """Raise unless types, shapes and labels are as `Data` describes them."""
     parts = {
         "training": (data.train_images, data.train_labels),
         "test": (data.test_images, data.test_labels),
@@ -92,10 +92,10 @@ def check(data: Data) -> None:
 
 
 def hold_out(data: Data, share: float) -> tuple[Data, Data]:
-    """Return the data without a share of the training images, and the same with it as test set.
+    """Return the data without a share of the training images, and with that share as test set.
 
-    Which images are held out depends on nothing but how many there are, so that a learning rate
-    that is chosen on them holds for every seed.
+    Which images are held out depends only on how many there are: a learning rate chosen on them
+    is chosen without the training images of any seed. Both have the same training images.
 
     Parameters
     ----------
@@ -114,15 +114,15 @@ def hold_out(data: Data, share: float) -> tuple[Data, Data]:
     count = int(share * len(data.train_labels))
     order = stream(0, "validation").permutation(len(data.train_labels))
     kept, held = np.sort(order[count:]), np.sort(order[:count])
-    training = data._replace(
-        train_images=data.train_images[kept], train_labels=data.train_labels[kept]
-    )
-    return training, training._replace(
-        test_images=data.train_images[held], test_labels=data.train_labels[held]
-    )
+    parts = [array[rows] for rows in (kept, held) for array in data[:2]]
+    for array in parts:
+        array.flags.writeable = False
+    training = data._replace(train_images=parts[0], train_labels=parts[1])
+    return training, training._replace(test_images=parts[2], test_labels=parts[3])
 
 
 def _kind(array: object) -> object:
+    """Return the dtype of an array, or the name of the type of anything else."""
     return getattr(array, "dtype", type(array).__name__)
 
 

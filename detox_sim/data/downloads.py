@@ -1,4 +1,4 @@
-"""Files of data sets: where they are kept, and how they come over the network."""
+"""Folders that hold data sets, and downloads into them."""
 
 import os
 import tempfile
@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from detox_sim.data.base import check_option
 
-CONNECT, READ = 3, 30  # seconds without an answer, after which the next mirror is tried
+CONNECT, READ = 3, 30  # seconds without an answer before the next mirror is tried
 
 
 def root() -> Path:
-    """Return the folder that data sets share: DETOX_SIM_DATA, else a cache of the system.
+    """Return the folder that data sets share: DETOX_SIM_DATA, else the user's cache folder.
 
-    Laid out as torchvision lays out its root, so that the two can share it.
+    Its layout is that of torchvision's root, so that both can share it.
     """
     import pooch
 
@@ -23,7 +23,7 @@ def root() -> Path:
 
 
 def given_folder(folder: str | None) -> Path | None:
-    """Return the option `folder` as a path."""
+    """Return the option `folder` as a path, None if it is not given."""
     if folder is None:
         return None
     check_option("folder", folder, str)
@@ -31,22 +31,22 @@ def given_folder(folder: str | None) -> Path | None:
 
 
 def fetch(name: str, md5: str, mirrors: Sequence[str], folder: Path) -> Path:
-    """Return the file of that name in a folder, downloaded when it is not there.
+    """Return the path of a file in a folder; download it first if it is not there.
 
     Parameters
     ----------
     name : str
     md5 : str
-        Checksum of a download; a file that is there already is taken as it is.
+        Checksum of a download; a file that is there already is not checked.
     mirrors : sequence of str
         Addresses, each ending with "/", that are tried one after the other.
     folder : Path
-        Made when it does not exist. The file appears in it when it is complete and checked.
+        Made if it does not exist. The file gets its name only when it is complete and checked.
 
     Raises
     ------
     ConnectionError
-        When no mirror gives that file; says what came of each.
+        When no mirror has that file; names the error of each.
     ValueError
         When the folder cannot be written into.
 
@@ -83,7 +83,7 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], folder: Path) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why a download failed."""
+    """Return in a few words why a download failed."""
     if "hash" in str(error):
         return "wrong checksum"
     response = getattr(error, "response", None)

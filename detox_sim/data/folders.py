@@ -1,4 +1,4 @@
-"""Any images: a folder or a tar of one folder per class."""
+"""Images from a folder or tar with one folder for each class."""
 
 import functools
 import io
@@ -30,25 +30,25 @@ CIFAR10_CLASSES = (
 )
 
 Names = list[PurePosixPath]
-Files = dict[PurePosixPath, Callable[[], bytes]]  # what reads each image
+Files = dict[PurePosixPath, Callable[[], bytes]]  # a function that reads each image
 
 
 def images(
     *, path: str, side: int | None = None, augment: bool = True, title: str | None = None
 ) -> Data:
-    """Load images of any kind from a folder or a tar of class folders.
+    """Load images from a folder or tar with one folder for each class.
 
     Parameters
     ----------
     path : str
         A folder, or a tar (.tar, .tar.gz, .tar.xz, ...), of ``train/<class>/<image>`` and
         ``test/<class>/<image>`` (or ``val`` where there is no ``test``); or of ``<class>/<image>``,
-        of which a fifth, drawn once and for all, is the test set. Classes and images are in the
-        order of their names. Hidden files, and those that are no images by their names, are left
-        out; nothing of a tar is written to disk.
+        of which a fifth, always the same, is the test set. Classes and images are in the
+        order of their names. Hidden files and files without the suffix of an image are left out;
+        nothing of a tar is written to disk.
     side : int, optional
-        Resize every image to so many pixels in width and height; by default all must be of one
-        size already.
+        Resize every image to so many pixels in width and height; by default all must have the
+        same size.
     augment : bool
         Pad by an eighth of the side in reflected pixels (4 of 32), crop and flip training images.
     title : str, optional
@@ -64,8 +64,8 @@ def images(
     Raises
     ------
     ValueError
-        When a file or folder is not where it should be, an image cannot be read, or sizes differ;
-        names the file.
+        When a file or folder is out of place, an image cannot be read, or sizes differ; names the
+        file.
 
     Examples
     --------
@@ -92,21 +92,22 @@ JPEG_ARCHIVE = "cifar10-jpeg.tar.xz"
 def cifar10_jpeg(*, folder: str | None = None, augment: bool = True) -> Data:
     """Load a copy of CIFAR-10 whose images were re-encoded as JPEG, with loss.
 
-    A data set of its own: results made with it never mix with those of `cifar10`. It is never
-    downloaded.
+    It is a data set of its own, so that its results never mix with those of `cifar10`. It is
+    never downloaded.
 
     Parameters
     ----------
     folder : str, optional
-        What holds ``cifar10-jpeg.tar.xz``, a tar of ``train/<class>/<image>.jpg`` and
-        ``test/<class>/<image>.jpg``; by default the folder DETOX_SIM_DATA.
+        The folder of ``cifar10-jpeg.tar.xz``, a tar of ``train/<class>/<image>.jpg`` and
+        ``test/<class>/<image>.jpg``; by default as for `cifar10`.
     augment : bool
         As for `cifar10`.
 
     Raises
     ------
     ValueError
-        When the archive is not there, or is not one of CIFAR-10's images.
+        When the archive is not there, or holds other than JPEG files of CIFAR-10's size and
+        classes.
 
     Examples
     --------
@@ -130,18 +131,18 @@ def cifar10_jpeg(*, folder: str | None = None, augment: bool = True) -> Data:
 def _load(path: Path, side: int | None) -> Data:
     files = _listed(path)
     train, test = _split(path, sorted(files))
-    kinds = _classes(path, train, test)
+    classes = _classes(path, train, test)
     pixels = _pixels(path, files, [*train, *test], side)
-    labels = [kinds.index(name.parts[-2]) for name in (*train, *test)]
+    labels = [classes.index(name.parts[-2]) for name in (*train, *test)]
     cut, height, width = len(train), *pixels.shape[2:]
-    is_cifar = pixels.shape[1:] == (3, 32, 32) and tuple(kinds) == CIFAR10_CLASSES
+    is_cifar = pixels.shape[1:] == (3, 32, 32) and tuple(classes) == CIFAR10_CLASSES
     mean, deviation = (cifar.MEAN, cifar.DEVIATION) if is_cifar else _moments(pixels[:cut])
     return fixed(
         pixels[:cut],
         labels[:cut],
         pixels[cut:],
         labels[cut:],
-        classes=len(kinds),
+        classes=len(classes),
         title=_title(path, train, is_cifar),
         mean=mean,
         deviation=deviation,
@@ -150,7 +151,7 @@ def _load(path: Path, side: int | None) -> Data:
 
 
 def _listed(path: Path) -> Files:
-    """Return what reads each image; names without the folders that all have in common."""
+    """Return a function that reads each image, by name without the folders common to all."""
     if path.is_dir():
         found = {
             PurePosixPath(p.relative_to(path)): p.read_bytes for p in path.rglob("*") if p.is_file()
@@ -171,12 +172,13 @@ def _listed(path: Path) -> Files:
 
 
 def _is_image(name: PurePosixPath) -> bool:
+    """Return whether a file has the suffix of an image and is not hidden."""
     hidden = any(part.startswith(".") and part != ".." for part in name.parts)
     return name.suffix.lower() in SUFFIXES and not hidden
 
 
 def _members(path: Path) -> Files:
-    """Read the images of a tar in memory, in one pass."""
+    """Return the images of a tar, read into memory in one pass."""
     found: Files = {}
     try:
         with tarfile.open(path) as tar:
@@ -195,7 +197,7 @@ def _members(path: Path) -> Files:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise unless the tar was read to its end: tarfile takes a damaged header for one."""
+    """Raise unless the tar was read to its end; tarfile stops at a damaged header as at the end."""
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
         raise tarfile.ReadError(f"damaged header at byte {tar.offset}")
@@ -222,13 +224,13 @@ def _split(path: Path, names: Names) -> tuple[Names, Names]:
 
 def _classes(path: Path, train: Names, test: Names) -> list[str]:
     """Return the names of the classes in order."""
-    kinds = sorted({name.parts[-2] for name in train})
+    classes = sorted({name.parts[-2] for name in train})
     for name in test:
-        if name.parts[-2] not in kinds:
+        if name.parts[-2] not in classes:
             raise ValueError(f"{path}: no training image is of the class of {name}")
-    if len(kinds) < 2:
-        raise ValueError(f"{path}: needs 2 classes or more, got {', '.join(kinds)}")
-    return kinds
+    if len(classes) < 2:
+        raise ValueError(f"{path}: needs 2 classes or more, got {', '.join(classes)}")
+    return classes
 
 
 def _pixels(path: Path, files: Files, names: Names, side: int | None) -> np.ndarray:
@@ -252,8 +254,8 @@ def _pixels(path: Path, files: Files, names: Names, side: int | None) -> np.ndar
                 f"data_options={{'side': {a}}}"
             )
     pixels = np.empty((len(found), found[0].shape[2], *found[0].shape[:2]), np.uint8)
-    for place, image in zip(pixels, found, strict=True):
-        place[:] = image.transpose(2, 0, 1)
+    for target, image in zip(pixels, found, strict=True):
+        target[:] = image.transpose(2, 0, 1)
     return pixels
 
 
@@ -269,7 +271,7 @@ def _decoded(
                 raise ValueError("more than 8 bits a pixel")
             shown = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             return np.asarray(shown.resize((side, side)) if side else shown)
-    except Exception as error:  # Pillow's plugins raise what they like
+    except Exception as error:  # Pillow's plugins raise errors of any type
         raise ValueError(f"{path}: {name} cannot be read as an image: {error}") from error
 
 
@@ -286,6 +288,7 @@ def _moments(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _title(path: Path, names: Names, is_cifar: bool) -> str:
+    """Return the name of the folder or tar, marked if all files are JPEG."""
     stem = path.name if path.is_dir() else re.sub(r"(\.tar)?\.\w+$", "", path.name)
     jpeg = " (JPEG)" if all(name.suffix.lower() in JPEG for name in names) else ""
     return CIFAR10_JPEG if is_cifar and jpeg else stem + jpeg

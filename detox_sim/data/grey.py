@@ -17,7 +17,7 @@ from detox_sim.streams import stream
 def digits() -> Data:
     """Load the 1,797 handwritten digits of 8 x 8 pixels that ship with scikit-learn.
 
-    A fifth (359 images), drawn once and for all, is the test set.
+    The test set is a fifth of them, 359 images; the split is always the same.
 
     Returns
     -------
@@ -70,10 +70,10 @@ def fashion_mnist(*, folder: str | None = None, augment: bool = False) -> Data:
     Parameters
     ----------
     folder : str, optional
-        Where the four files lie, gzipped or not. By default the folder FASHION_MNIST; else that of
-        Debian's package dataset-fashion-mnist; else ``FashionMNIST/raw`` in the folder
-        DETOX_SIM_DATA (the root of torchvision's data sets) or in a cache of the system, where
-        missing files are downloaded.
+        The folder of the four files, gzipped or not. By default the folder FASHION_MNIST; else that
+        of Debian's package dataset-fashion-mnist; else ``FashionMNIST/raw`` in the folder
+        DETOX_SIM_DATA (the root of torchvision's data sets) or in the user's cache folder, into
+        which missing files are downloaded.
     augment : bool
         Pad by 2 reflected pixels, crop and flip training images.
 
@@ -84,7 +84,7 @@ def fashion_mnist(*, folder: str | None = None, augment: bool = False) -> Data:
     Raises
     ------
     ValueError
-        When a file is missing and cannot be downloaded; says which files belong where.
+        When a file is missing and cannot be downloaded; says which files belong in which folder.
 
     Examples
     --------
@@ -97,18 +97,18 @@ def fashion_mnist(*, folder: str | None = None, augment: bool = False) -> Data:
     Xiao, Rasul, Vollgraf, Fashion-MNIST, 2017.
     """
     check_option("augment", augment, bool)
-    place, named = _fashion_place(folder)
+    where, named = _fashion_folder(folder)
     paths = []
     for name, md5 in zip(FASHION_FILES, CHECKSUMS, strict=True):
-        path, tried = _either(place / name), ""
+        path, tried = _either(where / name), ""
         if path is None and not named:
             try:
-                path = fetch(name, md5, MIRRORS, place)
+                path = fetch(name, md5, MIRRORS, where)
             except ConnectionError as error:
                 tried = f" and cannot download it from {error}"
         if path is None:
             raise ValueError(
-                f"fashion_mnist finds no {name} in {place}{tried}: put {', '.join(FASHION_FILES)} "
+                f"fashion_mnist finds no {name} in {where}{tried}: put {', '.join(FASHION_FILES)} "
                 "there, or name their folder with data_options={'folder': ...} or the variable "
                 "FASHION_MNIST; on Debian: apt-get install dataset-fashion-mnist"
             )
@@ -117,12 +117,12 @@ def fashion_mnist(*, folder: str | None = None, augment: bool = False) -> Data:
 
 
 def local_fashion_mnist() -> Path | None:
-    """Return the folder of Fashion-MNIST on this machine, None when a file is missing."""
-    place, _ = _fashion_place(None)
-    return place if all(_either(place / name) for name in FASHION_FILES) else None
+    """Return the folder of Fashion-MNIST, or None if a file is missing."""
+    where, _ = _fashion_folder(None)
+    return where if all(_either(where / name) for name in FASHION_FILES) else None
 
 
-def _fashion_place(folder: str | None) -> tuple[Path, bool]:
+def _fashion_folder(folder: str | None) -> tuple[Path, bool]:
     """Return the folder of the four files, and whether the user named it."""
     given = given_folder(folder or os.environ.get("FASHION_MNIST"))
     if given is not None:
@@ -132,7 +132,7 @@ def _fashion_place(folder: str | None) -> tuple[Path, bool]:
 
 
 def _either(path: Path) -> Path | None:
-    """Return the gzipped or the plain file, whichever is there."""
+    """Return the path of the gzipped or the plain file, or None if neither is there."""
     return next((p for p in (path, path.with_suffix("")) if p.is_file()), None)
 
 

@@ -1,20 +1,22 @@
-"""What is known of a model before it is allocated: whether it fits, and its work."""
+"""Facts of a model before it is allocated: whether it fits the data, and its operations."""
 
 import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from detox_sim.models.flat import Factory
 
 
-@functools.lru_cache  # a sweep asks the same of a model for each of its cells
+@functools.lru_cache  # called for each cell of a sweep
 def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int = 2) -> None:
-    """Build the model, and show it a file of that many images, without allocating anything.
+    """Raise unless the model can be trained on files of that many images; allocate nothing.
 
     Raises
     ------
     ValueError
-        When it is no model, or does not fit.
+        When the factory builds no model, or one that does not fit images or classes.
 
     Examples
     --------
@@ -28,7 +30,7 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
         if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
             raise ValueError(f"a model is a torch.nn.Module with parameters, got {module!r}")
         size = "x".join(map(str, shape))
-        before = _others(module)
+        before = _buffer_versions(module)
         try:
             scores = module(torch.empty(images, *shape))
         except (RuntimeError, ValueError) as error:
@@ -36,8 +38,8 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
             raise ValueError(
                 f"cannot train on {images} images of {size} at once: {reason}"
             ) from error
-    after = _others(module)
-    changed = [name for name, seen in before.items() if after.get(name) != seen]
+    after = _buffer_versions(module)
+    changed = [name for name, version in before.items() if after.get(name) != version]
     if changed:
         raise ValueError(
             f"a forward pass changes the buffer {changed[0]!r}, so that copies of a file would "
@@ -50,11 +52,12 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
         )
 
 
-def _others(module) -> dict[str, tuple]:
-    """Return identity and version of the buffers, but for those of batch norms.
+def _buffer_versions(module: "torch.nn.Module") -> dict[str, tuple]:
+    """Return identity and version of all buffers except those of batch norms.
 
-    Those of instance norms, which torch changes unseen, are never the same. What else changes
-    unseen (`functional.batch_norm` on buffers of one's own, `.data`) is not found.
+    Running statistics of instance norms, whose changes torch does not count, differ at each call.
+    Other changes that torch does not count (`functional.batch_norm` on other buffers, `.data`) are
+    not found.
     """
     from torch.nn.modules import batchnorm, instancenorm
 
@@ -62,21 +65,21 @@ def _others(module) -> dict[str, tuple]:
     for path, each in module.named_modules():
         if isinstance(each, batchnorm._BatchNorm):
             continue
-        unseen = isinstance(each, instancenorm._InstanceNorm) and each.track_running_stats
+        uncounted = isinstance(each, instancenorm._InstanceNorm) and each.track_running_stats
         for name, buffer in each.named_buffers(path, recurse=False):
-            found[name] = (id(buffer), object() if unseen else buffer._version)
+            found[name] = (id(buffer), object() if uncounted else buffer._version)
     return found
 
 
 def sample_flops(factory: "Factory", shape: tuple[int, ...], classes: int) -> int:
     """Count the floating-point operations of the gradient of one image, products and sums.
 
-    Those of matrix products and convolutions, forward and backward, which are nearly all.
+    Counted are matrix products and convolutions, forward and backward, which are nearly all.
 
     Parameters
     ----------
     factory : callable
-        ``factory(shape, classes) -> torch.nn.Module``; it is built without being allocated.
+        ``factory(shape, classes) -> torch.nn.Module``; nothing is allocated.
     shape : tuple of int
         (channels, height, width).
     classes : int
@@ -96,3 +99,29 @@ def sample_flops(factory: "Factory", shape: tuple[int, ...], classes: int) -> in
         with counter:
             module(torch.empty(1, *shape)).sum().backward()
     return int(counter.get_total_flops())
+
+
+@functools.lru_cache  # called for each cell of a sweep
+def is_dense(factory: "Factory", shape: tuple[int, ...], classes: int) -> bool:
+    """Return whether a model has only matrix products and functions of one image's values.
+
+    The gradients of such a model are computed in one `vmap` over the files.
+
+    Examples
+    --------
+    >>> from detox_sim.models import cnn, mlp
+    >>> is_dense(mlp, (1, 8, 8), 10), is_dense(cnn, (1, 8, 8), 10)
+    (True, False)
+    """
+    import torch
+
+    with torch.device("meta"):
+        return all(dense_layer(module) for module in factory(shape, classes).modules())
+
+
+def dense_layer(module: "torch.nn.Module") -> bool:
+    """Return whether a layer is a matrix product or a function of one image's values."""
+    from torch import nn
+
+    values = (nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LogSoftmax)
+    return type(module) in (nn.Sequential, nn.Flatten, nn.Linear, *values)

@@ -1,60 +1,35 @@
 """A torch module as pure functions of one flat vector of parameters."""
 
 import contextlib
-import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from detox_sim.arrays import from_torch, to_torch
+from detox_sim.models import backward
+from detox_sim.models.facts import dense_layer
+from detox_sim.models.torch_settings import device_of, repeatable
 
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
 EVALUATED_AT_ONCE = 1000  # images
-LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows and less have other bits
-SEEN_AT_ONCE = 100  # of these, on a CPU: features of more are new memory each time, up to 3x slower
+LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
+CPU_AT_ONCE = 100  # of the evaluated images; features of more need new memory, up to 3x slower
 Factory = Callable[..., "torch.nn.Module"]
 
 
-def device_of(backend: str) -> str:
-    """Return where torch computes for a backend: "cpu", or "cuda" for "cupy".
-
-    Raises
-    ------
-    ValueError
-        When torch has no GPU.
-
-    Examples
-    --------
-    >>> device_of("numpy")
-    'cpu'
-    """
-    import torch
-
-    if backend == "numpy":
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise ValueError(
-            f"backend {backend!r} trains on the GPU, and torch {torch.__version__} finds none; "
-            "install its CUDA build, or use backend 'numpy'"
-        )
-    return "cuda"
-
-
 class Evaluation(NamedTuple):
-    """Mean cross-entropy, and the share of images whose most likely class is right."""
+    """Mean cross-entropy, and the share of images that are classified correctly."""
 
     loss: float
     accuracy: float
 
 
 class Gradients(NamedTuple):
-    """Of each file: mean loss (files,), its gradient (files, d), batch statistics (files, s).
+    """Mean loss (files,), its gradient (files, d) and batch statistics (files, s) of each file.
 
     Statistics are the mean and the unbiased variance of every input of a batch norm.
     """
@@ -69,10 +44,10 @@ class Model:
 
     `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
 
-    A file's gradient is that of a pass of its own, or of a `vmap` over files where the model is
-    dense, which is up to twice as fast for small files and gives the same bits whatever the files;
-    convolutions are slower that way (measured: `studies.timing.throughput`). One thread is assumed
-    (`one_thread`), since bits differ between counts.
+    Each file has its own forward and backward pass. Dense models (`is_dense`) compute all files in
+    one `vmap`, which is up to twice as fast for small files and gives a file the same bits beside
+    any other files; convolutions are slower that way (measured: `studies.timing.throughput`). Use
+    `one_thread`: bits depend on the number of threads.
 
     Parameters
     ----------
@@ -82,7 +57,7 @@ class Model:
         (channels, height, width) of an image.
     classes : int
     backend : {"numpy", "cupy"}
-        "cupy" computes on the GPU, and gives its arrays without a copy.
+        "cupy" computes on the GPU and returns its arrays without a copy.
     precision : {"float32", "tf32", "bfloat16"}
         Of products and convolutions: full; TF32 (GPU only); or autocast to bfloat16.
     channels_last : bool
@@ -116,25 +91,26 @@ class Model:
         self.backend, self.device = backend, device_of(backend)
         self._precision, self._channels_last = precision, channels_last
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # its parameters are never used; buffers it draws are
+            torch.manual_seed(0)  # for buffers that the factory draws; its parameters are not used
             self._module = self._build().to(self.device)
         self._names = [name for name, _ in self._module.named_parameters()]
         self._shapes = [p.shape for p in self._module.parameters()]
         self.sizes = [p.numel() for p in self._module.parameters()]
         self.parameters = sum(self.sizes)
         self._norms = _batch_norms(self._module)
-        # How much of what a node sees in a step goes into its running statistics (s,).
+        # Weight (s,) of a step's batch statistics in a worker's running statistics.
         self.statistics_momentum = np.concatenate(
             [np.zeros(0, np.float32)]
             + [np.full(2 * norm.num_features, norm.momentum, np.float32) for norm in self._norms]
         )
         for norm in self._norms:
-            norm.momentum = 1.0  # so that the buffers hold those of the last batch alone
-        self._dense = all(_is_dense(module) for module in self._module.modules())
+            norm.momentum = 1.0  # the buffers then hold the statistics of the last batch alone
+        self._dense = all(dense_layer(module) for module in self._module.modules())
+        self._layers = None if precision == "bfloat16" else backward.chain(self._module)
         self._lock = threading.Lock()  # the module's modes and buffers are shared
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw initial parameters (d,), as the model's own factory does."""
+        """Draw initial parameters (d,) by the model's own factory."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
@@ -144,7 +120,7 @@ class Model:
         return torch.cat(parts).numpy().astype(np.float32)
 
     def initial_statistics(self) -> np.ndarray:
-        """Return the running statistics (s,) of a node that has seen nothing: means 0, variances 1.
+        """Return the running statistics (s,) before the first step: means 0, variances 1.
 
         Examples
         --------
@@ -176,7 +152,7 @@ class Model:
         flat = self._tensor(params)
         new = torch.empty if self._dense else torch.zeros
         rows = new(len(images), self.parameters, dtype=flat.dtype, device=self.device)
-        with self._lock, self._computing():
+        with self._lock, self._repeatable():
             self._module.train()
             for norm in self._norms:
                 norm.to(flat.dtype)
@@ -184,13 +160,13 @@ class Model:
                 losses, statistics = self._vectorised(flat, images, labels, rows), []
             else:
                 losses, statistics = self._one_by_one(flat, images, labels, rows, seeds)
-        seen = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
+        kept = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
         return Gradients(
-            losses.double().cpu().numpy(), from_torch(rows, self.backend), seen.astype(np.float32)
+            losses.double().cpu().numpy(), from_torch(rows, self.backend), kept.astype(np.float32)
         )
 
     def _one_by_one(self, flat, images, labels, rows, seeds):
-        """Let autograd add each file's gradient to its row, which is zero."""
+        """Compute file by file; autograd adds each gradient to its row of zeros."""
         import torch
 
         leaves = self._unflatten(flat.clone(), grad=True)
@@ -207,7 +183,7 @@ class Model:
         return torch.stack(losses), statistics
 
     def _seed(self, seed: int) -> None:
-        """Seed what the model draws from; `torch.manual_seed` takes a tenth of a small file."""
+        """Seed torch; `torch.manual_seed` would take a tenth of a small file's time."""
         import torch
 
         torch.default_generator.manual_seed(seed)
@@ -215,7 +191,7 @@ class Model:
             torch.cuda.manual_seed(seed)
 
     def _vectorised(self, flat, images, labels, rows):
-        """Compute all files in one `vmap`; few small ones are repeated, so that bits stay."""
+        """Compute all files at once; repeat few small files, so that bits stay the same."""
         import torch
 
         files, size = labels.shape
@@ -223,15 +199,26 @@ class Model:
         if len(repeated) > files:
             images, labels = images[repeated], labels[repeated]
 
+        leaves = self._unflatten(flat, grad=False)
+        if self._layers is not None:
+            losses, grads = backward.gradients(self._layers, [*leaves.values()], images, labels)
+        else:
+            losses, grads = self._mapped(leaves, images, labels)
+        for grad, piece in zip(grads, rows.split(self.sizes, dim=1), strict=True):
+            piece.copy_(grad[:files].reshape(files, -1))
+        return losses[:files]
+
+    def _mapped(self, leaves, images, labels):
+        """Return losses (files,) and the gradient in each leaf (files, ...) by one `vmap`."""
+        import torch
+
         def loss(leaves, files_images, files_labels):
             value = self._loss(leaves, files_images, files_labels)
             return value, value
 
         each = torch.func.vmap(torch.func.grad(loss, has_aux=True), in_dims=(None, 0, 0))
-        grads, losses = each(self._unflatten(flat, grad=False), images, labels)
-        for name, piece in zip(self._names, rows.split(self.sizes, dim=1), strict=True):
-            piece.copy_(grads[name][:files].reshape(files, -1))
-        return losses[:files]
+        grads, losses = each(leaves, images, labels)
+        return losses, list(grads.values())
 
     def _loss(self, leaves, images, labels) -> "torch.Tensor":
         import torch
@@ -241,17 +228,17 @@ class Model:
         return torch.nn.functional.cross_entropy(scores.to(images.dtype), labels)
 
     def batch_statistics(self, params, images) -> np.ndarray:
-        """Return the statistics (s,) that one forward pass over all the images gives.
+        """Return the batch statistics (s,) of one forward pass over all the images.
 
         Parameters
         ----------
         params : float32 (d,)
         images : float32 (images, channels, height, width)
-            All at once: a batch norm's statistics are of its whole input.
+            They pass all at once: a batch norm's statistics are those of its whole input.
         """
         import torch
 
-        with self._lock, self._computing(), torch.no_grad(), self._autocast():
+        with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
             self._seed(0)
             self._module.train()
             leaves = self._unflatten(self._tensor(params), grad=False)
@@ -271,21 +258,21 @@ class Model:
 
         images, labels = self._tensor(images), self._tensor(labels)
         statistics = self.initial_statistics() if statistics is None else statistics
-        parts = self._tensor(statistics).split([each.numel() for each in self._buffers()])
+        running = self._tensor(statistics).split([each.numel() for each in self._buffers()])
         total = right = 0.0
-        with self._lock, self._computing(), torch.no_grad(), self._autocast():
-            for buffer, part in zip(self._buffers(), parts, strict=True):
-                buffer.copy_(part)
+        with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
+            for buffer, values in zip(self._buffers(), running, strict=True):
+                buffer.copy_(values)
             self._module.eval()
             leaves = self._unflatten(self._tensor(params), grad=False)
             for some, target in zip(
                 images.split(EVALUATED_AT_ONCE), labels.split(EVALUATED_AT_ONCE), strict=True
             ):
-                seen = some.split(SEEN_AT_ONCE) if self.device == "cpu" else [some]
+                parts = some.split(CPU_AT_ONCE) if self.device == "cpu" else [some]
                 scores = torch.cat(
                     [
                         torch.func.functional_call(self._module, leaves, (self._ordered(part),))
-                        for part in seen
+                        for part in parts
                     ]
                 ).to(some.dtype)
                 loss = torch.nn.functional.cross_entropy(scores, target, reduction="sum")
@@ -310,36 +297,15 @@ class Model:
             return images
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _autocast(self):
+    def _repeatable(self) -> contextlib.AbstractContextManager[None]:
+        return repeatable(self.device, tf32=self._precision == "tf32")
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
         import torch
 
         if self._precision != "bfloat16":
             return contextlib.nullcontext()
         return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
-
-    @contextlib.contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Set what torch would choose by itself: no TF32 unless asked for, the same bits again.
-
-        The caller's random state is left as it was.
-        """
-        import torch
-
-        tf32 = self._precision == "tf32"
-        matmul = torch.backends.cuda.matmul
-        before, matmul.allow_tf32 = matmul.allow_tf32, tf32
-        try:
-            with (
-                torch.random.fork_rng(
-                    devices=[torch.cuda.current_device()] if self.device != "cpu" else []
-                ),
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-                ),
-            ):
-                yield
-        finally:
-            matmul.allow_tf32 = before
 
 
 def _batch_norms(module: "torch.nn.Module") -> "list[Any]":
@@ -354,41 +320,3 @@ def _batch_norms(module: "torch.nn.Module") -> "list[Any]":
     if any(norm.momentum is None for norm in norms):
         raise ValueError("batch norms need a momentum; a cumulative average is not supported")
     return norms
-
-
-@functools.lru_cache  # a sweep asks the same of a model for each of its cells
-def is_dense(factory: Factory, shape: tuple[int, ...], classes: int) -> bool:
-    """Return whether a model is made of matrix products and functions of one value only.
-
-    Examples
-    --------
-    >>> from detox_sim.models import cnn, mlp
-    >>> is_dense(mlp, (1, 8, 8), 10), is_dense(cnn, (1, 8, 8), 10)
-    (True, False)
-    """
-    import torch
-
-    with torch.device("meta"):
-        return all(_is_dense(module) for module in factory(shape, classes).modules())
-
-
-def _is_dense(module: "torch.nn.Module") -> bool:
-    """Say whether `vmap` over files pays: matrix products, and functions of one image's values."""
-    from torch import nn
-
-    values = (nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LogSoftmax)
-    return type(module) in (nn.Sequential, nn.Flatten, nn.Linear, *values)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch and BLAS on one thread, so that bits repeat and processes do not crowd."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""The paper's models, and smaller relatives, all with batch norm."""
+"""The paper's models ResNet-18 and VGG13, and smaller residual networks, with batch norm."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ def resnet20(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
 
 
 def resnet8(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
-    """Build `resnet20` with one block in place of three of each width.
+    """Build a residual network as `resnet20` with one block of each width instead of three.
 
     Examples
     --------

@@ -7,13 +7,13 @@ combine           weighted sums of rows
 equal_rows        which rows are the same bits
 ================  =======================================================================
 
-Each pass is chosen by the type of the array: numba kernels for NumPy (`cpu`), generated CUDA
+The type of the array chooses the implementation: numba kernels for NumPy (`cpu`), generated CUDA
 kernels for CuPy (`gpu`), chunk after chunk for Dask arrays (`chunked`), and the array API for
-anything else (`reference`). Results are the same, but for the last bits of distances. None needs
-more memory than its output and 64 MB (but rows that are not in C order are copied first).
+anything else (`reference`). Results are equal except the last bits of distances. None needs more
+memory than its output and 64 MB (but rows that are not in C order are copied first).
 
-Rows that hold NaN or Inf come from the adversary. `order_mean` counts NaN as +Inf; in
-`distances` a broken row is infinitely far; in `combine` a weight of zero removes a row.
+Byzantine workers may send NaN or Inf. `order_mean` counts NaN as +Inf; in `distances` a row with
+NaN or Inf is infinitely far from all others; in `combine` a weight of zero removes a row.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def _backend(rows):
-    """Return the module that serves this array; each is imported when it is needed."""
+    """Return the module that implements the primitives for this array, imported on first use."""
     name = kind(rows)
     if name == "numpy":
         from detox_sim.primitives import cpu as backend
@@ -54,7 +54,7 @@ def _backend(rows):
 
 
 def _check(name: str, rows) -> None:
-    """Raise unless rows are (n, d) real floating-point numbers: the kernels do not look."""
+    """Raise unless rows are (n, d) real floating-point numbers, which the kernels do not check."""
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{name} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
     if not namespace(rows).isdtype(rows.dtype, "real floating"):
@@ -62,7 +62,7 @@ def _check(name: str, rows) -> None:
 
 
 def _indices(name: str, rows, values) -> np.ndarray:
-    """Return indices of rows as integers, or raise for one that is none."""
+    """Return indices of rows as integers, or raise for one that is no row's."""
     values = np.asarray(values, dtype=np.int64)
     if values.size and not (values.min() >= 0 and values.max() < rows.shape[0]):
         raise ValueError(f"{name} must be indices below n = {rows.shape[0]}, got {values.tolist()}")
@@ -121,7 +121,7 @@ def distances(rows, points=None) -> np.ndarray:
     -------
     numpy.ndarray (n, m), float64
         A row that holds NaN or Inf is infinitely far from every other row and point. Between
-        the rows themselves the diagonal is zero, but Inf for a broken row.
+        the rows themselves the diagonal is zero, but Inf for such a row.
 
     Examples
     --------
@@ -138,17 +138,17 @@ def distances(rows, points=None) -> np.ndarray:
     backend = _backend(rows)
     square = backend.distances(rows) if points is None else backend.cross_distances(rows, points)
     if points is None:
-        broken = ~np.isfinite(np.diag(square))
-        square[broken, :] = square[:, broken] = np.inf
+        infinite = ~np.isfinite(np.diag(square))
+        square[infinite, :] = square[:, infinite] = np.inf
     return np.where(np.isnan(square), np.inf, square)
 
 
 def combine(weights, rows, *, dtype=None):
-    """Return weights @ rows, in which a weight of zero removes a row whatever it holds.
+    """Return weights @ rows, where a weight of zero removes a row, also one with NaN or Inf.
 
     Parameters
     ----------
-    weights : array (m, n), on the host
+    weights : array (m, n), in CPU memory
     rows : array (n, d)
     dtype : optional
         Of the result; default that of `rows`.
@@ -174,13 +174,13 @@ def combine(weights, rows, *, dtype=None):
 
 
 def equal_rows(rows, groups) -> np.ndarray:
-    """Say which members of each group are the same bits.
+    """Return for each member of a group the first member with the same bits.
 
     Parameters
     ----------
     rows : array (n, d)
-    groups : integer array (m, r), on the host
-        Indices into `rows`. Members with the same index are equal without a look.
+    groups : integer array (m, r), in CPU memory
+        Indices into `rows`. Members with the same index are not compared.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def equal_rows(rows, groups) -> np.ndarray:
         waiting = left.any(axis=1)
         leader = left[waiting].argmax(axis=1)
         first = groups[waiting, leader]
-        # The leader stands first; members that have their label stand for it too, unlooked at.
+        # Compare with the leader, in column 0; the leader replaces members already labelled.
         members = np.where(left[waiting], groups[waiting], first[:, None])
         some = np.concatenate([first[:, None], members], axis=1)
         looked = (some != first[:, None]).any(axis=1)
@@ -222,12 +222,12 @@ def sign_sum(rows):
 
 
 def take(rows, indices):
-    """Return the rows with the given indices, which lie on the host."""
+    """Return the rows with the given indices, which are in CPU memory."""
     return _backend(rows).take(rows, _indices("indices", rows, indices))
 
 
 def finite(rows) -> np.ndarray:
-    """Return a boolean array (n,) on the host: the rows without NaN or Inf."""
+    """Return a boolean NumPy array (n,): whether a row is without NaN or Inf."""
     xp = namespace(rows)
     blocks = [slice(None)] if kind(rows) == "dask" else column_blocks(rows)
     lines = [to_host(xp.all(xp.isfinite(rows[:, columns]), axis=1)) for columns in blocks]
@@ -235,7 +235,7 @@ def finite(rows) -> np.ndarray:
 
 
 def map_columns(function: Callable[..., Any], rows):
-    """Apply ``function(block (n, w)) -> (w,)`` to blocks of columns, in little memory."""
+    """Return the values (d,) of ``function(block (n, w)) -> (w,)`` on blocks of columns."""
     if kind(rows) == "dask":
         return _backend(rows).map_columns(function, rows)
     blocks = column_blocks(rows)

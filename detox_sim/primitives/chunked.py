@@ -1,7 +1,7 @@
 """The primitives for Dask arrays cut along d: data larger than memory, or spread over a cluster.
 
-A chunk of columns is served by the primitive of its own array type. (n, d) is never held: what
-has the length d stays a Dask array, and only sums over chunks, (n, n) or (n, m), come back.
+A chunk of columns is served by the primitive of its own array type. No array (n, d) is held in
+memory: results of length d stay Dask arrays, and only sums over chunks, (n, n) or (n, m), return.
 """
 
 import functools
@@ -11,21 +11,21 @@ import numpy as np
 
 from detox_sim import primitives
 from detox_sim.arrays import kind
-from detox_sim.primitives import sums as trees
+from detox_sim.primitives import sums
 from detox_sim.primitives.threads import use_threads
 
-AT_A_TIME = 64  # chunks whose sums are held at a time
+AT_A_TIME = 64  # chunks whose sums are in memory at a time
 
 
 def _whole_rows(rows):
-    """Return the rows with all n in each chunk; columns are cut as they are."""
+    """Return the rows with all n in each chunk; the columns stay cut as they were."""
     return rows if rows.numblocks[0] == 1 else rows.rechunk({0: -1})
 
 
-def _alone(function, *blocks, **options):
-    """Run on one thread: Dask has a thread for each chunk."""
+def _on_one_thread(function, *chunks, **options):
+    """Call a function on one thread: Dask has a thread for each chunk."""
     with use_threads(1):
-        return function(*blocks, **options)
+        return function(*chunks, **options)
 
 
 def order_mean(rows, lo, hi, nearest, chosen):
@@ -35,16 +35,16 @@ def order_mean(rows, lo, hi, nearest, chosen):
 
 def map_columns(function, rows):
     rows = _whole_rows(rows)
-    work = functools.partial(_alone, function)
+    work = functools.partial(_on_one_thread, function)
     return rows.map_blocks(work, drop_axis=0, dtype=rows.dtype, meta=rows._meta.reshape(-1))
 
 
 def _over_chunks(function, *arrays, places=()) -> Iterator:
-    """Yield what a function makes of each chunk of columns (and of its place), in their order."""
+    """Yield the function's value for each chunk of columns (and its place), in their order."""
     import dask
 
     pieces = [array.to_delayed().ravel() for array in arrays] + ([places] if places else [])
-    work = dask.delayed(functools.partial(_alone, function), pure=False)
+    work = dask.delayed(functools.partial(_on_one_thread, function), pure=False)
     parts = [work(*blocks) for blocks in zip(*pieces, strict=True)]
     for start in range(0, len(parts), AT_A_TIME):
         yield from dask.compute(*parts[start : start + AT_A_TIME])
@@ -55,7 +55,7 @@ def _sum_over_chunks(function, *arrays):
 
 
 def distances(rows):
-    return _measure("distance_nodes", _whole_rows(rows))
+    return _measure("distance_sums", _whole_rows(rows))
 
 
 def cross_distances(rows, points):
@@ -64,22 +64,22 @@ def cross_distances(rows, points):
         import dask.array
 
         points = dask.array.from_array(points, chunks=(-1, rows.chunks[1]))
-    return _measure("cross_nodes", rows, _whole_rows(points).rechunk({1: rows.chunks[1]}))
+    return _measure("cross_sums", rows, _whole_rows(points).rechunk({1: rows.chunks[1]}))
 
 
 def _measure(name: str, *arrays) -> np.ndarray:
-    """Add up squared distances over chunks.
+    """Return squared distances, summed over chunks by a function of `cpu_distances`.
 
-    With the bits of the whole array where chunks of NumPy arrays start at whole units.
+    The bits are those of the whole array where NumPy chunks start at whole units.
     """
     starts = np.cumsum([0, *arrays[0].chunks[1][:-1]])
-    if kind(arrays[0]._meta) != "numpy" or (starts % trees.UNIT).any():
+    if kind(arrays[0]._meta) != "numpy" or (starts % sums.UNIT).any():
         return _sum_over_chunks(primitives.distances, *arrays)
-    nodes: trees.Nodes = {}
-    firsts = (starts // trees.UNIT).tolist()
-    for part in _over_chunks(functools.partial(_nodes, name), *arrays, places=firsts):
-        trees.merge(nodes, part)
-    square = trees.total(nodes)
+    blocks: sums.Partials = {}
+    firsts = (starts // sums.UNIT).tolist()
+    for part in _over_chunks(functools.partial(_sums_of_chunk, name), *arrays, places=firsts):
+        sums.merge(blocks, part)
+    square = sums.total(blocks)
     if len(arrays) > 1:
         return square
 
@@ -88,16 +88,18 @@ def _measure(name: str, *arrays) -> np.ndarray:
     return symmetric(square)
 
 
-def _nodes(name: str, *blocks_and_place) -> trees.Nodes:
+def _sums_of_chunk(name: str, *chunks_and_place) -> sums.Partials:
     from detox_sim.primitives import cpu_distances
 
-    return getattr(cpu_distances, name)(*blocks_and_place)
+    return getattr(cpu_distances, name)(*chunks_and_place)
 
 
 def combine(weights, rows, dtype):
     rows = _whole_rows(rows)
     dtype = np.dtype(dtype or rows.dtype)
-    work = functools.partial(_alone, functools.partial(primitives.combine, weights, dtype=dtype))
+    work = functools.partial(
+        _on_one_thread, functools.partial(primitives.combine, weights, dtype=dtype)
+    )
     chunks = ((len(weights),), rows.chunks[1])
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
 

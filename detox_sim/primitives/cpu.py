@@ -1,7 +1,7 @@
 """The primitives for NumPy float32 and float64: numba kernels over blocks of columns.
 
-A block stays in cache, threads take turns at chunks of blocks, and no sum depends on the number
-of threads or on the kind of processor.
+A block stays in cache, threads take chunks of blocks one after the other, and no sum depends on
+the number of threads or on the type of processor.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ __all__ = [
     "take",
 ]
 
-ORDERED, SUMMED = 256, 4096  # columns in a block, by what is done to it
+ORDERED, SUMMED = 256, 4096  # columns in a block that is ordered, or summed
 NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
 
@@ -146,7 +146,7 @@ def order_mean(rows, lo, hi, nearest, chosen):
 
 @kernel
 def _without_zeros(weights):
-    """Return where each line starts among the weights that are not zero, their rows, and they."""
+    """Return for the weights that are not zero where each line starts, their rows and values."""
     first = np.zeros(weights.shape[0] + 1, np.int64)
     members = np.empty(weights.size, np.int64)
     factors = np.empty(weights.size)

@@ -6,7 +6,7 @@ import threading
 import numba
 import numpy as np
 
-from detox_sim.primitives import sums as trees
+from detox_sim.primitives import sums
 from detox_sim.primitives.threads import spread, use_threads
 from detox_sim.primitives.tile import TILE, add_column, add_tile
 
@@ -18,7 +18,7 @@ kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def read_only(rows: np.ndarray) -> np.ndarray:
-    """Return the rows C-ordered and read-only: one type, so that each kernel compiles once."""
+    """Return the rows C-ordered and read-only, so that a kernel is compiled for one type only."""
     rows = np.ascontiguousarray(rows).view()
     rows.flags.writeable = False
     return rows
@@ -46,11 +46,11 @@ def _carry(pending, value, unit):
 
 
 @kernel
-def _distances_node(rows, start, units, block, value, pending):
+def _distances_block(rows, start, units, block, value, pending):
     for unit in range(units):
         value[:] = 0.0
-        column = start + unit * trees.UNIT
-        stop = min(column + trees.UNIT, rows.shape[1])
+        column = start + unit * sums.UNIT
+        stop = min(column + sums.UNIT, rows.shape[1])
         for first in range(column, stop, block.shape[1]):
             _load_float64(rows, first, stop, block)
             for i in range(0, block.shape[0], TILE):
@@ -60,11 +60,11 @@ def _distances_node(rows, start, units, block, value, pending):
 
 
 @kernel
-def _cross_node(rows, points, start, units, block, others, value, pending):
+def _cross_block(rows, points, start, units, block, others, value, pending):
     for unit in range(units):
         value[:] = 0.0
-        column = start + unit * trees.UNIT
-        stop = min(column + trees.UNIT, rows.shape[1])
+        column = start + unit * sums.UNIT
+        stop = min(column + sums.UNIT, rows.shape[1])
         for first in range(column, stop, block.shape[1]):
             _load_float64(rows, first, stop, block)
             _load_float64(points, first, stop, others)
@@ -81,47 +81,47 @@ def _blocks_of(count: int) -> np.ndarray:
     return np.zeros((-(-count // TILE) * TILE, MEASURED))
 
 
-def _in_nodes(rows, first: int, work) -> trees.Nodes:
-    """Add up ``work(column, level)`` over the columns of rows, which start at unit `first`."""
-    nodes: trees.Nodes = {}
+def _in_blocks(rows, first: int, work) -> sums.Partials:
+    """Return ``work(column, level)`` by block; the columns of rows start at unit `first`."""
+    partials: sums.Partials = {}
     lock = threading.Lock()
 
-    def add(node):
-        level, index = node
-        part = {node: work(((index << level) - first) * trees.UNIT, level)}
+    def add(block):
+        level, index = block
+        part = {block: work(((index << level) - first) * sums.UNIT, level)}
         with lock:
-            trees.merge(nodes, part)
+            sums.merge(partials, part)
 
-    stop = first + -(-rows.shape[1] // trees.UNIT)
-    spread(add, trees.cut(first, stop, max(1, CHUNK // len(rows) // trees.UNIT)))
-    return nodes
+    stop = first + -(-rows.shape[1] // sums.UNIT)
+    spread(add, sums.blocks(first, stop, max(1, CHUNK // len(rows) // sums.UNIT)))
+    return partials
 
 
-def distance_nodes(rows, first: int = 0) -> trees.Nodes:
-    """Return sums of squared differences, only i >= j, of columns that start at unit `first`."""
+def distance_sums(rows, first: int = 0) -> sums.Partials:
+    """Return squared distances (n, n), i >= j only, by block of columns from unit `first` on."""
     rows, n = read_only(rows), len(rows)
 
     def work(column, level):
         block = _blocks_of(n)
         value = np.empty((len(block), len(block)))
         pending = np.empty((level + 1, *value.shape))
-        _distances_node(rows, column, 1 << level, block, value, pending)
+        _distances_block(rows, column, 1 << level, block, value, pending)
         return pending[level, :n, :n]
 
-    return _in_nodes(rows, first, work)
+    return _in_blocks(rows, first, work)
 
 
 def distances(rows):
-    return symmetric(trees.total(distance_nodes(rows)))
+    return symmetric(sums.total(distance_sums(rows)))
 
 
 def symmetric(lower: np.ndarray) -> np.ndarray:
-    """Return the matrix whose lower half is given."""
+    """Return the symmetric matrix with this lower half."""
     return np.tril(lower) + np.tril(lower, -1).T
 
 
-def cross_nodes(rows, points, first: int = 0) -> trees.Nodes:
-    """Return sums of squared differences to points, of columns that start at unit `first`."""
+def cross_sums(rows, points, first: int = 0) -> sums.Partials:
+    """Return squared distances (n, m) to points, by block of columns from unit `first` on."""
     rows, points = read_only(rows), read_only(points)
 
     def work(column, level):
@@ -129,10 +129,10 @@ def cross_nodes(rows, points, first: int = 0) -> trees.Nodes:
         others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
         value = np.empty((len(block), len(others)))
         pending = np.empty((level + 1, *value.shape))
-        _cross_node(rows, points, column, 1 << level, block, others, value, pending)
+        _cross_block(rows, points, column, 1 << level, block, others, value, pending)
         return pending[level, : len(rows), : len(points)]
 
-    return _in_nodes(rows, first, work)
+    return _in_blocks(rows, first, work)
 
 
 def cross_distances(rows, points):
@@ -140,6 +140,6 @@ def cross_distances(rows, points):
 
     def measure(part):
         with contextlib.nullcontext() if len(parts) == 1 else use_threads(1):
-            return trees.total(cross_nodes(part, points))
+            return sums.total(cross_sums(part, points))
 
     return np.concatenate(spread(measure, parts))

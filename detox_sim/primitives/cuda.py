@@ -1,7 +1,7 @@
-"""CUDA source of the primitives, as text: compiled by CuPy at run time, and by tests without it.
+"""The CUDA source of the primitives, as text: CuPy compiles it at run time, tests without CuPy.
 
-One thread a column, so that reads of C-ordered rows coalesce. Products are not fused with sums
-(``--fmad=false``), so that results have the bits of the CPU's.
+A thread serves one column, so that reads of C-ordered rows coalesce. Products are not fused with
+sums (``--fmad=false``), so that results have the bits of the CPU's.
 """
 
 from detox_sim.primitives.network import order_network
@@ -31,7 +31,7 @@ def _prelude(dtype: str) -> str:
 
 
 def order_mean(dtype: str, n: int, lo: int, hi: int, nearest: int) -> str:
-    """Return a kernel ``order_mean(rows, chosen (n,), d, out)`` for these ranks, unrolled.
+    """Return the source of ``order_mean(rows, chosen (n,), d, out)`` for these ranks, unrolled.
 
     The comparators are those of the CPU. `nearest` is 0, or the number of values averaged.
 
@@ -70,7 +70,7 @@ extern "C" __global__ void order_mean(
 
 
 def _nearest(n: int, count: int) -> list[str]:
-    """Replace the mean, the centre, by the mean of the `count` sorted values nearest to it."""
+    """Return lines that replace the mean by that of the `count` sorted values nearest to it."""
     lines = ["double centre = mean; mean = 0.0;"]
     for i in range(n):
         inside = []
@@ -83,9 +83,9 @@ def _nearest(n: int, count: int) -> list[str]:
 
 
 def combine(dtype: str, result: str, outputs: int) -> str:
-    """Return ``combine(rows, weights (m, n), n, m, d, out)``; blocks of `outputs` results in y.
+    """Return the source of ``combine(rows, weights (m, n), n, m, d, out)``.
 
-    A row whose weights are all zero is not even read.
+    Block y makes `outputs` results. A row whose weights are all zero is not read.
     """
     return f"""{_prelude(dtype)}
 extern "C" __global__ void combine(
@@ -118,10 +118,10 @@ extern "C" __global__ void combine(
 
 
 def distances(dtype: str, points: str) -> str:
-    """Return ``distances(rows, points, n, m, d, width, lower, partial (chunks, n, m))``.
+    """Return the source of ``distances(rows, points, n, m, d, width, lower, partial)``.
 
-    Block x sums over the columns of its chunk, y and z choose the tile; with `lower` only tiles
-    on and below the diagonal are filled.
+    `partial` is (chunks, n, m). Block x sums over the columns of its chunk, for tile (y, z); with
+    `lower` only tiles on and below the diagonal are computed.
     """
     return f"""{_prelude(dtype)}
 extern "C" __global__ void distances(
@@ -168,7 +168,7 @@ extern "C" __global__ void distances(
 
 
 def differ(dtype: str) -> str:
-    """Return ``differ(rows, groups (m, r), r, d, width, different (m, r))``; group in y."""
+    """Return the source of ``differ(rows, groups (m, r), r, d, width, different (m, r))``."""
     return f"""{_prelude(dtype)}
 extern "C" __global__ void differ(
     const bits* __restrict__ rows, const integer* __restrict__ groups,
@@ -189,7 +189,7 @@ extern "C" __global__ void differ(
 
 
 def sign_sum(dtype: str) -> str:
-    """Return ``sign_sum(rows, n, d, out)``."""
+    """Return the source of ``sign_sum(rows, n, d, out)``."""
     return f"""{_prelude(dtype)}
 extern "C" __global__ void sign_sum(
     const real* __restrict__ rows, integer n, integer d, real* __restrict__ out) {{

@@ -1,4 +1,4 @@
-"""The primitives for CuPy float32 and float64: generated kernels, compiled when first needed."""
+"""The primitives for CuPy float32 and float64: generated kernels, compiled on first use."""
 
 import functools
 
@@ -7,7 +7,7 @@ import numpy as np
 from detox_sim.arrays import require, to_host
 from detox_sim.primitives import cuda, reference
 
-BLOCKS = 4096  # enough to fill a GPU; threads walk on over the columns
+BLOCKS = 4096  # enough to fill a GPU; a thread serves several columns where there are more
 CHUNKS = 1024  # partial sums of distances, while they stay small
 PARTIAL_BYTES = 1 << 25
 WIDTH = 1 << 14  # columns in which a block looks for a difference
@@ -42,7 +42,7 @@ def order_mean(rows, lo, hi, nearest, chosen):
 
 
 def _order_mean_by_sorting(rows, lo, hi, nearest, chosen):
-    """Sort blocks turned to C order along n, which CuPy does without copies of indices."""
+    """Order columns by sorting transposed blocks, which CuPy does without arrays of indices."""
     cupy, width = require("cupy"), max(1, SORT_VALUES // chosen.size)
     parts, where = [], cupy.asarray(chosen)
     for start in range(0, rows.shape[1], width):

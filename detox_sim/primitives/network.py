@@ -1,7 +1,6 @@
-"""Sorting networks: lists of comparators that order values without looking at them first.
+"""Sorting networks: lists of comparators whose order does not depend on the values.
 
-One list serves every backend: the CPU kernel walks it as a table, the GPU kernel is
-generated from it.
+The CPU kernel reads the list as a table, and the GPU kernel is generated from it.
 """
 
 import functools
@@ -40,7 +39,7 @@ def sorting_network(size: int) -> tuple[Comparator, ...]:
 
 
 def prune(comparators: Collection[Comparator], wanted: Collection[int]) -> list[Comparator]:
-    """Leave out the comparators that no wanted place depends on.
+    """Return the comparators without those that no wanted place depends on.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The primitives on the array API: slow, for any array library, and what the others must equal."""
+"""The primitives on the array API: slow, for any array library; the others must equal them."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ BLOCK = 1 << 20  # values worked on at a time, so that temporaries stay small
 
 
 def column_blocks(rows) -> list[slice]:
+    """Return slices of columns with about `BLOCK` values each."""
     n, d = rows.shape
     width = max(1, BLOCK // n)
     return [slice(start, min(start + width, d)) for start in range(0, d, width)]

@@ -1,4 +1,4 @@
-"""How many threads a primitive uses: set it, or leave the default."""
+"""The number of threads that a primitive uses."""
 
 import contextlib
 import functools
@@ -18,10 +18,10 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Let the primitives called in the block use `count` threads; results keep their bits.
+    """Use `count` threads in the primitives called inside; results keep their bits.
 
-    Holds for the calling thread: threads that the caller starts have the default again. NumPy's
-    own threads in the few rules with n x n eigenvectors are not touched.
+    Sets it for the calling thread only: threads that the caller starts use the default. NumPy's
+    own threads, in the few rules with n x n eigenvectors, are not changed.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def use_threads(count: int) -> Iterator[None]:
 
 
 def threads() -> int:
-    """Return the threads in force: those set, else one in a Dask worker, else one a core."""
+    """Return the number of threads: the one set, else one in a Dask task, else one a core."""
     count = _count.get()
     if count is not None:
         return count
@@ -51,7 +51,7 @@ def _cores() -> int:
 
 
 def in_dask_worker() -> bool:
-    """Return whether this is a task of Dask's distributed scheduler.
+    """Return whether the caller is a task of Dask's distributed scheduler.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def in_dask_worker() -> bool:
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return the results of independent pieces of work, in order; the caller works along."""
+    """Return the results of independent pieces of work, in order, on this and other threads."""
     items = list(items)
     count = min(threads(), len(items)) if len(items) > 1 else 1
     if count == 1:
@@ -77,12 +77,12 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result
     results: list = [None] * len(items)
     places = iter(range(len(items)))  # shared: `next` is atomic
 
-    def take_turns() -> None:
+    def work_off() -> None:
         for place in places:
             results[place] = work(items[place])
 
-    helpers = [_pool(count).submit(take_turns) for _ in range(count - 1)]
-    take_turns()
+    helpers = [_pool(count).submit(work_off) for _ in range(count - 1)]
+    work_off()
     for helper in helpers:
         helper.result()
     return results
@@ -90,7 +90,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result
 
 @functools.lru_cache(maxsize=4)
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Return waiting threads; what they call uses one thread each."""
+    """Return a pool of threads, in which a primitive uses one thread."""
     return ThreadPoolExecutor(count, initializer=_count.set, initargs=(1,))
 
 

@@ -1,9 +1,9 @@
-"""Squared distances of a tile of rows in registers: the only code below numba's own language.
+"""Squared distances of a tile of rows in registers, written in LLVM's language.
 
 Numba's loops sum in an order that depends on the width of the processor's vectors. Here the
 vectors are part of the code (LLVM splits them where the processor has shorter ones), so every
-machine adds in the same order, and 25 sums at a time stay in registers. Numba's cache does not see
-a change of this file: save `cpu_distances.py` too.
+machine adds in the same order, and 25 sums at a time stay in registers. Numba's cache does not
+notice a change of this file: save `cpu_distances.py` too.
 """
 
 import functools

@@ -25,32 +25,80 @@ def assemble(
     cells : sequence of Cell
         Combinations of labels that no cell has are NaN.
     axes : mapping
-        Name -> its labels.
+        Name -> its labels. Labels of which no cell was run are left out.
     store : Store
     about : dict
-        Kept in the attribute ``provenance`` (JSON), beside what the cells recorded.
+        Becomes the attribute ``provenance`` (JSON), with what the cells recorded and ``count``: how
+        many cells were planned, are finished, and failed.
     derive : callable, optional
-        (fields, what the cell's run returned) -> the same and what follows from it without a run.
+        (fields, what the cell's run returned) -> that, with what follows from it without a run.
 
     Returns
     -------
     xarray.Dataset or None
-        Failed cells are NaN and listed in the provenance. None when every cell failed.
+        Cells that failed are NaN and listed in the provenance; cells that were not run are NaN.
+        None when no cell is finished.
     """
-    found = [store.read(cell) for cell in cells]
-    example = next((dataset for dataset in found if dataset is not None), None)
-    if example is None:
+    found = {cell: store.read(cell) for cell in cells}
+    finished = [(cell, dataset) for cell, dataset in found.items() if dataset is not None]
+    if not finished:
         return None
+    absent = (cell for cell, dataset in found.items() if dataset is None)
+    failures = {cell: error for cell in absent if (error := store.failure(cell)) is not None}
+    axes = _run_labels(axes, [*dict(finished), *failures])
+    example = finished[0][1]
     types = {str(name): variable.dtype.str for name, variable in example.variables.items()}
-    finished = [(cell, dataset) for cell, dataset in zip(cells, found, strict=True) if dataset]
     records = [json.loads(dataset.attrs["cell"]) for _, dataset in finished]
     by_labels = {
         cell.labels: dataset if derive is None else derive(cell.fields, dataset)
         for cell, dataset in finished
     }
     example = next(iter(by_labels.values()))
-    blank = xr.full_like(example.astype(float), np.nan)
-    nested: list = [by_labels.get(labels, blank) for labels in itertools.product(*axes.values())]
+    dataset = _nested(by_labels, axes, example)
+    for name, variable in example.variables.items():
+        dataset[name].attrs = variable.attrs
+    coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
+    made_in = [{k: r[k] for k in ENVIRONMENT} for r in records]
+    environments = [each for i, each in enumerate(made_in) if each not in made_in[:i]]
+    about = about | {
+        "axes": {name: list(values) for name, values in axes.items()},
+        "count": {"planned": len(found), "finished": len(finished), "failed": len(failures)},
+        "failures": {str(c): error.strip().splitlines()[-1] for c, error in failures.items()},
+        "cells": {
+            cell.digest: {
+                "labels": list(cell.labels),
+                "environment": environments.index(environment),
+                **{name: record[name] for name in ("content", "seconds", "hardware", "time")},
+            }
+            for (cell, _), record, environment in zip(finished, records, made_in, strict=True)
+        },
+        "cell_variables": types,
+        "environments": environments,
+        "hardware": sorted({record["hardware"] for record in records}),
+        "computed": [min(r["time"] for r in records), max(r["time"] for r in records)],
+        "cell_seconds": round(sum(record["seconds"] for record in records), 1),
+    }
+    return dataset.assign_coords(coordinates).assign_attrs(provenance=json.dumps(about))
+
+
+def _run_labels(axes: Mapping[str, Sequence], run: Sequence[Cell]) -> dict[str, list]:
+    """Return the labels on each axis that some of the cells have."""
+    used = [set(labels) for labels in zip(*(cell.labels for cell in run), strict=True)]
+    return {
+        name: [label for label in labels if label in some]
+        for (name, labels), some in zip(axes.items(), used, strict=True)
+    }
+
+
+def _nested(
+    by_labels: Mapping[tuple, xr.Dataset], axes: Mapping[str, Sequence], example: xr.Dataset
+) -> xr.Dataset:
+    """Return the cells along the axes; NaN where there is none."""
+    combinations = list(itertools.product(*axes.values()))
+    if len(by_labels) < len(combinations):
+        blank = xr.full_like(example.astype(float), np.nan)
+        by_labels = dict.fromkeys(combinations, blank) | dict(by_labels)
+    nested: list = [by_labels[labels] for labels in combinations]
     for values in list(axes.values())[:0:-1]:
         size = len(values)
         nested = [nested[start : start + size] for start in range(0, len(nested), size)]
@@ -63,34 +111,7 @@ def assemble(
         coords="minimal",
         compat="equals",
     )
-    dataset = dataset.transpose(*axes, ...)
-    for name, variable in example.variables.items():
-        dataset[name].attrs = variable.attrs
-    coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
-    made_in = [{k: r[k] for k in ENVIRONMENT} for r in records]
-    environments = [each for i, each in enumerate(made_in) if each not in made_in[:i]]
-    about = about | {
-        "axes": {name: list(values) for name, values in axes.items()},
-        "failures": {
-            str(cell): (store.failure(cell) or "not run").strip().splitlines()[-1]
-            for cell, stored in zip(cells, found, strict=True)
-            if stored is None
-        },
-        "cells": {
-            cell.digest: {
-                "labels": list(cell.labels),
-                "environment": environments.index(place),
-                **{name: record[name] for name in ("content", "seconds", "hardware", "time")},
-            }
-            for (cell, _), record, place in zip(finished, records, made_in, strict=True)
-        },
-        "cell_variables": types,
-        "environments": environments,
-        "hardware": sorted({record["hardware"] for record in records}),
-        "computed": [min(r["time"] for r in records), max(r["time"] for r in records)],
-        "cell_seconds": round(sum(record["seconds"] for record in records), 1),
-    }
-    return dataset.assign_coords(coordinates).assign_attrs(provenance=json.dumps(about))
+    return dataset.transpose(*axes, ...)
 
 
 def _labels(values: list) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Run the cells of a sweep on Dask, and keep each as it comes."""
+"""Run the cells of a sweep on Dask or in this process, and store each as soon as it is finished."""
 
 import asyncio
 import concurrent.futures
@@ -32,9 +32,9 @@ class SchedulerLostError(Exception):
 
 
 def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) -> dict:
-    """Run one cell on a worker; an exception is an outcome, not a death.
+    """Run one cell; return its dataset, seconds and hardware, or its exception as text.
 
-    A `run` that can go on where it was is given the checkpoint, if its folder is here too.
+    A `run` with a keyword `checkpoint` is given that path if its folder exists on this machine.
     """
     start = time.perf_counter()
     resumes = "checkpoint" in inspect.signature(run).parameters
@@ -49,51 +49,62 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
 
 @functools.cache
 def _hardware() -> str:
-    """Return processor, cores and NVIDIA's GPUs of this machine."""
+    """Return the processor, the cores and NVIDIA's GPUs of this machine."""
     parts = [platform.machine(), f"{os.cpu_count()} cores"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        parts += told.stdout.splitlines()
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        parts += listed.stdout.splitlines()
     return ", ".join(parts)
 
 
 def execute(
-    client: "Client",
+    client: "Client | None",
     cells: Sequence[Cell],
     store: Store,
     record: dict,
     done: Callable[[Cell, str | None], None],
     resources: dict[str, float] | None = None,
 ) -> None:
-    """Run cells on a Dask cluster, by rank, then longest first, and keep each as it comes.
+    """Run cells by rank, then longest first, and store each as soon as it is finished.
 
     Parameters
     ----------
-    client : distributed.Client
+    client : distributed.Client or None
+        None runs the cells in this process, one after the other.
     cells : sequence of Cell
     store : Store
     record : dict
-        Provenance kept with every cell.
+        Provenance stored with every cell.
     done : callable
-        (cell, error or None), called after each.
+        (cell, error or None), called after each cell.
     resources : dict, optional
-        What a cell needs of a worker.
+        What a cell needs of a Dask process.
+
+    Raises
+    ------
+    SchedulerLostError
+        When the connection to the scheduler ends.
 
     Notes
     -----
-    Dask runs the cells of a dead worker again. A cell whose workers die again and again
-    takes innocent ones with it, so all that Dask gave up are run again one at a time; a
-    cell that kills its worker even then is recorded as failed.
+    Dask runs the cells of a killed process again. It gives a cell up whose processes were killed
+    several times, and with it other cells that these processes held. Cells that Dask gave up are
+    run again one at a time; one whose process is killed even then is recorded as failed.
     """
     ordered = sorted(cells, key=lambda cell: (cell.rank, -cell.seconds))
-    suspects = _pass(client, ordered, store, record, done, resources, last=False)
-    for cell in suspects:
+    if client is None:
+        for cell in ordered:
+            outcome = _attempt(cell.run, cell.fields, str(store.checkpoint(cell)))
+            _keep(cell, outcome, store, record, done)
+        return
+    given_up = _pass(client, ordered, store, record, done, resources, last=False)
+    for cell in given_up:
         _pass(client, [cell], store, record, done, resources, last=True)
 
 
 def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cell]:
-    """Run cells once; return those that Dask gave up, or record them if this is the last try."""
+    """Run cells once on Dask; return those that Dask gave up, or record them as failed if last."""
     from distributed import as_completed
 
     futures = {
@@ -114,26 +125,31 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         try:
             outcome = future.result()
         except (Exception, asyncio.CancelledError) as error:
-            # The client cancels what it had submitted, and may have found the next scheduler.
+            # A client that reconnects has cancelled what it submitted, and runs again already.
             if client.status != "running" or isinstance(error, CANCELLED):
                 raise SchedulerLostError("the scheduler was lost in mid-sweep") from error
             if not last:
                 given_up.append(cell)
                 continue
             killed = type(error).__name__ == "KilledWorker"
-            what = "the worker died" if killed else "Dask could not run it"
+            what = "its process was killed" if killed else "Dask could not run it"
             outcome = {"error": f"{what}: {error}"}
-        if "error" in outcome:
-            store.write_failure(cell, outcome["error"])
-        else:
-            facts = {key: outcome[key] for key in ("seconds", "hardware")} | {"time": _now()}
-            store.write(cell, outcome["dataset"], record | facts)
-        done(cell, outcome.get("error"))
+        _keep(cell, outcome, store, record, done)
     return given_up
 
 
+def _keep(cell: Cell, outcome: dict, store: Store, record: dict, done: Callable) -> None:
+    """Store the outcome of a cell and report it."""
+    if "error" in outcome:
+        store.write_failure(cell, outcome["error"])
+    else:
+        facts = {key: outcome[key] for key in ("seconds", "hardware")} | {"time": _now()}
+        store.write(cell, outcome["dataset"], record | facts)
+    done(cell, outcome.get("error"))
+
+
 def provenance(versions: dict[str, str | None]) -> dict:
-    """Return what makes the results: package versions and commit.
+    """Return what results depend on: versions of packages, and the commit of the source.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The cells of a sweep: labels and fields of every combination of an axis' values."""
+"""The combinations of a grid: their labels and fields."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -48,10 +48,10 @@ def union(grids: Sequence[Grid]) -> dict[str, list]:
 
 
 def expand_all(grids: Sequence[Grid]) -> list[tuple[tuple, Fields, tuple[int, int]]]:
-    """Return (labels, fields, rank) of every cell of some grid, once, in the order of the grids.
+    """Return (labels, fields, rank) of every cell of some grids, each once, in their order.
 
-    The rank of a cell of several grids, which run in their order, is the grid's number and that of
-    the label on the last axis, so that a grid is finished seed by seed; of one grid it is (0, 0).
+    Several grids run in their order, and each label by label of its last axis (seed by seed): the
+    rank is the number of the grid and that of the label. The rank in a single grid is (0, 0).
 
     Raises
     ------

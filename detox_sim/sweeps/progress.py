@@ -1,4 +1,4 @@
-"""Say how far a sweep is."""
+"""Print how many cells of a sweep are finished."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ LINE_SECONDS = 5.0
 class Progress:
     """Count finished cells: a bar on a terminal, a line now and then elsewhere.
 
-    The time left is the cost left at the pace so far: each cell weighs what it costs.
+    The time left is extrapolated from the expected seconds of the finished cells.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, cells: Sequence[Cell]):
         self.count, self.total = len(cells), sum(cell.seconds for cell in cells)
         self.finished, self.failed, self.spent = 0, 0, 0.0
-        self.start = self.said = time.monotonic()
+        self.start = self.printed = time.monotonic()
         self.terminal = sys.stdout.isatty()
         self.bar = Bar(
             TextColumn("{task.fields[finished]} of {task.fields[count]} cells"),
@@ -54,9 +54,9 @@ class Progress:
         self.failed += error is not None
         self.bar.update(self.task, completed=self.spent, finished=self.finished)
         now = time.monotonic()
-        due = now - self.said > LINE_SECONDS or self.finished == self.count
+        due = now - self.printed > LINE_SECONDS or self.finished == self.count
         if due and not self.terminal:
-            self.said, taken = now, now - self.start
+            self.printed, taken = now, now - self.start
             left = max(0.0, self.total - self.spent) * taken / self.spent
             print(
                 f"{self.finished} of {self.count} cells, {self.failed} failed, {taken:.0f} s, "

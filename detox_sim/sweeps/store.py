@@ -1,9 +1,9 @@
 """The store of a sweep: one small netCDF file for each finished cell.
 
-Its name is a digest of the fields that differ from their defaults and of the versions of what it
-uses, so a resume is "the file exists": a killed driver or worker loses only running cells, and
-changing any field never reuses an old result. Committed datasets fill the store: what they hold
-is not computed again.
+The file's name is a digest of the fields that differ from their defaults and of the versions of
+what the cell uses. A cell is finished if its file exists: a killed process loses only the cells
+that it ran, and a cell with another field has another file. Cells that a committed dataset holds
+are not run again.
 """
 
 import contextlib
@@ -11,15 +11,15 @@ import functools
 import hashlib
 import json
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from detox_sim.files import uninterrupted, write_whole
 
 Fields = dict[str, Any]
 
@@ -32,22 +32,22 @@ class Cell:
     ----------
     study : str
     labels : tuple
-        Its place on each axis.
+        Its label on each axis.
     fields : dict
         Plain values; all that `run` is given.
     versions : dict of str to int
         Of each part that the result depends on.
     run : callable
-        fields -> xarray.Dataset, importable on a worker; one with a keyword `checkpoint` is given
-        a path where it may keep what it needs to go on after a kill.
+        fields -> xarray.Dataset, importable in a Dask process; one with a keyword `checkpoint` is
+        given a path where it may store what it needs to continue after a kill.
     seconds, memory : float
-        Expected cost on one core, and bytes.
+        Expected seconds on one core, and bytes.
     rank : tuple of int
         Cells of a lower rank run first.
     kind : str
         What the cell is a run of, by default of the study: studies of one kind share their cells.
     defaults : dict
-        Values of fields that leave the result as it was before there was such a field.
+        Values at which a field changes nothing: the digest leaves such a field out.
     """
 
     study: str
@@ -57,12 +57,13 @@ class Cell:
     run: Callable[..., xr.Dataset]
     seconds: float
     memory: float
-    rank: tuple[int, int] = (0, 0)
+    rank: tuple[int, ...] = (0, 0)
     kind: str = ""
     defaults: Fields = field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:
+        """The cell's identity: of kind, versions, and fields that differ from the defaults."""
         changed = {
             name: value
             for name, value in self.fields.items()
@@ -83,36 +84,61 @@ def _sha(content: bytes) -> str:
 
 
 class Store:
-    """The folder of finished cells, and the datasets that have some of them already.
+    """The folder of finished cells, and committed datasets that hold some of them.
 
     Parameters
     ----------
     folder : pathlib.Path
     committed : sequence of pathlib.Path
-        Datasets that `sweep.assemble` made.
+        Files of datasets that `assemble` returned.
     """
 
     def __init__(self, folder: Path, committed: Sequence[Path] = ()):
         self.folder, self._committed = folder, committed
 
     def path(self, cell: Cell) -> Path:
+        """Return the path of a finished cell."""
         return self.folder / (cell.kind or cell.study) / f"{cell.digest}.nc"
 
     def checkpoint(self, cell: Cell) -> Path:
-        """Return where a running cell may keep what it has; its folder exists."""
+        """Return the path of a cell's checkpoint; its folder is made."""
         path = self.path(cell).with_suffix(".checkpoint").absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def forget(self, cell: Cell) -> None:
-        """Delete what is kept of a cell."""
-        for path in (self.path(cell), self.checkpoint(cell)):
+        """Delete what is stored of a cell."""
+        for path in (self.path(cell), self._failure(cell), self.checkpoint(cell)):
             path.unlink(missing_ok=True)
 
     def failure(self, cell: Cell) -> str | None:
         """Return the recorded traceback of a failed cell."""
-        path = self.path(cell).with_suffix(".failed.json")
+        path = self._failure(cell)
         return json.loads(path.read_text())["error"] if path.exists() else None
+
+    def _failure(self, cell: Cell) -> Path:
+        return self.path(cell).with_suffix(".failed.json")
+
+    def mean_seconds(self, kind: str, most: int = 20) -> float | None:
+        """Return the mean seconds that cells of a kind took, of the newest few; None without any.
+
+        Parameters
+        ----------
+        kind : str
+            `Cell.kind`, by default the name of the study.
+        most : int
+            How many cells to look at.
+        """
+        newest = sorted((self.folder / kind).glob("*.nc"), key=os.path.getmtime)[-most:]
+        seconds = []
+        for path in newest:
+            with (
+                contextlib.suppress(OSError, KeyError, ValueError, RuntimeError, TypeError),
+                uninterrupted(),
+                xr.open_dataset(path, engine="netcdf4") as stored,
+            ):
+                seconds.append(json.loads(stored.attrs["cell"])["seconds"])
+        return sum(seconds) / len(seconds) if seconds else None
 
     def read(self, cell: Cell) -> xr.Dataset | None:
         """Return a finished cell, or None when it is missing or damaged."""
@@ -134,7 +160,7 @@ class Store:
 
     @functools.cached_property
     def _index(self) -> dict[str, xr.Dataset]:
-        """Return which committed dataset has a cell, by its digest."""
+        """Return the committed dataset that holds a cell, by the cell's digest."""
         index: dict[str, xr.Dataset] = {}
         for path in self._committed:
             with uninterrupted(), xr.open_dataset(path, engine="netcdf4") as stored:
@@ -144,66 +170,25 @@ class Store:
         return index
 
     def write(self, cell: Cell, dataset: xr.Dataset, record: dict) -> None:
-        """Keep a finished cell; the file appears whole or not at all."""
+        """Store a finished cell and delete its failure and checkpoint."""
         record |= {"study": cell.study, "versions": cell.versions, "fields": cell.fields}
         record["content"] = content(dataset)
         write_netcdf(dataset.assign_attrs(cell=json.dumps(record)), self.path(cell))
-        for path in (self.path(cell).with_suffix(".failed.json"), self.checkpoint(cell)):
+        for path in (self._failure(cell), self.checkpoint(cell)):
             path.unlink(missing_ok=True)
 
     def write_failure(self, cell: Cell, error: str) -> None:
-        path = self.path(cell).with_suffix(".failed.json")
+        """Store the traceback of a failed cell."""
         text = json.dumps({"study": cell.study, "fields": cell.fields, "error": error})
-        _replace(path, lambda temporary: temporary.write_text(text))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name of this process, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with uninterrupted():
-            write(temporary)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the end: inside xarray's locks it would leave one of them held.
-
-    Examples
-    --------
-    >>> try:
-    ...     with uninterrupted():
-    ...         signal.raise_signal(signal.SIGINT)
-    ...         print("first this")
-    ... except KeyboardInterrupt:
-    ...     print("then that")
-    first this
-    then that
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    waiting: list[tuple] = []
-    signal.signal(signal.SIGINT, lambda *call: waiting.append(call))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if waiting:
-            before(*waiting[0])
+        write_whole(self._failure(cell), lambda temporary: temporary.write_text(text))
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path, compressed: bool = False) -> None:
     """Write a dataset so that the file appears whole or not at all."""
     numbers = [n for n, v in dataset.variables.items() if v.dtype.kind in "iuf" and v.ndim]
     encoding = {name: {"zlib": True, "complevel": 9} for name in numbers if compressed}
-    plain = dataset.drop_encoding()  # that of a cell's file does not fit NaN of absent cells
-    _replace(
+    plain = dataset.drop_encoding()  # that of a cell's file cannot hold the NaN of absent cells
+    write_whole(
         path, lambda temporary: plain.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
     )
 
@@ -214,19 +199,19 @@ def cell_of(dataset: xr.Dataset, digest: str) -> xr.Dataset | None:
     Parameters
     ----------
     dataset : xarray.Dataset
-        As `sweep.assemble` returns it.
+        As `assemble` returns it.
     digest : str
         Of the cell; one of the provenance's ``cells``.
     """
     about = json.loads(dataset.attrs["provenance"])
     record = about["cells"][digest]
-    places = {
+    at = {
         axis: values.index(label)
         for (axis, values), label in zip(about["axes"].items(), record["labels"], strict=True)
     }
     types = about["cell_variables"]
-    cell = dataset[list(types)].isel(places, drop=True)
-    with np.errstate(invalid="ignore"):  # NaN of absent cells is no integer; `content` tells
+    cell = dataset[list(types)].isel(at, drop=True)
+    with np.errstate(invalid="ignore"):  # an absent cell's NaN is no integer
         cell = cell.assign({name: cell[name].astype(kind) for name, kind in types.items()})
     if content(cell) != record["content"]:
         return None

@@ -1,7 +1,7 @@
-"""Exact laws and bounds of what is lost to Byzantine workers; no arrays of gradients.
+"""Exact laws and bounds of the number of distorted files; no arrays of gradients.
 
-A vote is lost when more than half of the holders of its file are Byzantine: drawn at random, or
-placed by attackers who know the assignment.
+A file is distorted when more than half of the workers that hold it are Byzantine: drawn at
+random, or chosen by attackers who know the assignment.
 """
 
 from detox_sim.theory.bounds import (
@@ -13,15 +13,12 @@ from detox_sim.theory.bounds import (
     high_probability_distorted_files,
     recommended_copies,
 )
-from detox_sim.theory.captures import distorted_files_law
-from detox_sim.theory.groups import check_nodes as check_nodes
+from detox_sim.theory.groups import check_workers as check_workers
 from detox_sim.theory.groups import distorted_files, expected_distorted_files
 from detox_sim.theory.pipelines import condition_violated, withstands, worst_condition
-from detox_sim.theory.worst_case import (
-    second_moment_bound,
-    spectral_bound,
-    worst_case_distorted_files,
-)
+from detox_sim.theory.random_placements import distorted_files_law
+from detox_sim.theory.worst_case import worst_case_distorted_files
+from detox_sim.theory.worst_case_bounds import second_moment_bound, spectral_bound
 
 __all__ = [
     "distorted_files",

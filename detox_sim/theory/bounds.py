@@ -4,7 +4,7 @@ from math import log, log2
 from typing import NamedTuple
 
 from detox_sim.catalogue import check_integer, check_known, check_number
-from detox_sim.theory.groups import check_nodes
+from detox_sim.theory.groups import check_workers
 
 _PROVEN = "proven (as published, quoted from memory)"
 BOUNDS = {"paper": _PROVEN, "paper-r3": _PROVEN, "sharp": "numerical"}
@@ -13,7 +13,7 @@ BOUNDS = {"paper": _PROVEN, "paper-r3": _PROVEN, "sharp": "numerical"}
 def expected_distorted_files_bound(
     workers: int, byzantine: int, copies: int, *, form: str = "paper"
 ) -> float:
-    """Return an upper bound on the expected number of lost votes, with e = q / p.
+    """Return an upper bound on the expected number of distorted files, with e = q / p.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def expected_distorted_files_bound(
     ----------
     Rajput et al., DETOX, NeurIPS 2019, theorem 1 and its appendix; quoted from memory.
     """
-    workers, byzantine, copies = check_nodes(workers, byzantine, copies)
+    workers, byzantine, copies = check_workers(workers, byzantine, copies)
     check_known("form of the bound", [form], BOUNDS)
     share = byzantine / workers
     if form == "paper-r3":
@@ -55,7 +55,7 @@ def expected_distorted_files_bound(
 
 
 def recommended_copies(byzantine: int) -> int:
-    """Return the least odd number of copies >= 3 + 2 log2(byzantine); 1 when nobody lies.
+    """Return the least odd number of copies >= 3 + 2 log2(byzantine), or 1 for byzantine = 0.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def recommended_copies(byzantine: int) -> int:
 
 
 def high_probability_distorted_files(delta: float) -> float:
-    """Return the lost votes that are exceeded with a chance of at most `delta`.
+    """Return the number of distorted files exceeded with a chance of at most `delta`.
 
     Parameters
     ----------
@@ -108,13 +108,14 @@ def high_probability_distorted_files(delta: float) -> float:
 
 
 def _check_delta(delta: float) -> None:
+    """Raise unless 0 < delta < 1/2."""
     check_number("delta", delta)
     if not 0 < delta < 0.5:
         raise ValueError(f"delta must be above 0 and below 1/2, got {delta!r}")
 
 
 class HierarchicalError(NamedTuple):
-    """Vote groups that theorem 3 asks for, and the error it promises (not rounded)."""
+    """The number of vote groups that theorem 3 asks for and the error it promises, not rounded."""
 
     groups: float
     error: float
@@ -141,13 +142,13 @@ def hierarchical_error(
     delta : float
         Above 0 and below 1/2; the error is exceeded with a chance of at most 2 delta.
     constant : float
-        The paper promises some constant for each rule and does not give it; 1 by default, so the
-        error shows how it scales and is no bound.
+        The paper promises some constant for each rule and does not give it; with the default of 1
+        the error shows how it scales and is no bound.
 
     Returns
     -------
     HierarchicalError
-        128 L groups and an error, in units of sigma, of constant * sigma * sqrt(L / b), with
+        128 L groups, and constant * sigma * sqrt(L / b) as the error, in units of sigma, with
         L = ln(1 / delta) for the geometric median and ln(d / delta) for the others.
 
     Raises
@@ -182,7 +183,8 @@ def hierarchical_error(
 class Complexity(NamedTuple):
     """Orders of the work of a round, with T the time to compute all gradients once.
 
-    p nodes, d parameters, r copies, k vote groups, I steps of the geometric median.
+    p workers, d parameters, r copies, k vote groups, I steps of the geometric median. "compute" is
+    the work of all workers together, "server" that of the server.
     """
 
     method: str
@@ -192,7 +194,7 @@ class Complexity(NamedTuple):
 
 
 def complexity() -> list[Complexity]:
-    """Return the orders of work of each method: nodes, server and both.
+    """Return the orders of work of each method: of the workers, of the server and in total.
 
     Examples
     --------
@@ -201,8 +203,8 @@ def complexity() -> list[Complexity]:
 
     References
     ----------
-    Rajput et al., DETOX, NeurIPS 2019, section 4.1, quoted from memory, for the mean, Krum and its
-    kin, and DETOX with the mean in k << sqrt(p) vote groups; the others are derived here.
+    Rajput et al., DETOX, NeurIPS 2019, section 4.1, quoted from memory, for the mean, the rules of
+    Krum's family, and DETOX with the mean in k << sqrt(p) vote groups; the others are derived here.
     """
     return [
         Complexity("mean", "T", "p d", "T + p d"),
@@ -226,7 +228,7 @@ def complexity() -> list[Complexity]:
 
 
 def complexity_markdown() -> str:
-    """Return the table of `complexity`.
+    """Return `complexity` as a table in Markdown.
 
     Examples
     --------

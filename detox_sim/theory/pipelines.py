@@ -1,4 +1,4 @@
-"""Whether a hierarchy of robust rules withstands the lost votes, and with which chance."""
+"""Whether, and with which chance, a pipeline of robust rules withstands the distorted votes."""
 
 import bisect
 
@@ -12,7 +12,7 @@ REACH = 12  # standard deviations that its lattice covers
 
 
 def withstands(rule: str, rows: int) -> int:
-    """Return the most bad rows that a rule can be told, and then withstands, among `rows`.
+    """Return the most Byzantine rows among `rows` that a rule accepts and withstands.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def withstands(rule: str, rows: int) -> int:
     Returns
     -------
     int
-        By the rule's condition, n >= factor * f + plus; 0 for the mean, at most 1 for dnc, which a
-        second row breaks. Negative where the rule cannot run on so few rows.
+        From the rule's condition, n >= factor * f + plus; 0 for the mean, at most 1 for dnc, which
+        a second row breaks. Negative where the rule cannot run on so few rows.
 
     Raises
     ------
     ValueError
-        For a name that is not an aggregator's; of a rule from outside no condition is known.
+        For a name that is not in the catalogue: a rule from outside has no known condition.
 
     Examples
     --------
@@ -60,20 +60,21 @@ def _classes(votes: int, groups: int) -> list[tuple[int, int]]:
 
 
 def _inner(inner: str | None) -> str:
+    """Return the inner rule; raise without one."""
     if inner is None:
         raise ValueError("vote groups need an inner rule; use inner='mean', or groups=None")
     return inner
 
 
 def worst_condition(
-    votes: int, lost: int, groups: int | None, inner: str | None, outer: str
+    votes: int, distorted: int, groups: int | None, inner: str | None, outer: str
 ) -> bool:
-    """Return whether `lost` bad votes can break a pipeline's condition, wherever they fall.
+    """Return whether `distorted` votes in the worst groups break a pipeline's condition.
 
     Parameters
     ----------
-    votes, lost : int
-        0 <= lost <= votes.
+    votes, distorted : int
+        0 <= distorted <= votes.
     groups : int or None
         Vote groups, whose sizes differ by at most one; None gives all votes to `outer`.
     inner, outer : str
@@ -82,7 +83,7 @@ def worst_condition(
     Returns
     -------
     bool
-        See `condition_violated`, whose random groups can be any.
+        True where `condition_violated` has a chance above 0 with so many distorted votes.
 
     Raises
     ------
@@ -91,52 +92,52 @@ def worst_condition(
 
     Examples
     --------
-    >>> [worst_condition(15, lost, 5, "mean", "median") for lost in (2, 3)]
+    >>> [worst_condition(15, distorted, 5, "mean", "median") for distorted in (2, 3)]
     [False, True]
     """
-    check_integer("lost", lost, 0)
+    check_integer("distorted", distorted, 0)
     check_integer("votes", votes, 1)
-    if lost > votes:
-        raise ValueError(f"lost must be at most the {votes} votes, got {lost}")
+    if distorted > votes:
+        raise ValueError(f"distorted must be at most the {votes} votes, got {distorted}")
     if groups is None:
-        return lost > withstands(outer, votes)
-    inner, fallen, left = _inner(inner), 0, int(lost)
-    prices = [(max(0, withstands(inner, s) + 1), n, s) for n, s in _classes(votes, groups)]
-    for price, number, size in sorted(prices):
-        if price <= size:
-            falls = min(number, left // price) if price else number
-            fallen, left = fallen + falls, left - price * falls
-    return fallen > withstands(outer, groups)
+        return distorted > withstands(outer, votes)
+    inner, broken, left = _inner(inner), 0, int(distorted)
+    costs = [(max(0, withstands(inner, s) + 1), n, s) for n, s in _classes(votes, groups)]
+    for cost, number, size in sorted(costs):
+        if cost <= size:
+            more = min(number, left // cost) if cost else number
+            broken, left = broken + more, left - cost * more
+    return broken > withstands(outer, groups)
 
 
 def condition_violated(
     votes: int, law: np.ndarray, *, groups: int | None, inner: str | None, outer: str
 ) -> float:
-    """Return the chance that more is lost than a pipeline of robust rules withstands.
+    """Return the chance that more votes are distorted than a pipeline of rules withstands.
 
     Parameters
     ----------
     votes : int
     law : array of float
-        Chances of 0, 1, 2, ... lost votes, at most `votes`.
+        Chances of 0, 1, 2, ... distorted votes, at most `votes`.
     groups : int or None
         Vote groups, drawn at random, whose sizes differ by at most one. None gives all votes to
         `outer`.
     inner, outer : str
-        Names of aggregators. A group falls if it holds more lost votes than `inner` withstands
-        among so many rows; the condition fails if more groups fall (or without groups: more votes
-        are lost) than `outer` withstands.
+        Names of aggregators. A group is broken if it holds more distorted votes than `inner`
+        withstands among so many rows; the condition fails if more groups are broken (without
+        groups: more votes are distorted) than `outer` withstands.
 
     Returns
     -------
     float
-        With an absolute error below 1e-12, and 0 where it is impossible. A rule that cannot run on
-        its rows fails at once.
+        With an absolute error below 1e-12, and exactly 0 where it is impossible. A rule that cannot
+        run on its rows fails without any distorted vote.
 
     Raises
     ------
     ValueError
-        For unknown rules, impossible numbers, and a law that is none.
+        For unknown rules, impossible numbers, and a law that does not sum to 1.
 
     Examples
     --------
@@ -145,9 +146,10 @@ def condition_violated(
 
     Notes
     -----
-    If each vote is lost on its own with chance x, groups are independent; given that v votes are
-    lost the law is ours, whatever x. The joint law of lost votes and fallen groups comes from its
-    characteristic function at the roots of unity, for some x near each v / votes.
+    If each vote is distorted with chance x independently, so are the groups; given that v votes
+    are distorted, the law of broken groups is the wanted one for every x. The joint law of
+    distorted votes and broken groups comes from its characteristic function at the roots of unity,
+    for some x near each v / votes.
     """
     law = _check_law(votes, law)
     if groups is None:
@@ -158,7 +160,7 @@ def condition_violated(
     ]
     withstood = withstands(outer, groups)
     first = bisect.bisect_left(
-        range(law.size), True, key=lambda lost: worst_condition(votes, lost, groups, inner, outer)
+        range(law.size), True, key=lambda k: worst_condition(votes, k, groups, inner, outer)
     )
     chance, start = 0.0, first
     while start < law.size:
@@ -167,19 +169,20 @@ def condition_violated(
         stop = min(law.size, max(start + 1, int(centre + SPREAD * spread) + 1))
         if law[start:stop].any():
             lattice = min(votes + 1, int(REACH * spread) + 40)
-            lost = np.arange(start, stop) % lattice
+            distorted = np.arange(start, stop) % lattice
             joint, total = _joint_law(limits, withstood, centre / votes, lattice)
-            chance += float(law[start:stop] @ (joint[lost] / total[lost]))
+            chance += float(law[start:stop] @ (joint[distorted] / total[distorted]))
         start = stop
     return _unit(chance)
 
 
 def _check_law(votes: int, law) -> np.ndarray:
+    """Return the law as floats; raise unless it is one of at most `votes` distorted votes."""
     check_integer("votes", votes, 1)
     law = np.asarray(law, dtype=float)
     if law.ndim != 1 or not 1 <= law.size <= votes + 1:
         raise ValueError(
-            f"law must be chances of 0, 1, 2, ... lost votes of {votes}, got shape {law.shape}"
+            f"law must be chances of 0, 1, 2, ... distorted votes of {votes}, got shape {law.shape}"
         )
     if not (law >= 0).all() or abs(law.sum() - 1) > 1e-6:
         raise ValueError(f"law must be chances that sum to 1, got a sum of {law.sum():.6g}")
@@ -187,12 +190,12 @@ def _check_law(votes: int, law) -> np.ndarray:
 
 
 def _unit(chance: float) -> float:
-    """Return a chance without the rounding error that takes it out of [0, 1]."""
+    """Return a chance clipped to [0, 1], which rounding errors may leave."""
     return float(min(max(chance, 0.0), 1.0))
 
 
 def _centre(start: int, votes: int) -> float:
-    """Return the mean of the binomial law that begins to count `SPREAD` below its mean."""
+    """Return the mean of the binomial law that has `start` at `SPREAD` deviations below it."""
     square = SPREAD**2
     # (centre - start)^2 = square * centre * (1 - centre / votes)
     a, b = 1 + square / votes, 2 * start + square
@@ -203,27 +206,28 @@ def _centre(start: int, votes: int) -> float:
 def _joint_law(
     limits: list[tuple[int, int, int]], withstood: int, chance: float, lattice: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the chances of each number of lost votes, with too many groups fallen and in all.
+    """Return the chances of each number of distorted votes: jointly with a violation, and alone.
 
-    Each vote is lost with `chance`; `limits` are (number, size, lost votes withstood) of the
-    classes of groups. Numbers of lost votes count modulo the length of the lattice.
+    Each vote is distorted with `chance`; `limits` are (number, size, distorted votes withstood) of
+    the classes of groups; the condition is violated when more than `withstood` groups are broken.
+    Numbers of distorted votes count modulo the length of the lattice.
     """
     groups = sum(number for number, _, _ in limits)
-    fallen = np.exp(-2j * np.pi * np.arange(groups + 1) / (groups + 1))
+    broken = np.exp(-2j * np.pi * np.arange(groups + 1) / (groups + 1))
     joint = np.ones((lattice // 2 + 1, groups + 1), dtype=complex)
     total = np.ones(lattice // 2 + 1, dtype=complex)
     for number, size, limit in limits:
         law = _binomial(size, chance)
         stands = _waves(law[: limit + 1], 0, lattice)
-        falls = _waves(law[limit + 1 :], limit + 1, lattice)
-        joint *= _power(stands[:, None] + falls[:, None] * fallen, number)
-        total *= _power(stands + falls, number)
+        breaks = _waves(law[limit + 1 :], limit + 1, lattice)
+        joint *= _power(stands[:, None] + breaks[:, None] * broken, number)
+        total *= _power(stands + breaks, number)
     too_many = np.fft.ifft(np.arange(groups + 1) > withstood)
     return np.fft.irfft(joint @ too_many, lattice), np.fft.irfft(total, lattice)
 
 
 def _power(base: np.ndarray, exponent: int) -> np.ndarray:
-    """Return base ** exponent by repeated squares, which for complex arrays is faster."""
+    """Return base ** exponent by repeated squares, faster than numpy for complex arrays."""
     result = np.ones_like(base)
     while exponent:
         if exponent % 2:

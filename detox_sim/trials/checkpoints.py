@@ -1,4 +1,4 @@
-"""What a run needs to go on where it was: named arrays in one file that is whole or not there."""
+"""Checkpoints: named arrays in one file that is whole or not there, and says what it is of."""
 
 import hashlib
 import io
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from detox_sim.files import temporary_name, write_whole
+
 Where = str | os.PathLike[str]
 
 MARK = b"checkpoint of detox_sim\n"  # then the digest of what follows: arrays, as numpy saves them
@@ -16,7 +18,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def check(path: Where) -> None:
-    """Raise unless a checkpoint can lie there.
+    """Raise unless a checkpoint can be written at a path.
 
     Raises
     ------
@@ -30,15 +32,14 @@ def check(path: Where) -> None:
     Traceback (most recent call last):
     ValueError: no folder /nowhere for the checkpoint run; make it first
     """
-    place = Path(path)
-    if not place.parent.is_dir():
-        raise ValueError(f"no folder {place.parent} for the checkpoint {place.name}; make it first")
-    if not place.name or (place.exists() and not place.is_file()):
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise ValueError(f"no folder {file.parent} for the checkpoint {file.name}; make it first")
+    if not file.name or (file.exists() and not file.is_file()):
         raise ValueError(f"the checkpoint {str(path)!r} must be a file; name another")
     try:
-        with _temporary(place).open("wb"):
-            pass
-        _temporary(place).unlink()
+        temporary_name(file).touch()
+        temporary_name(file).unlink()
     except OSError as error:
         raise ValueError(
             f"the checkpoint {str(path)!r} cannot be written: {error.strerror}; name another"
@@ -46,33 +47,27 @@ def check(path: Where) -> None:
 
 
 def save(path: Where, about: object, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays so that the file appears whole or not at all, even if killed meanwhile.
+    """Write arrays so that the file appears whole or not at all, even if the process is killed.
 
     Parameters
     ----------
     path : path
-        Its folder exists.
     about : object
         What the arrays belong to, as JSON.
     arrays : mapping of str to numpy.ndarray
     """
-    said: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
+    content: dict = {"about": np.array(json.dumps(about, sort_keys=True)), **arrays}
     body = io.BytesIO()
-    np.savez(body, **said)
-    temporary = _temporary(Path(path))
-    try:
+    np.savez(body, **content)
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             file.write(MARK + hashlib.sha256(body.getbuffer()).digest())
             file.write(body.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    write_whole(Path(path), write)
 
 
 def load(path: Where, about: object) -> dict[str, np.ndarray] | None:

@@ -15,12 +15,20 @@ from detox_sim.trials.trial import Trial
 if TYPE_CHECKING:
     import torch
 
-EVALUATED_NODE = 0  # whose batch-norm statistics evaluate: the first node's, as in the DETOX code
+EVALUATED_WORKER = 0  # whose batch-norm statistics evaluate: the first's, as in the DETOX code
 RECALIBRATION_IMAGES = 2048  # at most; training images that give the recalibrated statistics
 
 
 class State(NamedTuple):
-    """Parameters and velocity (d,) at the server, and the running statistics (s,) of one node."""
+    """All that outlives a step; a checkpoint stores it.
+
+    Attributes
+    ----------
+    params, velocity : float32 (d,)
+        At the server.
+    statistics : float32 (s,)
+        The running batch-norm statistics of the worker that evaluates.
+    """
 
     params: Any
     velocity: Any
@@ -30,24 +38,23 @@ class State(NamedTuple):
 class LearningTask:
     """The data and the model of a trial, loaded once a process.
 
-    Every node keeps the batch-norm statistics of the files it saw; nobody shares them. Those of
-    node 0 evaluate, so only these are kept.
+    Every worker has running batch-norm statistics, of the files it computed. Those of worker 0
+    evaluate, so only these are kept.
 
     Parameters
     ----------
     trial : Trial
-    files : int
-        Parts of a step's batch.
 
     Examples
     --------
-    >>> task = LearningTask(Trial(batch=45), files=15)
-    >>> losses, rows, _ = task.gradients(task.initial().params, step=1, files=[0, 7])
+    >>> task = LearningTask(Trial(batch=45))
+    >>> files = [0, 7]
+    >>> losses, rows, _ = task.gradients(task.initial().params, 1, files, task.draw(1)[files])
     >>> losses.shape, rows.shape == (2, task.model.parameters)
     ((2,), True)
     """
 
-    def __init__(self, trial: Trial, files: int):
+    def __init__(self, trial: Trial):
         self._trial, self._data = trial, trial.dataset
         self._evaluated = {"": self._data}
         if trial.validation:
@@ -60,8 +67,10 @@ class LearningTask:
             precision=trial.precision,
             channels_last=trial.channels_last,
         )
+        self._draws_nothing = models.is_dense(*self._made_by)
         self._images = to_torch(self._data.train_images).to(self.model.device)
-        self.title, self.files = self._data.title, files
+        self._scale = self._moments()
+        self.title = self._data.title
 
     def initial(self) -> State:
         """Return the state before the first step."""
@@ -74,37 +83,60 @@ class LearningTask:
         """Return the floating-point operations of the gradient of one image."""
         return models.sample_flops(*self._made_by)
 
+    def draw(self, step: int) -> np.ndarray:
+        """Return the training images of a step, split evenly into files: int (files, images).
+
+        Examples
+        --------
+        >>> LearningTask(Trial(batch=45)).draw(step=1).shape
+        (15, 3)
+        """
+        trial, images = self._trial, len(self._data.train_labels)
+        batch = stream(trial.seed, "batch", step).choice(images, trial.batch, False)
+        return batch.reshape(trial.files, -1)
+
     def gradients(
         self,
         params,
         step: int,
         files: Sequence[int] | np.ndarray,
+        images: np.ndarray,
         relabelled: bool = False,
     ) -> Gradients:
-        """Return losses (n,), gradients (n, d), statistics (n, s) of the given files of a step.
+        """Return losses (n,), gradients (n, d) and batch statistics (n, s) of some files of a step.
 
-        `relabelled` asks for those of label c as classes - 1 - c.
+        Parameters
+        ----------
+        params : float32 (d,)
+        step : int
+        files : sequence of int (n,)
+            Which files; augmentation and dropout are drawn by the number of a file, so that all
+            its copies see the same.
+        images : int (n, images a file)
+            The rows of `draw` of these files.
+        relabelled : bool
+            Take an image of class c for one of class classes - 1 - c.
         """
-        labels, trial = self._data.train_labels, self._trial
-        batch = stream(trial.seed, "batch", step).choice(len(labels), trial.batch, False)
-        mine = batch.reshape(self.files, -1)[np.asarray(files)]
-        wanted = self._data.classes - 1 - labels[mine] if relabelled else labels[mine]
-        images = self._scaled(self._drawn(mine, step, files)).unflatten(0, mine.shape)
-        seeds = stream(trial.seed, "model", step).integers(2**63, size=self.files)
-        return self.model.gradients(params, images, wanted, seeds[np.asarray(files)].tolist())
+        labels = self._data.train_labels[images]
+        if relabelled:
+            labels = self._data.classes - 1 - labels
+        seen = self._scaled(self._augmented(images, step, files)).unflatten(0, images.shape)
+        seeds = None if self._draws_nothing else self._seeds(step)[np.asarray(files)].tolist()
+        return self.model.gradients(params, seen, labels, seeds)
 
-    def _drawn(self, mine: np.ndarray, step: int, files) -> "torch.Tensor":
-        """Return the images of some files (n, images a file), each cropped and flipped at random.
+    def _seeds(self, step: int) -> np.ndarray:
+        """Return what seeds the draws of the model, such as dropout, by file (files,)."""
+        return stream(self._trial.seed, "model", step).integers(2**63, size=self._trial.files)
 
-        What is drawn belongs to the file, so that all its copies see the same images.
-        """
+    def _augmented(self, chosen: np.ndarray, step: int, files) -> "torch.Tensor":
+        """Return the images of some files (n, images a file), cropped and flipped at random."""
         import torch
 
         device, padding = self.model.device, self._data.padding
-        place = torch.from_numpy(mine.ravel()).to(device)
+        index = torch.from_numpy(chosen.ravel()).to(device)
         if not padding:
-            return self._images.index_select(0, place)  # quicker than [place]
-        draws = [self._draw(step, int(file), mine.shape[1]) for file in files]
+            return self._images.index_select(0, index)  # faster than [index]
+        draws = [self._draw_crops(step, int(file), chosen.shape[1]) for file in files]
         shifts, flips = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         *_, channels, height, width = self._images.shape
         rows = _reflected(shifts[:, :1] + np.arange(height) - padding, height)
@@ -112,13 +144,14 @@ class LearningTask:
         columns = np.where(flips[:, None], columns[:, ::-1], columns)
         channel = torch.arange(channels, device=device)
         return self._images[
-            place[:, None, None, None],
+            index[:, None, None, None],
             channel[:, None, None],
             torch.from_numpy(rows).to(device)[:, None, :, None],
             torch.from_numpy(columns).to(device)[:, None, None, :],
         ]
 
-    def _draw(self, step: int, file: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_crops(self, step: int, file: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shifts (images, 2) of the crops of a file, and whether to flip (images,)."""
         rng = stream(self._trial.seed, "augmentation", step, file)
         shifts = rng.integers(2 * self._data.padding + 1, size=(images, 2))
         return shifts, rng.random(images) < 0.5
@@ -130,13 +163,19 @@ class LearningTask:
         seen = images.to(torch.float32, copy=True)  # changed in place: new memory takes longer
         if images.dtype == torch.uint8:
             seen /= 255
-        mean, deviation = (
-            torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
-            for values in (self._data.mean, self._data.deviation)
-        )
+        mean, deviation = self._scale
         seen -= mean
         seen /= deviation
         return seen
+
+    def _moments(self) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return mean and deviation of the data's channels, each (channels, 1, 1)."""
+        import torch
+
+        data, device = self._data, self.model.device
+        mean = torch.tensor(data.mean, dtype=torch.float32, device=device)
+        deviation = torch.tensor(data.deviation, dtype=torch.float32, device=device)
+        return mean[:, None, None], deviation[:, None, None]
 
     def update(self, state: State, aggregate, seen: np.ndarray, step: int) -> State:
         """Return the state after the server's step with momentum.
@@ -146,7 +185,7 @@ class LearningTask:
         state : State
         aggregate : float32 (d,)
         seen : float32 (n, s)
-            Batch statistics of the files of the node that evaluates, in its order.
+            Batch statistics of the files of the worker that evaluates, in ascending order.
         step : int
         """
         trial, statistics = self._trial, state.statistics
@@ -160,9 +199,10 @@ class LearningTask:
         """Return losses and accuracies by the names they have in a history.
 
         `accuracy` and `test_loss`; of a model with batch norms these use the running statistics of
-        one node, and `recalibrated_accuracy` and `recalibrated_test_loss` those of a fixed set of
+        worker 0, and `recalibrated_accuracy` and `recalibrated_test_loss` those of a fixed set of
         at most `RECALIBRATION_IMAGES` training images without augmentation, in one pass. With a
-        validation split the same of it, with ``validation`` in place of ``test``.
+        validation split also ``validation_accuracy``, ``validation_loss`` and their recalibrated
+        values.
         """
         statistics = {"": state.statistics}
         if state.statistics.size:
@@ -189,7 +229,7 @@ class LearningTask:
 
 
 def _reflected(index: np.ndarray, size: int) -> np.ndarray:
-    """Return places inside 0..size-1 for places that may lie a little outside: mirror images.
+    """Return indices that are a little outside 0..size-1 mirrored into it.
 
     Examples
     --------

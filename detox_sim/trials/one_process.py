@@ -1,71 +1,97 @@
 """A run in one process, where honest copies of a file are one row."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from detox_sim.messages import Messages
-from detox_sim.models import Gradients
-from detox_sim.trials.learning_task import EVALUATED_NODE, LearningTask, State
+from detox_sim.trials.learning_task import EVALUATED_WORKER, LearningTask, State
 from detox_sim.trials.outcome import Outcome, judge
-from detox_sim.trials.pipeline import Pipeline
+from detox_sim.trials.pipeline import Pipeline, Placement
 from detox_sim.trials.trial import Trial
 from detox_sim.voting import Votes
 
+Result = TypeVar("Result")
+
+
+class Computed(NamedTuple):
+    """The gradients (files, d) of a step, with losses (files,) and batch statistics (files, s).
+
+    `relabelled` are the gradients of relabelled files where the attack asks for them.
+    """
+
+    holders: np.ndarray
+    losses: np.ndarray
+    rows: Any
+    statistics: np.ndarray
+    relabelled: Any
+
 
 class OneProcessServer:
-    """Attackers, nodes and server are this process; each file is computed once.
+    """Workers, attackers and server are this process; each file is computed once.
 
-    With backend "cupy" everything (n, d) and (d,) stays on the GPU.
+    With backend "cupy" everything (files, d) and (d,) stays on the GPU.
+
+    Examples
+    --------
+    >>> from detox_sim import Trial
+    >>> server = OneProcessServer(Trial(batch=45))
+    >>> gradients = server.compute(server.pipeline.assign(1), server.task.draw(1), step=1)
+    >>> gradients.rows.shape == (15, server.task.model.parameters)
+    True
     """
 
     traffic = None
 
     def __init__(self, trial: Trial):
-        self._trial = trial
-        files = len(Pipeline(trial, sizes=(1,)).holders)
-        self.task = LearningTask(trial, files)
-        self._one = Pipeline(trial, self.task.model.sizes)
+        self.task = LearningTask(trial)
+        self.pipeline = Pipeline(trial, self.task.model.sizes)
         self._state = self.task.initial()
-
-    def place(self, step: int, state: State) -> None:
-        self._state = state
-
-    def persevere(self, perform: Callable, step: int):
-        return perform(step)
 
     def broadcast(self, step: int) -> None:
         pass
 
-    def compute(self, step: int) -> Gradients:
-        computed = self.task.gradients(self._state.params, step, range(self.task.files))
-        mine = (self._one.assign(step) == EVALUATED_NODE).any(axis=1)
-        self._seen = computed.statistics[mine]
-        return computed
+    def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Computed:
+        files = range(len(batch))
+        params, relabelled = self._state.params, None
+        computed = self.task.gradients(params, step, files, batch)
+        if self.pipeline.wants_relabelled:
+            relabelled = self.task.gradients(params, step, files, batch, relabelled=True).rows
+        return Computed(holders, *computed, relabelled)
 
-    def attack(self, computed: Gradients, step: int):
-        relabelled = None
-        if self._one.wants_relabelled:
-            files = range(self.task.files)
-            relabelled = self.task.gradients(self._state.params, step, files, True).rows
-        return computed, self._one.send(computed.rows, step, relabelled)
+    def place(self, gradients: Computed, step: int) -> Placement:
+        return self.pipeline.place(gradients.rows, step, gradients.relabelled)
 
-    def send(self, said, step: int) -> Messages:
-        return said[1]
+    def forge(self, gradients: Computed, placement: Placement, step: int) -> Messages:
+        return self.pipeline.forge(gradients.rows, placement, step, gradients.relabelled)
+
+    def send(self, forged: Messages, step: int) -> Messages:
+        return forged
 
     def vote(self, messages: Messages, step: int) -> Votes:
-        return self._one.vote(messages, step)
+        return self.pipeline.vote(messages, step)
 
     def collect(self, votes: Votes, step: int) -> Votes:
         return votes
 
     def aggregate(self, votes: Votes, step: int):
-        return self._one.aggregate(votes.rows, step)
+        return self.pipeline.aggregate(votes.rows, step)
 
-    def update(self, aggregate, step: int) -> None:
-        self._state = self.task.update(self._state, aggregate, self._seen, step)
+    def update(self, aggregate, gradients: Computed, step: int) -> None:
+        mine = (gradients.holders == EVALUATED_WORKER).any(axis=1)
+        self._state = self.task.update(self._state, aggregate, gradients.statistics[mine], step)
 
-    def judge(self, said, votes: Votes, aggregate, step: int) -> Outcome:
-        computed, messages = said
-        return judge(computed.losses, computed.rows, aggregate, votes, messages.search)
+    def judge(
+        self, gradients: Computed, messages: Messages, votes: Votes, aggregate, step: int
+    ) -> Outcome:
+        return judge(gradients.losses, gradients.rows, aggregate, votes, messages.search)
 
-    def settle(self, step: int, wanted: bool) -> State:
+    def state(self, step: int) -> State:
         return self._state
+
+    def restore(self, step: int, state: State) -> None:
+        self._state = state
+
+    def retry(self, perform: Callable[[int], Result], step: int) -> Result:
+        return perform(step)

@@ -1,4 +1,4 @@
-"""What a simulation knows of a round, which no server could: its errors, and who made them."""
+"""What a simulation knows of a step and no server could: the errors of votes and aggregate."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,16 @@ from detox_sim.arrays import namespace
 from detox_sim.messages import Search
 from detox_sim.primitives import combine, distances
 
-MOST_WEIGHED = 500  # votes; more have no weights, which take the distances of all pairs
+MOST_WEIGHED = 500  # votes; for more no weights are found, which would take all distances
 UNEXPLAINED = 0.75  # share of the aggregate; weights that leave more of it do not count
 DEPENDENT = 1e-9  # share of a vote's own squared length that others leave of it
 
 
 class Outcome(NamedTuple):
-    """What a simulation knows of a round: its loss, its errors and its votes."""
+    """Loss, errors of the aggregate, votes and their weights of one step.
+
+    The names are those of the variables of a history; `detox_sim.training.train` explains them.
+    """
 
     loss: float
     gradient_error: float
@@ -35,16 +38,23 @@ class Outcome(NamedTuple):
 def judge(
     losses: np.ndarray, rows, aggregate, votes: voting.Votes, search: Search | None
 ) -> Outcome:
-    """Compare an aggregate (d,) with the true gradients (files, d) of losses (files,).
+    """Compare an aggregate (d,) with the honest gradients (files, d) of a step.
+
+    Parameters
+    ----------
+    losses : float64 (files,)
+    rows : array (files, d)
+    aggregate : array (d,)
+    votes : Votes
+    search : Search or None
 
     Examples
     --------
     >>> votes = voting.Votes(np.array([[1.0], [2.0]]), np.zeros(2, bool), lambda: np.zeros(2, bool))
-    >>> told = judge(np.array([1.0, 3.0]), np.array([[0.0], [8.0]]), np.array([1.0]), votes, None)
-    >>> told[:6], told.weight.round(6).tolist()
-    ((2.0, 3.0, 4.0, 4.0, 1.0, 0), [1.0, 0.0])
-    >>> told.unexplained
-    0.0
+    >>> rows, aggregate = np.array([[0.0], [8.0]]), np.array([1.0])
+    >>> outcome = judge(np.array([1.0, 3.0]), rows, aggregate, votes, None)
+    >>> outcome.loss, outcome.gradient_error, outcome.weight.round(6).tolist()
+    (2.0, 3.0, [1.0, 0.0])
     """
     true = combine(np.full((1, len(losses)), 1 / len(losses)), rows)
     xp = namespace(true)
@@ -79,8 +89,8 @@ def judge(
 def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
     """Return the weights (votes,), of sum 1, whose mean of the votes is nearest to the aggregate.
 
-    Those of the rule itself where it is a weighted mean (mean, Krum, geometric median); where
-    coordinates choose for themselves (medians) the best account that one weight a vote can give.
+    If the rule is a weighted mean (mean, Krum, geometric median) they are its own; if it works
+    coordinate by coordinate (medians), they are the best approximation by one weight a vote.
     Equal votes share a weight; one that is not finite has none.
 
     Parameters
@@ -100,7 +110,7 @@ def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
     finite = np.flatnonzero(np.isfinite(from_aggregate))
     if not finite.size:
         return np.full(len(squares), np.nan)
-    # Equal votes stand for one, the first of them; differences are from the nearest vote.
+    # Of equal votes only the first is solved for; differences are from the nearest vote.
     first = finite[(squares[np.ix_(finite, finite)] == 0).argmax(axis=1)]
     distinct = np.unique(first)
     near = distinct[from_aggregate[distinct].argmin()]
@@ -116,10 +126,10 @@ def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
 def unexplained(
     weight: np.ndarray, squares: np.ndarray, from_aggregate: np.ndarray, square: float
 ) -> float:
-    """Return which share of an aggregate the weighted mean of the votes leaves unexplained.
+    """Return the share of an aggregate that the weighted mean of the votes leaves unexplained.
 
-    The squared distance between the two over the aggregate's squared length `square`: 0 where the
-    rule is a weighted mean, towards 1 where it makes something else of the votes.
+    The squared distance between the two over the aggregate's squared length `square`: 0 if the
+    rule is a weighted mean, near 1 if it is far from any.
 
     Examples
     --------
@@ -141,19 +151,21 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     Not by LAPACK, whose bits differ between processors.
     """
-    scale = np.sqrt(np.diag(matrix))
+    size, scale = len(matrix), np.sqrt(np.diag(matrix))
     system = np.column_stack([matrix / scale / scale[:, None], right / scale])
-    solved: list[int] = []
-    for _ in range(len(matrix)):
-        left = np.diag(system).copy()
-        left[solved] = 0
+    diagonal = system.reshape(-1)[:: size + 2]  # a view, of rows of size + 1 values
+    product, waiting, solved = np.empty_like(system), np.ones(size, dtype=bool), []
+    for _ in range(size):
+        left = np.where(waiting, diagonal, 0.0)
         pivot = int(left.argmax())
         if left[pivot] < DEPENDENT:
             break
         row = system[pivot] / left[pivot]
-        system -= system[:, pivot, None] * row
+        np.multiply(system[:, pivot, None], row, out=product)
+        system -= product
         system[pivot] = row
+        waiting[pivot] = False
         solved.append(pivot)
-    result = np.zeros(len(matrix))
+    result = np.zeros(size)
     result[solved] = system[solved, -1] / scale[solved]
     return result

@@ -1,240 +1,179 @@
-"""One round of a trial: who lies and what they send, the vote, and the hierarchy."""
+"""The pipeline of a trial: assignment, placement, attack, vote and rules, bound once."""
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detox_sim import aggregators, assignments, attacks, mixers, placements, theory, voting
+from detox_sim import assignments, attacks, placements, voting
 from detox_sim.arrays import to_host
-from detox_sim.attacks import through_vote as lies
+from detox_sim.attacks import through_vote
 from detox_sim.catalogue import accepts, bind, supplied
 from detox_sim.messages import Messages, Search
 from detox_sim.streams import stream
+from detox_sim.trials.rules import distorted_files_assumed, hierarchy, named
+
+if TYPE_CHECKING:
+    from detox_sim.trials.trial import Trial
 
 KNOWLEDGE = ("own", "all", "groups")
 
 
+class Placement(NamedTuple):
+    """Which workers (workers,) are Byzantine, and how often they ran the server to choose them."""
+
+    byzantine: np.ndarray
+    evaluations: int
+
+
 class Pipeline:
-    """The functions of a `Trial`, bound once; `step` says which round.
+    """Bind the functions of a trial once: assignment, placement, attack, vote, mixers and rules.
+
+    Parameters
+    ----------
+    trial : Trial
+    sizes : sequence of int
+        Parameters of each layer of the model.
 
     Attributes
     ----------
     holders : numpy.ndarray of int (files, copies)
-        Those that an attacker can know; a reshuffled assignment draws others at each step.
-    wants_relabelled : bool
-        The attack asks for the gradients of relabelled files.
+        The assignment that attackers can know; a reshuffled one draws another at each step.
+    places_by_damage, wants_relabelled : bool
+        The placement asks for the damage it does; the attack asks for the gradients of relabelled
+        files.
 
     Examples
     --------
     >>> from detox_sim import Trial
-    >>> one = Pipeline(Trial(attack="constant", placement="worst_case"), sizes=(2,))
-    >>> messages = one.send(np.ones((15, 2), np.float32), step=1)
-    >>> one.vote(messages, step=1).distorted.sum()
+    >>> pipeline = Pipeline(Trial(attack="constant", placement="worst_case"), sizes=(2,))
+    >>> rows = np.ones((15, 2), np.float32)
+    >>> messages = pipeline.forge(rows, pipeline.place(rows, step=1), step=1)
+    >>> pipeline.vote(messages, step=1).distorted.sum()
     np.int64(2)
     """
 
-    def __init__(self, trial: Any, sizes: Sequence[int]):
+    def __init__(self, trial: "Trial", sizes: Sequence[int]):
         self._trial, self._sizes = trial, sizes
         with named("assignment"):
             self._assignment = bind(assignments, trial.assignment, trial.assignment_options)
-            self.holders = self.assign(None)
+            self.holders = self._assignment(trial.workers, trial.copies, rng=None)
         with named("placement"):
             self._placement = bind(placements, trial.placement, trial.placement_options)
+            self.places_by_damage = accepts(self._placement, "damage")
         with named("attack"):
             self._attack = bind(attacks, trial.attack, trial.attack_options)
             self.wants_relabelled = accepts(self._attack, "relabelled")
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
-        self._tried = 0  # calls of the server by attackers in the round at hand
-        if trial.knowledge == "own" and accepts(self._placement, "damage"):
+        if trial.knowledge == "own" and self.places_by_damage:
             raise ValueError(
                 f"placement: {trial.placement} measures the damage to all gradients; "
                 "use knowledge='all' or 'groups'"
             )
 
     @functools.cached_property
-    def _stages(self) -> Callable:
-        return _hierarchy(self._trial, distorted_files_assumed(self._trial, self.holders))
+    def _rules(self) -> Callable:
+        return hierarchy(self._trial, distorted_files_assumed(self._trial, self.holders))
 
-    def assign(self, step: int | None) -> np.ndarray:
-        """Return the holders (files, copies) of one step; None: those an attacker can know."""
-        rng = None if step is None else stream(self._trial.seed, "assignment", step)
+    def assign(self, step: int) -> np.ndarray:
+        """Return the workers (files, copies) that compute each file at one step."""
+        if self._assigned is not None:
+            return self._assigned
+        rng = stream(self._trial.seed, "assignment", step)
         return self._assignment(self._trial.workers, self._trial.copies, rng=rng)
 
-    def send(self, rows, step: int, relabelled=None) -> Messages:
-        """Return what the server receives when the true gradients are `rows` (files, d).
+    @functools.cached_property
+    def _assigned(self) -> np.ndarray | None:
+        """The assignment of every step, or None if it draws: without a draw it cannot change."""
+        rng = stream(self._trial.seed, "assignment", 1)
+        before = rng.bit_generator.state
+        holders = self._assignment(self._trial.workers, self._trial.copies, rng=rng)
+        return holders if rng.bit_generator.state == before else None
 
-        Its `search` counts all calls of the server that attackers made, the placement's too.
+    def place(self, rows, step: int, relabelled=None) -> Placement:
+        """Return which workers are Byzantine at one step.
+
+        Parameters
+        ----------
+        rows : float (files, d)
+            The honest gradients; not looked at unless `places_by_damage`.
+        step : int
+        relabelled : float (files, d), optional
+            What `wants_relabelled` asks for.
         """
-        self._tried = 0
-        bad = self.place(rows, step, relabelled)
-        messages = self._forge(rows, self.assign(step), bad, step, relabelled)
-        if not self._tried:
-            return messages
-        value = messages.search.value if messages.search else 0.0
-        return dataclasses.replace(messages, search=Search(self._tried, value))
+        evaluations = 0
 
-    def place(self, rows, step: int, relabelled=None) -> np.ndarray:
-        """Return which workers (workers,) are Byzantine at one step."""
-        trial = self._trial
-
-        def damage(bad: np.ndarray) -> float:
-            messages = self._forge(rows, self.holders, bad, step, relabelled)
-            server = self._attackers_server(self.holders, step)
+        def damage(byzantine: np.ndarray) -> float:
+            nonlocal evaluations
+            server = _AttackersServer(self, self.holders, step)
+            messages = self._forge(rows, self.holders, byzantine, step, relabelled, server)
             error = to_host(server(messages)) - to_host(rows).mean(axis=0)
+            evaluations += server.evaluations
             worst = float((error.astype(np.float64) ** 2).sum())
             return worst if np.isfinite(worst) else np.inf
 
         with named("placement"):
             place = supplied(self._placement, damage=damage)
-            rng = stream(trial.seed, "placement")
-            return place(self.holders, trial.byzantine, rng, step=step)
+            rng = stream(self._trial.seed, "placement")
+            byzantine = place(self.holders, self._trial.byzantine, rng, step=step)
+        return Placement(byzantine, evaluations)
 
-    def _forge(self, rows, holders, bad, step, relabelled) -> Messages:
+    def forge(self, rows, placement: Placement, step: int, relabelled=None) -> Messages:
+        """Return the messages of all workers when the honest gradients are `rows` (files, d).
+
+        Their `search` counts all calls of the server that attackers made, the placement's too.
+        """
+        holders = self.assign(step)
+        server = _AttackersServer(self, holders, step)
+        messages = self._forge(rows, holders, placement.byzantine, step, relabelled, server)
+        evaluations = placement.evaluations + server.evaluations
+        if not evaluations:
+            return messages
+        value = messages.search.value if messages.search else 0.0
+        return dataclasses.replace(messages, search=Search(evaluations, value))
+
+    def _forge(self, rows, holders, byzantine, step, relabelled, server) -> Messages:
         trial = self._trial
-        forged = bad[holders]
+        forged = byzantine[holders]
         known = forged.any(axis=1) if trial.knowledge == "own" else None
         if trial.knowledge == "groups":
-            forged = lies.through(holders, bad, trial.vote)
+            forged = through_vote.forged_copies(holders, byzantine, trial.vote)
         with named("attack"):
-            attack = supplied(
-                self._attack,
-                known=known,
-                relabelled=relabelled,
-                server=self._attackers_server(holders, step),
-            )
+            attack = supplied(self._attack, known=known, relabelled=relabelled, server=server)
             return attack(rows, forged, rng=stream(trial.seed, "attack", step))
 
-    def _attackers_server(self, holders: np.ndarray, step: int) -> Callable:
-        """Return ``server(messages) -> (d,)`` as attackers can run it, with draws of their own."""
-
-        def server(messages: Messages):
-            self._tried += 1
-            votes = self._count(messages, holders, stream(self._trial.seed, "vote", step, 1))
-            return self._stages(votes.rows, stream(self._trial.seed, "groups", step, 1))
-
-        return server
-
     def vote(self, messages: Messages, step: int) -> voting.Votes:
-        """Return the votes over the copies."""
-        return self._count(messages, self.assign(step), stream(self._trial.seed, "vote", step))
+        """Return the votes over the copies of each file."""
+        return self._count(messages, self.assign(step), step, 0)
 
-    def _count(self, messages: Messages, holders: np.ndarray, rng) -> voting.Votes:
+    def _count(
+        self, messages: Messages, holders: np.ndarray, step: int, index: int
+    ) -> voting.Votes:
+        """Vote with the draws that have this index: 0 the server's, 1 the attackers'."""
+        facts: dict[str, Any] = {"holders": holders, "sizes": self._sizes}
+        if accepts(self._vote, "rng"):
+            facts["rng"] = stream(self._trial.seed, "vote", step, index)
         with named("vote"):
-            return supplied(self._vote, holders=holders, sizes=self._sizes, rng=rng)(messages)
+            return supplied(self._vote, **facts)(messages)
 
     def aggregate(self, votes, step: int):
-        """Return the aggregate (d,) of the votes (votes, d)."""
-        return self._stages(votes, stream(self._trial.seed, "groups", step))
+        """Return the aggregate (d,) of the votes (votes, d): mixers, inner and outer rule."""
+        return self._rules(votes, stream(self._trial.seed, "groups", step))
 
 
-def distorted_files_assumed(trial: Any, holders: np.ndarray) -> int:
-    """Return the bad votes that the rules after the vote are told: the worst case.
+class _AttackersServer:
+    """``server(messages) -> aggregate (d,)`` as attackers can run it, with draws of their own."""
 
-    Exact where a closed form or a short search proves the worst case, else its proven bound.
+    def __init__(self, pipeline: Pipeline, holders: np.ndarray, step: int):
+        self._pipeline, self._holders, self._step = pipeline, holders, step
+        self.evaluations = 0
 
-    Examples
-    --------
-    >>> from detox_sim import Trial
-    >>> distorted_files_assumed(Trial(), assignments.detox(45, 3))
-    2
-    """
-    if trial.vote == "cyclic":
-        return int(trial.byzantine > (trial.copies - 1) // 2)
-    return theory.worst_case_distorted_files(holders, trial.byzantine, seconds=0).bound
-
-
-@contextlib.contextmanager
-def named(stage: str) -> Iterator[None]:
-    """Put the name of the stage before an error, and make it a ValueError.
-
-    Examples
-    --------
-    >>> with named("vote"):
-    ...     raise TypeError("not a ballot")
-    Traceback (most recent call last):
-    ValueError: vote: not a ballot
-    """
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{stage}: {error}") from error
-
-
-def _hierarchy(trial: Any, lost: int) -> Callable:
-    """Return ``aggregate(votes (files, d), rng) -> (d,)``: mixers, `inner` and `outer`.
-
-    Each stage is told the number of bad rows it must withstand.
-    """
-    mix = _mixers(trial, "votes", lost)
-    inner = None
-    if trial.inner is not None:
-        withstood = 0 if trial.inner == "mean" else lost
-        inner, withstood = _stage(trial, "inner", trial.inner, trial.inner_options, withstood)
-    if trial.groups is not None:
-        lost = voting.distorted_groups_assumed(lost, withstood)
-    outer, _ = _stage(trial, "outer", trial.outer, trial.outer_options, lost)
-
-    def aggregate(votes, rng: np.random.Generator):
-        return voting.hierarchy(
-            mix(votes, rng),
-            groups=trial.groups,
-            inner=None if inner is None else functools.partial(inner, rng=rng),
-            outer=functools.partial(outer, rng=rng),
-            rng=rng,
-        )
-
-    return aggregate
-
-
-def mixers_by_stage(trial: Any) -> Mapping[str, list[str]]:
-    """Return the mixers' names for the stages that have some.
-
-    Examples
-    --------
-    >>> from detox_sim import Trial
-    >>> mixers_by_stage(Trial(mixers=["nnm"]))
-    {'votes': ['nnm']}
-    """
-    return trial.mixers if isinstance(trial.mixers, dict) else {"votes": trial.mixers}
-
-
-def _mixers(trial: Any, stage: str, byzantine: int) -> Callable:
-    """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
-    with named("mixers"):
-        chain = [
-            bind(mixers, name, {"byzantine": byzantine, **trial.mixers_options.get(name, {})})
-            for name in mixers_by_stage(trial).get(stage, [])
-        ]
-
-    def mix(rows, rng):
-        with named("mixers"):
-            for mixer in chain:
-                rows = mixer(rows, rng=rng)
-        return rows
-
-    return mix
-
-
-def _stage(
-    trial: Any, stage: str, name: str, options: dict[str, Any], byzantine: int
-) -> tuple[Callable, int]:
-    """Return mixers and rule of one stage, which it says when it refuses, and its `byzantine`."""
-    options = {"byzantine": byzantine, **options}
-    with named(stage):
-        rule = bind(aggregators, name, options)
-        told = options["byzantine"]
-        if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-            raise ValueError(f"{name} needs an integer byzantine >= 0, got {told!r}")
-    mix = _mixers(trial, stage, told)
-
-    def staged(rows, rng):
-        rows = mix(rows, rng)
-        with named(stage):
-            return rule(rows)
-
-    return staged, told
+    def __call__(self, messages: Messages):
+        self.evaluations += 1
+        pipeline, step = self._pipeline, self._step
+        votes = pipeline._count(messages, self._holders, step, 1)
+        rng = stream(pipeline._trial.seed, "groups", step, 1)
+        return pipeline._rules(votes.rows, rng)

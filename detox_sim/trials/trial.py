@@ -1,16 +1,18 @@
 """A trial: everything that defines one training run, as plain values that check themselves."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from detox_sim import data, models
+from detox_sim import assignments, data, models
 from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.data import Data
 from detox_sim.models import PRECISIONS
-from detox_sim.trials.pipeline import KNOWLEDGE, Pipeline, mixers_by_stage, named
+from detox_sim.trials.pipeline import KNOWLEDGE, Pipeline
+from detox_sim.trials.rules import mixers_by_stage, named
 
 Options = dict[str, object]
 
@@ -22,26 +24,26 @@ class Trial:
     Attributes
     ----------
     workers, byzantine, copies : int
-        p compute nodes, q < p / 2 of them Byzantine, and r copies of every file, as the
-        assignment allows: odd, and for groups a divisor of p.
+        p workers, q < p / 2 of them Byzantine, and r copies of every file, as the assignment
+        allows: odd, and for groups a divisor of p.
     assignment, placement, attack, vote : str
         Names from the catalogues of those names, or ``"module:function"``.
     knowledge : {"own", "all", "groups"}
-        What attackers know: the true gradients of the files they hold; those of all files; or
-        these and who holds which file, so that they attack through the vote: they lie only where
-        they own a majority (`lies.through`) and behave elsewhere.
+        What attackers know: the honest gradients of the files they compute; those of all files;
+        or these and the assignment, so that they attack through the vote: they forge only the
+        copies that change it (`attacks.through_vote`).
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
-        Names of aggregators, or ``"module:function"``. Each is told how many bad rows to
-        withstand: with s lost votes at worst (floor(q / majority of r) for groups, else
-        `theory.worst_case_distorted_files`), `inner` withstands t = s (0 for the plain mean) and
-        `outer` floor(s / (t + 1)) lost groups, or s without groups.
+        Names of aggregators, or ``"module:function"``. Each is given the number of distorted rows
+        to withstand: with s distorted files at worst (`theory.worst_case_distorted_files`),
+        `inner` withstands t = s (0 for the plain mean) and `outer` floor(s / (t + 1)) distorted
+        groups, or s without groups.
         ``inner_options={"byzantine": ...}`` overrides.
     mixers : list of str, or dict
         Names of mixers, or ``"module:function"``, applied to the votes one after the other;
         or ``{"votes": [...], "inner": [...], "outer": [...]}`` to mix what a stage is given.
-        Each is told as many bad rows as the stage.
+        Each is given the same number of distorted rows as its stage.
     mixers_options : dict
         Mixer's name -> its options.
     model, data : str
@@ -123,15 +125,21 @@ class Trial:
         models.device_of(self.backend)
         with named("data"):
             learnt = self.dataset
-        one = Pipeline(self, sizes=(1,))
-        files = len(one.holders)
+        pipeline = Pipeline(self, sizes=(1,))
+        files = len(pipeline.holders)
         held_out = int(self.validation * len(learnt.train_labels))
         _check_batch(self.batch, files, len(learnt.train_labels) - held_out)
         with named("model"):
             factory = bind(models, self.model, self.model_options)
             shape = learnt.train_images.shape[1:]
             models.check(factory, shape, learnt.classes, self.batch // files)
-        _rehearse(self, one)
+        _rehearse(self, pipeline)
+
+    @functools.cached_property
+    def files(self) -> int:
+        """The files of a step: into how many parts the assignment splits a batch."""
+        assign = bind(assignments, self.assignment, self.assignment_options)
+        return len(assign(self.workers, self.copies, rng=None))
 
     @property
     def dataset(self) -> Data:
@@ -192,13 +200,14 @@ def _check_batch(batch: int, files: int, images: int) -> None:
         )
 
 
-def _rehearse(trial: Trial, one: Pipeline) -> None:
+def _rehearse(trial: Trial, pipeline: Pipeline) -> None:
     """Run one round on one coordinate of zeros, so that every misfit shows before training."""
-    zeros = np.zeros((len(one.holders), 1), dtype=np.float32)
-    messages = one.send(zeros, step=1, relabelled=zeros)
-    votes = one.vote(messages, step=1)
+    zeros = np.zeros((len(pipeline.holders), 1), dtype=np.float32)
+    placement = pipeline.place(zeros, step=1, relabelled=zeros)
+    messages = pipeline.forge(zeros, placement, step=1, relabelled=zeros)
+    votes = pipeline.vote(messages, step=1)
     _check_groups(trial, votes.rows.shape[0])
-    result = one.aggregate(votes.rows, step=1)
+    result = pipeline.aggregate(votes.rows, step=1)
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", type(result).__name__)
     if shape != (1,) or dtype != zeros.dtype:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The vote over the copies of each file, and the hierarchy over the votes.
+"""Votes over the copies of each file, and the hierarchy of rules over the votes.
 
 A vote is ``vote(messages, **options) -> Votes``; the hierarchy is A0 and A1 of the DETOX paper.
 A vote may ask, by a keyword of that name, for `holders` (files, copies), the worker of each copy;
@@ -7,8 +7,8 @@ A vote may ask, by a keyword of that name, for `holders` (files, copies), the wo
 =========  =======================================================================
 majority   a strict majority of the copies of a file
 streaming  one unverified pass, as the DETOX code
-clique     nodes that contradict the largest agreeing set of nodes do not count
-cyclic     no copies at all: the decoder of DRACO's cyclic code
+clique     a majority of the workers in the largest set that agrees on all files
+cyclic     no copies: the decoder of DRACO's cyclic code
 =========  =======================================================================
 """
 

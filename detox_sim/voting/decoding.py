@@ -1,4 +1,4 @@
-"""A vote that is a decoder: DRACO's cyclic code."""
+"""The vote that decodes DRACO's cyclic code."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ from detox_sim.messages import Messages
 from detox_sim.primitives import combine
 from detox_sim.voting.votes import Votes
 
-WRONG = 1e-2  # relative error of the decoded mean; rounding leaves far less, a liar far more
+DISTORTED = 1e-2  # least relative error of a distorted mean; rounding leaves far less
 
 
 def cyclic(messages: Messages, /, *, holders: np.ndarray, rng: np.random.Generator) -> Votes:
     """Decode the mean of all files from one coded message of each worker.
 
-    Every worker sends one complex combination of the gradients it computed, a liar that of its
-    forged ones. Up to (copies - 1) / 2 liars are located and left out; with more of them the
-    vote is whatever the decoder makes of it.
+    Every worker sends one complex combination of the gradients it computed, a Byzantine worker
+    that of its forged ones. Up to (copies - 1) / 2 Byzantine workers are located and left out; with
+    more of them the decoded mean can be anything.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def cyclic(messages: Messages, /, *, holders: np.ndarray, rng: np.random.Generat
     holders : numpy.ndarray of int (files, copies)
         Of `assignments.cyclic`: as many files as workers.
     rng : numpy.random.Generator
-        Draws the projection in which liars are located.
+        Draws the projection in which Byzantine workers are located.
 
     Returns
     -------
     Votes
-        One row: the mean of all files, exact up to rounding (not bit for bit). It is lost when
-        its relative error is above 1 %.
+        One row: the mean of all files, exact up to rounding (not bit for bit). It is distorted
+        when its relative error is above 1 %.
 
     Raises
     ------
@@ -40,10 +40,10 @@ def cyclic(messages: Messages, /, *, holders: np.ndarray, rng: np.random.Generat
     Examples
     --------
     >>> from detox_sim.assignments import cyclic as code
-    >>> true, lie = np.arange(5.0)[:, None], np.array([[100.0]])
+    >>> honest, forged = np.arange(5.0)[:, None], np.array([[100.0]])
     >>> holders = code(5, 3)
     >>> row_of = np.where(holders == 2, 5, np.arange(5)[:, None])
-    >>> votes = cyclic(Messages(np.concatenate([true, lie]), row_of), holders=holders,
+    >>> votes = cyclic(Messages(np.concatenate([honest, forged]), row_of), holders=holders,
     ...                rng=np.random.default_rng(0))
     >>> votes.rows.round(6).tolist()
     [[2.0]]
@@ -64,10 +64,10 @@ def cyclic(messages: Messages, /, *, holders: np.ndarray, rng: np.random.Generat
     total = cyclic_decode(received, copies, rng=rng).total
     mean = total[None, :] / files
 
-    def wrong() -> np.ndarray:
+    def not_honest() -> np.ndarray:
         xp = namespace(mean)
-        true = combine(np.full((1, files), 1 / files), messages.rows[:files, :])
-        error, norm = (float(xp.sum((x * x)[0, :])) for x in (mean - true, true))
-        return np.array([not error <= WRONG**2 * norm])
+        honest = combine(np.full((1, files), 1 / files), messages.rows[:files, :])
+        error, norm = (float(xp.sum((x * x)[0, :])) for x in (mean - honest, honest))
+        return np.array([not error <= DISTORTED**2 * norm])
 
-    return Votes(mean, np.zeros(1, dtype=bool), wrong)
+    return Votes(mean, np.zeros(1, dtype=bool), not_honest)

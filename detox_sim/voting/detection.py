@@ -1,4 +1,6 @@
-"""A vote that first looks for the nodes that lie: Aspis."""
+"""The vote that first detects Byzantine workers: Aspis."""
+
+import itertools
 
 import numpy as np
 
@@ -8,11 +10,10 @@ from detox_sim.voting.votes import Votes, majority, outcome
 
 
 def clique(messages: Messages, /, *, holders: np.ndarray) -> Votes:
-    """Believe the largest set of nodes that agree with each other on all files they share.
+    """Count only the copies of the largest set of workers that agree on all files they share.
 
-    Where that set is unique, the copies of all other nodes do not count; a file that only such
-    others hold, and every file where two sets are as large, goes to a majority vote of all its
-    copies.
+    If that set is unique, the copies of all other workers do not count. A file that the set does
+    not compute, and every file if two sets are as large, gets a majority vote over all its copies.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def clique(messages: Messages, /, *, holders: np.ndarray) -> Votes:
 
     Examples
     --------
-    Worker 0 lies; it shares a file with 1 and 2, and one with 1 and 3:
+    Worker 0 is Byzantine; it shares a file with 1 and 2, and one with 1 and 3:
 
     >>> rows = np.array([[1.0], [2.0], [9.0]])
     >>> holders = np.array([[0, 1, 2], [0, 1, 3]])
@@ -37,7 +38,7 @@ def clique(messages: Messages, /, *, holders: np.ndarray) -> Votes:
     ----------
     Konstantinidis, Ramamoorthy, Aspis: robust detection for distributed learning, ISIT 2022.
     Cliques are found by Bron and Kerbosch's algorithm (networkx), which is exponential in the
-    number of liars at worst.
+    number of Byzantine workers at worst.
     """
     labels = equal_rows(messages.rows, messages.all_arrived("clique"))
     trusted = trusted_workers(labels, holders)
@@ -45,10 +46,10 @@ def clique(messages: Messages, /, *, holders: np.ndarray) -> Votes:
     if trusted is None:
         return plain
     counted = trusted[holders]
-    some = counted.any(axis=1)
+    any_counted = counted.any(axis=1)
     agree = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
-    winner = np.where(some, counted.argmax(axis=1), agree.argmax(axis=1))
-    return outcome(messages, winner, plain.undecided & ~some)
+    winner = np.where(any_counted, counted.argmax(axis=1), agree.argmax(axis=1))
+    return outcome(messages, winner, plain.undecided & ~any_counted)
 
 
 def trusted_workers(labels: np.ndarray, holders: np.ndarray) -> np.ndarray | None:
@@ -71,12 +72,11 @@ def trusted_workers(labels: np.ndarray, holders: np.ndarray) -> np.ndarray | Non
 
     workers = int(holders.max()) + 1
     agree = np.ones((workers, workers), dtype=bool)
-    for one in range(holders.shape[1]):
-        for other in range(one):
-            differ = labels[:, one] != labels[:, other]
-            agree[holders[differ, one], holders[differ, other]] = False
-            agree[holders[differ, other], holders[differ, one]] = False
-    # Whoever contradicts nobody belongs to every largest set.
+    for left, right in itertools.combinations(range(holders.shape[1]), 2):
+        differ = labels[:, left] != labels[:, right]
+        agree[holders[differ, left], holders[differ, right]] = False
+        agree[holders[differ, right], holders[differ, left]] = False
+    # A worker that contradicts nobody belongs to every largest set.
     doubtful = np.flatnonzero(~agree.all(axis=1))
     graph = networkx.from_numpy_array(agree[np.ix_(doubtful, doubtful)])
     graph.remove_edges_from(networkx.selfloop_edges(graph))

@@ -52,14 +52,15 @@ def hierarchy(
     return outer(xp.stack([inner(take(votes, part)) for part in parts]))
 
 
-def distorted_groups_assumed(lost: int, withstood: int) -> int:
-    """Return the bad group results that `lost` bad votes can cause at worst.
+def distorted_groups_assumed(distorted: int, withstood: int) -> int:
+    """Return the most vote groups whose result that many distorted files can change.
 
-    A group falls only to more bad votes than its inner rule withstands.
+    A group's result is distorted only if its inner rule withstands fewer votes than are distorted
+    in the group.
 
     Examples
     --------
     >>> distorted_groups_assumed(2, withstood=0), distorted_groups_assumed(2, withstood=2)
     (2, 0)
     """
-    return lost // (withstood + 1)
+    return distorted // (withstood + 1)

@@ -1,4 +1,4 @@
-"""Votes file by file: a majority of equal copies."""
+"""Votes over the copies of one file after the other."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -22,22 +22,24 @@ class Votes:
     Attributes
     ----------
     rows : array (votes, d)
-        One vote a file, and what `no_majority` says where there was no winner; a code that is
-        decoded gives one vote, the mean of all files.
+        The elected row of each file, and the row of `no_majority` where there is no winner; a
+        decoded code gives one row, the mean of all files.
     undecided : numpy.ndarray of bool (votes,)
-        No winner.
-    lost : numpy.ndarray of bool (votes,)
-        The winner is not the true gradient. Only a simulation can know, so it is looked up
-        when it is asked for.
+        Files without a winner.
+    not_honest : callable
+        () -> bool (votes,): rows that are not the honest gradient of their file. Only a simulation
+        can know; it is called when `distorted` is first read.
+    distorted : numpy.ndarray of bool (votes,)
+        Files whose elected value is not the honest one; a file without a winner is not distorted.
     """
 
     rows: Any
     undecided: np.ndarray
-    wrong: Callable[[], np.ndarray] = field(repr=False)
+    not_honest: Callable[[], np.ndarray] = field(repr=False)
 
     @functools.cached_property
     def distorted(self) -> np.ndarray:
-        return self.wrong() & ~self.undecided
+        return self.not_honest() & ~self.undecided
 
 
 def majority(
@@ -49,7 +51,7 @@ def majority(
     per_layer: bool = False,
     no_majority: str = "zero",
 ) -> Votes:
-    """Let the copies of each file that arrived vote; a strict majority that agrees wins.
+    """Elect the value on which a strict majority of the copies of a file that arrived agrees.
 
     Parameters
     ----------
@@ -60,10 +62,10 @@ def majority(
     tolerance : float
         0: copies agree when their bits are equal (a NaN equals the same NaN). Otherwise also
         when their distance is at most `tolerance` times the longer one's norm; the copy that
-        most agree with wins, the first of several. Whoever is within the tolerance of the honest
-        copies and owns a majority, or ties with one, can shift the vote by that much.
+        most agree with wins, the first of several. A forged copy within the tolerance of the honest
+        ones can win, and so shift the vote by that much.
     per_layer : bool
-        Vote on every layer separately, as the DETOX code does. A file counts as lost or
+        Vote on every layer separately, as the DETOX code does. A file counts as distorted or
         undecided when one of its layers is.
     no_majority : {"zero", "mean", "median"}
         The vote of a file without a majority: zero (the paper's), or the mean or the
@@ -122,7 +124,7 @@ def _near(copies, tolerance: float) -> np.ndarray:
     norms = distances(copies, xp.zeros_like(copies[:1, :]))[:, 0]
     apart = distances(copies)
     near = apart <= tolerance**2 * np.maximum(norms[:, None], norms[None, :])
-    return near & np.isfinite(apart)  # a broken copy is infinitely far, and infinitely long
+    return near & np.isfinite(apart)  # a copy with NaN or Inf has an infinite distance and norm
 
 
 def streaming(
@@ -132,7 +134,7 @@ def streaming(
     sizes: Sequence[int] | None = None,
     per_layer: bool = False,
 ) -> Votes:
-    """Vote in one pass without verification, as the DETOX code does.
+    """Elect the candidate of one pass over the copies without verification, as the DETOX code.
 
     The candidate of Boyer and Moore's pass wins even without a majority; three different
     copies elect the third.
@@ -164,9 +166,9 @@ def streaming(
         return _by_layer(streaming, messages, sizes)
     labels = equal_rows(messages.rows, messages.all_arrived("streaming"))
     candidate, count = labels[:, 0], np.zeros(len(labels), dtype=int)
-    for ballot in labels.T:
-        candidate = np.where(count == 0, ballot, candidate)
-        count = count + np.where(ballot == candidate, 1, -1)
+    for copy in labels.T:
+        candidate = np.where(count == 0, copy, candidate)
+        count = count + np.where(copy == candidate, 1, -1)
     return outcome(messages, candidate, np.zeros(len(labels), dtype=bool))
 
 
@@ -179,7 +181,7 @@ def _checked(per_layer: bool, sizes: Sequence[int] | None) -> bool:
 
 
 def _by_layer(vote: Callable[[Messages], Votes], messages: Messages, sizes) -> Votes:
-    """Vote on each slice of the coordinates and put the votes side by side."""
+    """Return the votes on each layer, with their rows joined."""
     if sum(sizes) != messages.rows.shape[1]:
         raise ValueError(
             f"sizes must sum to the {messages.rows.shape[1]} coordinates, got {sum(sizes)}"
@@ -193,14 +195,14 @@ def _by_layer(vote: Callable[[Messages], Votes], messages: Messages, sizes) -> V
     return Votes(
         xp.concat([layer.rows for layer in layers], axis=1),
         np.any([layer.undecided for layer in layers], axis=0),
-        lambda: np.any([layer.wrong() for layer in layers], axis=0),
+        lambda: np.any([layer.not_honest() for layer in layers], axis=0),
     )
 
 
 def outcome(
     messages: Messages, winner: np.ndarray, undecided: np.ndarray, no_majority: str = "zero"
 ) -> Votes:
-    """Gather the winning copy (files,) of each file.
+    """Return the votes that elect a given copy (files,) of each file.
 
     Examples
     --------
@@ -220,15 +222,15 @@ def outcome(
         fill = take(other, np.where(undecided, at, 0))
         rows = xp.where(xp.asarray(undecided)[:, None], fill, rows)
 
-    def wrong() -> np.ndarray:
+    def not_honest() -> np.ndarray:
         pairs = np.stack([files, elected], axis=1)
         return equal_rows(messages.rows, pairs)[:, 1] != 0
 
-    return Votes(rows, undecided, wrong)
+    return Votes(rows, undecided, not_honest)
 
 
 def _settle(rows, copies: np.ndarray, no_majority: str):
-    """Return the vote (d,) of a file whose copies (arrived,) have no majority."""
+    """Return the row (d,) of a file whose copies (arrived,) have no majority."""
     if no_majority == "zero" or not copies.size:
         return namespace(rows).zeros_like(rows[0, :])
     if no_majority == "mean":

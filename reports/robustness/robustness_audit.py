@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from reports import describe, open_study, show, table
-from studies.robustness import robustness_audit as audit
+from studies.robustness.robustness_audit_results import ordered, reason, worst
+from studies.robustness.worst_rows import FAMILIES, FORMATIONS
 
 dataset, about = open_study("robustness_audit")
 describe(about)
@@ -15,14 +16,17 @@ describe(about)
 show("robustness_audit")
 
 # %% [markdown]
-# **How to read it.** Each panel has its own number of rows *n*, of which *f* are Byzantine. An adversary
-# who knows the honest rows and the rule searches what to send. The coloured mark is the largest squared
+# **What was found** is listed at the end. In short: the trimmed mean is as good as a rule can be, mixing by nearest neighbours (NNM)
+# helps Krum and harms the trimmed mean; bounds that a search exceeds would be counted below.
+#
+# **How it is known.** Each panel has its own number of rows *n*, of which *f* are Byzantine. A search that knows the honest
+# rows and the rule chooses the Byzantine rows. The coloured mark is the largest squared
 # distance of the output from the honest mean that it found, in squared honest spreads; small grey dots are the
 # other families of honest rows. It is a **lower bound** on the rule's coefficient kappa: a mark far to the
-# left says that this search failed, not that nobody can do better. The diamond is an upper bound that is
-# proven for every input. The truth lies between the two; where there is no diamond nothing is proven
+# left says that this search failed, not that no other succeeds. The diamond is an upper bound that is
+# proven for every input. The coefficient lies between the two; where there is no diamond no bound is known
 # here. No rule can be left of the dashed line: with *f* of the honest rows apart and the Byzantine ones
-# on the others, nobody can tell the two groups of *f* from each other.
+# on the others, the two groups of *f* cannot be told apart.
 
 # %% [markdown]
 # ## Found and proven
@@ -31,49 +35,51 @@ show("robustness_audit")
 
 
 # %%
-def told(point) -> str:
-    found, proven = float(point.ratio.max()), float(point.bound.max())
+def found_and_proven(point) -> str:
+    found, proven = float(point.ratio.max()), float(point.upper_bound.max())
     if np.isnan(found):
-        why = audit.reason(point)
+        why = reason(point)
         return f"not run: {why}" if why else "failed"
     bound = "" if np.isnan(proven) else f" of {proven:.3g} ({found / proven:.0%})"
     return f"{found:.3g}{bound}"
 
 
-rules, settings = audit.ordered(dataset), [str(name) for name in dataset.setting.values]
+rules, settings = ordered(dataset), [str(name) for name in dataset.setting.values]
 rows = {
     "least possible, f / (n - 2f)": {
-        s: f"{float(dataset.least.sel(setting=s).max()):.3g}" for s in settings
+        s: f"{float(dataset.lower_bound.sel(setting=s).max()):.3g}" for s in settings
     }
 }
 for rule in rules:
-    rows[rule] = {s: told(dataset.sel(rule=rule, setting=s)) for s in settings}
+    rows[rule] = {s: found_and_proven(dataset.sel(rule=rule, setting=s)) for s in settings}
 table(pd.DataFrame(rows).T.rename_axis(index="rule"))
 
-above = audit.worst(dataset) > dataset.bound.max("seed")
-print(f"{int(above.sum())} of {int((dataset.bound.max('seed') > 0).sum())} bounds exceeded")
+above = worst(dataset) > dataset.upper_bound.max("seed")
+print(f"{int(above.sum())} of {int((dataset.upper_bound.max('seed') > 0).sum())} bounds exceeded")
 
 # %% [markdown]
-# ## Where the weak spot is
+# ## The worst honest rows
 # By family of honest rows, in the setting whose share *f / n* is largest: *one apart*, *f apart* and
 # *close vote* are equal rows but for one, for *f*, and for as many as make the Byzantine rows decide the
 # majority. *moved* starts from the worst three and moves their honest rows too.
 
 # %%
-hardest = settings[int(np.argmax([float(dataset.least.sel(setting=s).max()) for s in settings]))]
+hardest = settings[
+    int(np.argmax([float(dataset.lower_bound.sel(setting=s).max()) for s in settings]))
+]
 values = dataset.ratio.sel(setting=hardest, rule=rules).max("seed").to_pandas()
 print(hardest)
 table(values.dropna(how="all").map("{:.3g}".format).rename_axis(index="rule", columns=None))
 
 # %% [markdown]
-# The worst family before honest rows are moved, and what the Byzantine rows did there: the farthest one's distance from the
-# honest mean in honest spreads (where the result does not depend on it, it is arbitrary), the dimension, and how the rows stood to each other
+# The worst family before honest rows are moved, and the Byzantine rows there: the farthest one's distance from the
+# honest mean in honest spreads (arbitrary where the result does not depend on it), the dimension, and their formation
 # when the refinement began.
 
 
 # %%
-def weak_spot(point) -> dict[str, str]:
-    given = point.max("seed").sel(family=list(audit.FAMILIES))
+def worst_spot(point) -> dict[str, str]:
+    given = point.max("seed").sel(family=list(FAMILIES))
     spot = given.isel(family=int(np.nanargmax(given.ratio.values)))
     return {
         "family": str(spot.family.item()),
@@ -81,37 +87,37 @@ def weak_spot(point) -> dict[str, str]:
         "unrefined": f"{float(spot.unrefined):.3g}",
         "scale": f"{float(spot['scale']):.3g}",
         "d": f"{float(spot.dimension):.0f}",
-        "play": audit.PLAYS[int(spot.play)],
+        "formation": FORMATIONS[int(spot.formation)],
         "evaluations": f"{float(point.evaluations.max('seed').sum()):,.0f}",
     }
 
 
 points = {rule: dataset.sel(setting=hardest, rule=rule) for rule in rules}
-spots = {rule: weak_spot(point) for rule, point in points.items() if point.ratio.notnull().any()}
+spots = {rule: worst_spot(point) for rule, point in points.items() if point.ratio.notnull().any()}
 table(pd.DataFrame(spots).T.rename_axis(index="rule"))
 
 # %% [markdown]
-# ## What surprised (profile `laptop`)
+# ## What was found (profile `laptop`)
 #
 # * **The trimmed mean is as good as a rule can be**, as far as this search sees: nothing beyond
 #   *f / (n - 2f)* was found, while its bound is seven to fourteen times that.
-# * **Nearest-neighbour mixing is no free gain** at such shares of *f*. It makes Krum better in all settings and the trimmed mean
+# * **Nearest-neighbour mixing does not help every rule** at such shares of *f*. It makes Krum better in all settings and the trimmed mean
 #   worse in all; a median gains clearly at *f = 1* only, and with 4 of 11 rows Byzantine it loses. The bound says the same: it falls by
 #   mixing only while *8 f / (n - f) < kappa / (1 + kappa)*, so *n* must be above *9 f*.
-# * **Rules that keep *n - f* rows share a weak spot** (SMEA, MDA, Phocas, DnC, and what follows NNM): *f* honest
-#   rows apart, and the Byzantine ones a little nearer on the other side, so that the honest ones are left out. By hand that is
+# * **Rules that keep *n - f* rows have the same worst input** (SMEA, MDA, Phocas, DnC, and what follows NNM): *f* honest
+#   rows apart, and the Byzantine ones a little nearer on the other side, so that the honest ones are left out. By hand that gives
 #   *4 f / (n - 2f)*, four times the least possible, and the search comes within an eighth of it.
 # * **MeaMed is NNM before the median**: on a line, where both are worst, they are the same function for odd *n*.
-# * **SMEA comes within a tenth of its bound** at *f = 1*, so that bound has no more than this to give there. Medians
+# * **SMEA comes within a tenth of its bound** at *f = 1*, so that bound is at most so much too large there. Medians
 #   reach a fifth of theirs, and what they reach is
 #   known by hand: if a share *s* of the honest rows sits apart and is just enough for the Byzantine
 #   rows to decide the majority, the ratio is *(1 - s) / s*.
 # * **DnC holds for one Byzantine row and fails for two.** The first, very far away, takes the whole top direction and an
 #   honest row is dropped with it; the second stands at a tenth of the distance, near the mean of
-#   all rows, is kept, and grows with the allowed scale like a row of the plain mean. Its source looks
-#   at random coordinates several times over; here it is run once on all.
-# * **Trusting one row costs that row's error.** FLTrust's worst is the trusted row itself, when it is the one
+#   all rows, is kept, and grows with the allowed scale like a row of the plain mean. The published rule repeats
+#   itself on random coordinates; here it is run once on all.
+# * **A rule that trusts one row has that row's error.** FLTrust's worst is the trusted row itself, when it is the one
 #   apart and no other points its way: the ratio is *n - f - 1*.
-# * **CGE looks from the origin**: its error grows with the square of the honest mean's length over
+# * **CGE measures from the origin**: its error grows with the square of the honest mean's length over
 #   the spread, which is the field `offset` here. No kappa holds for it in general. Centered clipping's value
 #   is for a radius that knows the honest spread.

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from reports import describe, open_study, show, table
-from studies.timing.kernels import KERNELS, medians
+from studies.timing.kernel_times import KERNELS
+from studies.timing.kernels import medians
 
 dataset, about = open_study("kernels")
 describe(about)
@@ -16,12 +17,13 @@ summary = medians(dataset)
 show("kernels")
 
 # %% [markdown]
-# **How to read it.** One call of each kernel on the largest array that is held in memory, and how times grow with
-# the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
-# rows once and to write the result, at the read bandwidth measured between the calls. Distances need work for each
-# pair of rows, so rules built on them grow with the square of *n* and leave the floor behind; after DETOX's vote
-# *n* is the number of files, *p / r*, which is where the speed of a round comes from. Most mixers return as many rows as
+# **What was found.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, far above one read of
+# the data; after DETOX's vote *n* is the number of files, *p / r*, which makes a round fast. Most mixers return as many rows as
 # they get: most of their time is new memory being written.
+#
+# **How it is known.** One call of each kernel on the largest array that is held in memory, and the growth of times with
+# the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
+# rows once and to write the result, at the read bandwidth measured between the calls.
 
 # %% [markdown]
 # ## Milliseconds
@@ -57,8 +59,8 @@ table(shown(frame_of(summary.share, 2)))
 # %% [markdown]
 # ## How many times faster than the best peer
 # A peer is another library's function for the same definition, or what one writes in NumPy; same rows, same number of
-# threads, turns taken. "-": none is installed, or it was left out as hopelessly slow or large. The pages of other runs may have more peers:
-# `pip install '.[peers]'` brings them, in an environment of its own.
+# threads, turns taken. "-": none is installed, or the peer was left out as too slow or too large. `pip install '.[peers]'` installs
+# more peers, best in an environment of its own.
 
 # %%
 ratios = frame_of(summary.ratio, 1)

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Growth with nodes, parameters and Dask workers
+# # Growth with workers, parameters and processes
 
 # %%
 import numpy as np
@@ -8,7 +8,7 @@ from IPython.display import Markdown, display
 
 from detox_sim import theory
 from reports import describe, open_study, show, table
-from studies.timing import fits as growth
+from studies.timing import scaling_results as results
 from studies.timing.rounds import METHODS, PAIRS, SERVER
 
 dataset, about = open_study("scaling")
@@ -18,29 +18,32 @@ describe(about)
 show("scaling")
 
 # %% [markdown]
-# **How to read it.** Full lines have DETOX's vote, dashed ones do not; numbers in brackets are slopes on these
+# **What was found.** With DETOX and the mean in a fixed number of vote groups a round is nearly linear in the number of workers; with
+# Multi-Krum or Bulyan on the votes it stays quadratic, with smaller constants. The table below gives the exponents.
+#
+# **How it is known.** Full lines have DETOX's vote, dashed ones do not; numbers in brackets are slopes on these
 # logarithmic axes. (a) and (c) are measured: real rows, real copies, the rules of this project. (b) is modelled: the
-# time of a whole round at the size of ResNet-18, in which the server's part has constants fitted to (a) and (c), and nodes and
+# time of a whole round at the size of ResNet-18, in which the server's part has constants fitted to (a) and (c), and workers and
 # network are those quoted for the paper's cluster, which cannot be measured here. (d) is measured: the same training runs on
-# one Dask worker and on several.
+# one Dask process and on several.
 
 # %% [markdown]
 # ## Theory beside fitted exponents
-# Orders of work as the paper states them or as derived here (*T*: all gradients once, *p* nodes, *d* parameters, *r* copies, *k* vote
+# Orders of work as the paper states them or as derived here (*T*: all gradients once, *p* workers, *d* parameters, *r* copies, *k* vote
 # groups, *I* steps), and exponents with their 95 % intervals, fitted over p >= 150. The last column has the server's constants
 # of the DETOX research code.
 
 # %%
-orders = growth.orders(dataset)
+orders = results.orders(dataset)
 table(orders.map(str))
 
 # %% [markdown]
-# What to expect, and where it differs:
+# Where theory and measurement agree, and where not:
 #
 # * **With the mean in a fixed number of vote groups** (D-Median, D-Geometric median, and D-Mean) the work is linear in p: the vote
-#   reads p rows, the means p / r, and the last rule sees k rows however many nodes there are.
+#   reads p rows, the means p / r, and the last rule sees k rows whatever the number of workers.
 # * **D-Multi-Krum and D-Bulyan are still quadratic**, only r² k and r² times cheaper: their inner rule sees votes in numbers that
-#   grow with p. At the paper's p = 45 this does not show; at thousands of nodes it does. The paper's claim of a
+#   grow with p. At the paper's p = 45 this does not show; at thousands of workers it does. The paper's claim of a
 #   nearly linear time is for the mean as inner rule.
 # * **The coordinate-wise median** alone is linear too, up to logarithms. DETOX does not change its order, only its constant.
 # * **The geometric median** works on the distances between rows, p² d, up to 1000 rows and iterates in the coordinates, p d a
@@ -71,9 +74,12 @@ print(
 # Median over the turns, vote and rules.
 
 # %%
-rows = growth.along(dataset, "nodes")
-columns = growth.along(dataset, "columns")
-for sizes, label, name in ((rows, "p", "nodes"), (columns, "d", "columns")):
+by_workers = results.along(dataset, "workers")
+by_size = results.along(dataset, "parameters")
+for sizes, label, name, other in (
+    (by_workers, "p", "workers", "parameters"),
+    (by_size, "d", "parameters", "workers"),
+):
     frame = pd.DataFrame(
         {
             f"{label} = {float(size):,.0f}": sizes.total.isel(part=i).values
@@ -84,7 +90,7 @@ for sizes, label, name in ((rows, "p", "nodes"), (columns, "d", "columns")):
     shown = frame.map(lambda value: "-" if np.isnan(value) else f"{value:.2g}")
     table(
         shown.rename_axis(
-            f"seconds at {'d' if label == 'p' else 'p'} = {float(sizes['columns' if label == 'p' else 'nodes'][0]):,.0f}"
+            f"seconds at {'d' if label == 'p' else 'p'} = {float(sizes[other][0]):,.0f}"
         )
     )
 
@@ -94,7 +100,7 @@ for sizes, label, name in ((rows, "p", "nodes"), (columns, "d", "columns")):
 # percentiles of a bootstrap over settings (a method at a size). Beside them those of the DETOX research code.
 
 # %%
-found = growth.fitted(dataset)
+found = results.fitted(dataset)
 code = type(found.cluster)()
 constants = {}
 for name in SERVER:
@@ -113,7 +119,7 @@ table(pd.DataFrame(constants).T.rename_axis("seconds"))
 # the bands of (b).
 
 # %%
-errors = growth.held_out_errors(dataset, found)
+errors = results.measured_rounds(dataset).errors(found.cluster)
 summary = {
     phase: {
         "settings": f"{len(values)}",
@@ -132,37 +138,37 @@ table(pd.DataFrame(summary).T.rename_axis("phase"))
 # here.
 
 # %%
-times = growth.modelled(found)
-bounds = growth.ends(times).transpose(..., "quantile")
+times = results.modelled(found)
+bounds = results.ends(times).transpose(..., "quantile")
 
 
-def cell(method, nodes):
+def cell(method, workers):
     one, (low, high) = (
-        times.sel(pipeline=method, nodes=nodes),
-        bounds.sel(pipeline=method, nodes=nodes),
+        times.sel(pipeline=method, workers=workers),
+        bounds.sel(pipeline=method, workers=workers),
     )
     return f"{float(one.ours):.3g} ({float(low):.3g} to {float(high):.3g}) [{float(one.code):.3g}]"
 
 
-seconds = {m: {f"p = {p}": cell(m, p) for p in times.nodes.values} for m in METHODS}
+seconds = {m: {f"p = {p}": cell(m, p) for p in times.workers.values} for m in METHODS}
 table(pd.DataFrame(seconds).T.rename_axis("seconds"))
 gain = {}
 for vanilla, detox in PAIRS.items():
     ours = times.ours
     gain[vanilla] = {
-        f"p = {p}": f"{float(ours.sel(pipeline=vanilla, nodes=p) / ours.sel(pipeline=detox, nodes=p)):.2f} "
-        f"[{float(times.code.sel(pipeline=vanilla, nodes=p) / times.code.sel(pipeline=detox, nodes=p)):.2f}]"
-        for p in times.nodes.values
+        f"p = {p}": f"{float(ours.sel(pipeline=vanilla, workers=p) / ours.sel(pipeline=detox, workers=p)):.2f} "
+        f"[{float(times.code.sel(pipeline=vanilla, workers=p) / times.code.sel(pipeline=detox, workers=p)):.2f}]"
+        for p in times.workers.values
     }
 table(pd.DataFrame(gain).T.rename_axis("speed-up by DETOX"))
 
 # %% [markdown]
-# ## A sweep on Dask workers
-# Median over the turns, with the range. What the workers' time does not spend inside runs is Dask's; what a run takes
+# ## A sweep on Dask processes
+# Median over the turns, with the range. Time outside of runs is Dask's; the time that a run takes
 # longer beside another one is the machine's (shared caches and memory, other programs).
 
 # %%
-swept = growth.efficiency(dataset)
+swept = results.efficiency(dataset)
 if len(swept):
     shown = swept.map(lambda value: f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})")
     table(shown)
@@ -170,10 +176,10 @@ if len(swept):
         best = row["efficiency"][0]
         verdict = "reaches" if best >= 0.9 else "misses"
         print(
-            f"the median efficiency at {processes} workers is {best:.0%}: it {verdict} the target of 90 %"
+            f"the median efficiency at {processes} processes is {best:.0%}: it {verdict} the target of 90 %"
         )
     if len(swept) < dataset.sizes["processes"]:
-        print("only one Dask worker: run with --workers 2 for the efficiency of two")
+        print("only one Dask process: run with --processes 2 for the efficiency of two")
 
 # %% [markdown]
 # ## All orders of work

@@ -7,8 +7,8 @@ import pandas as pd
 
 from detox_sim.costs import Cluster
 from reports import describe, open_study, show, table
-from studies.timing import measured_rounds as round_times
-from studies.timing.rounds import BARS, METHODS, MODELS, NETWORK, NODES, SERVER
+from studies.timing import step_time_results as results
+from studies.timing.rounds import BARS, METHODS, MODELS, NETWORK, SERVER, WORKER
 
 dataset, about = open_study("step_time")
 describe(about)
@@ -17,40 +17,38 @@ describe(about)
 show("step_time")
 
 # %% [markdown]
-# **How to read it.** Each pair of bars is a rule alone and with DETOX; above it stands the time without DETOX divided by the time
+# **What was found: DETOX is faster only where the server is slow.** DETOX computes every gradient r = 3 times and saves
+# aggregation, because rules see p / r rows. Where aggregation takes seconds, as in the research code, it saves more than it
+# costs; where the same rule takes a tenth of that, a round with DETOX is as long or longer, and its use is
+# robustness, not speed. Mean and DETOX's mean show the cost alone: the same messages, and three times the compute.
+#
+# **Communication.** In the model both versions send p vectors to one server, so their bars are equal. The paper reports a smaller bar
+# with DETOX, and explains it by messages that arrive staggered (reported); the model has no congestion. Votes on digests (the
+# sharded server) do change it: one vector a file is sent, a third of the bytes, which is impossible without redundancy.
+#
+# **How it is known.** Each pair of bars is a rule alone and with DETOX; above it stands the time without DETOX divided by the time
 # with it. The upper row is measured: real gradients, real copies, real messages between processes, on this machine. The lower row
 # is the model of time for the paper's cluster of 46 machines: at the left with the server of the DETOX research code, at
-# the right with the kernels of this project on one thread. The compute bar is the slowest node's. The paper's own bars are not
+# the right with the kernels of this project on one thread. The compute bar is the slowest worker's. The paper's own bars are not
 # repeated here: only the claim above is known.
-#
-# **DETOX's speed-up is the price of a slow server.** DETOX computes every gradient r = 3 times; what it saves is aggregation,
-# because rules see p / r rows. Where aggregation takes seconds, as in the research code, that is a good
-# bargain; where the same rule takes a tenth of that, the gain vanishes or becomes a loss. The vote is then bought for
-# robustness, not for speed. Mean and DETOX's mean show the bare price: the same messages, and three times the compute.
-#
-# **Communication.** In the model both versions send p vectors to one server, so their bars are equal. The paper saw a smaller bar
-# with DETOX, and explains it by messages that arrive staggered (reported); the model has no congestion to ease. Votes on digests (the
-# sharded server) do change it: one vector a file travels, a third of the bytes, which without redundancy nobody can save.
 
 # %% [markdown]
 # ## Speed-up by DETOX
-# Time of a round without / with DETOX. Measured for the largest setting here: the median of the ratios of the same turn, with
+# Time of a round without / with DETOX. Measured for the largest setting of each server: the median of the ratios of the same turn, with
 # their range. A range that spans 1 shows no difference, and with so few turns one that does not shows little.
 
 # %%
-largest = dataset.setting.values[int(np.nan_to_num(dataset.nodes.values, nan=-1).argmax())]
-measured = round_times.measured_bars(dataset).sel(setting=largest)
-gains = {}
-ratios = round_times.measured_speedups(dataset).sel(setting=largest)
-for server in dataset.server.values:
+measured, gains = results.measured_bars(dataset), {}
+for server in map(str, dataset.server.values):
+    ratios = results.measured_speedups(dataset).sel(setting=results.largest(dataset, server))
     gains[f"measured, {server}"] = {
         rule: "{:.2f} ({:.2f} to {:.2f})".format(*ratios.sel(server=server, rule=rule).values)
         for rule in ratios.rule.values
     }
 for model in MODELS:
-    for kernels, text in round_times.KERNELS.items():
-        modelled = round_times.paper_bars(dataset, model).sel(kernels=kernels)
-        values = round_times.speedups(modelled)
+    for kernels, text in results.KERNELS.items():
+        modelled = results.paper_bars(dataset, model).sel(kernels=kernels)
+        values = results.speedups(modelled)
         gains[f"modelled, {model}, {text}"] = {
             rule: f"{float(values.sel(rule=rule)):.2f}" for rule in values.rule.values
         }
@@ -61,41 +59,44 @@ table(pd.DataFrame(gains).rename_axis("rule"))
 # Medians over rounds; in brackets the smallest and the largest round.
 
 # %%
-spread = round_times.round_spread(dataset).sel(setting=largest)
+spread = results.round_spread(dataset)
 
 
-def milliseconds(name, server):
-    one = measured.sel(pipeline=name, server=server)
-    low, high = (float(end) * 1e3 for end in spread.sel(pipeline=name, server=server))
+def milliseconds(**at):
+    one = measured.sel(at)
+    low, high = (float(end) * 1e3 for end in spread.sel(at))
     row = {bar: f"{1e3 * float(one.sel(bar=bar)):.1f}" for bar in BARS}
     return row | {"round": f"{1e3 * float(one.sum()):.0f} ({low:.0f} to {high:.0f})"}
 
 
-one = dataset.sel(setting=largest)
-print(
-    f"{largest}: {float(one.nodes):.0f} nodes on {float(one.machines):.0f} Dask workers, d = {float(one.parameters):,.0f}, "
-    f"batch {float(one.batch):.0f}, {float(one.sample_flops):,.0f} operations an image"
-)
-for server in dataset.server.values:
-    rows = {name: milliseconds(name, server) for name in METHODS}
+for server in map(str, dataset.server.values):
+    setting = results.largest(dataset, server)
+    one = dataset.sel(setting=setting)
+    print(
+        f"{server} server: {float(one.workers):.0f} workers on {float(one.processes):.0f} Dask processes, d = {float(one.parameters):,.0f}, "
+        f"batch {float(one.batch):.0f}, {float(one.sample_flops):,.0f} operations an image"
+    )
+    rows = {}
     moved = one.bytes.sel(server=server).sum("phase", skipna=False) / 1e6
     for name in METHODS:
-        rows[name]["megabytes moved"] = f"{float(moved.sel(pipeline=name)):.1f}"
+        if np.isfinite(moved.sel(pipeline=name)):
+            rows[name] = milliseconds(setting=setting, pipeline=name, server=server)
+            rows[name]["megabytes moved"] = f"{float(moved.sel(pipeline=name)):.1f}"
     table(pd.DataFrame(rows).T.rename_axis(f"{server} server"))
 gap = float(dataset.deviation.max())
 print(
-    f"largest difference of a loss, gradient error, count of lost votes or accuracy from the run in one process: {gap:g}"
+    f"largest difference of a loss, gradient error, count of distorted files or accuracy from the run in one process: {gap:g}"
 )
 
 # %% [markdown]
-# Of what was measured, some is the machine's and not the method's. A node's time is mostly a fixed cost a file at this size, so DETOX's
-# compute bar is less than r times higher. All processes share the cores, so each node is slowed by the others. Dask takes about a millisecond a task, which at this size is most of the communication bar, and the sharded server
+# Some of what was measured is the machine's and not the method's. A worker's time is mostly a fixed cost a file at this size, so DETOX's
+# compute bar is less than r times higher. All processes share the cores, so each worker is slowed by the others. Dask takes about a millisecond a task, which at this size is most of the communication bar, and the sharded server
 # needs more tasks a round: a hierarchy of rules is several Dask operations with a task a shard each, which is why DETOX's aggregation
-# bar is higher there. And a node in the same process as the server hands its message over in memory.
+# bar is higher there. And a worker in the same process as the server sends its message through memory.
 
 # %% [markdown]
 # ## Seconds on the paper's cluster, modelled
-# One server, 45 nodes, batch 1440. Node speed (130 images of ResNet-18 a second) and network (10 Gbit/s) are quoted or assumed,
+# One server, 45 workers, batch 1440. The speed of a worker (130 images of ResNet-18 a second) and network (10 Gbit/s) are quoted or assumed,
 # not measured; stragglers are left out there. In brackets the interval that the fitted constants leave. The constants of the DETOX
 # code agree with its median at 11 million parameters within 2 % (at one million it takes a third less), and with its Multi-Krum at 45
 # rows of a million within 1 % (at 15 rows of 11 million it takes 1.7 times as long);
@@ -105,14 +106,14 @@ print(
 
 # %%
 for model in MODELS:
-    modelled = round_times.paper_bars(dataset, model)
-    low, high = round_times.paper_aggregation(dataset, model)
+    modelled = results.paper_bars(dataset, model)
+    low, high = results.paper_aggregation(dataset, model)
     rows = {}
     for place, name in enumerate(METHODS):
         row = {}
         for bar in list(BARS)[:2]:
             row[bar] = f"{float(modelled.sel(pipeline=name, bar=bar)[0]):.2f}"
-        for kernels, text in round_times.KERNELS.items():
+        for kernels, text in results.KERNELS.items():
             last = modelled.sel(pipeline=name, kernels=kernels, bar="aggregation")
             row[f"aggregation, {text}"] = f"{float(last):.2f}"
         row[f"aggregation, {text}"] += f" ({low[place]:.2f} to {high[place]:.2f})"
@@ -120,8 +121,8 @@ for model in MODELS:
     table(pd.DataFrame(rows).T.rename_axis(model))
 
 # %% [markdown]
-# What decides is which bar is long. A slow server makes DETOX faster, by up to (p / (p / r))² = r² for rules on pairs of rows; slow nodes
-# make it slower, by up to r; a slow network makes both the same.
+# The longest bar decides. A slow server makes DETOX faster, by up to (p / (p / r))² = r² for rules on pairs of rows; slow workers
+# make it slower, by up to r; with a slow network both take the same time.
 
 # %% [markdown]
 # ## The fitted model
@@ -132,13 +133,13 @@ for model in MODELS:
 # %%
 quoted = Cluster()
 for server in dataset.server.values:
-    found = round_times.fitted(dataset, server)
+    found = results.fitted(dataset, server)
     if not found:
         continue
-    fit, others = (len(part) for part in round_times.measured_rounds(dataset, server))
+    fit, others = (len(part) for part in results.measured_rounds(dataset, server))
     print(f"{server} server: {fit} settings fitted, {others} held out")
     rows = {}
-    for name in (*NODES, *NETWORK, *SERVER, "hash_seconds"):
+    for name in (*WORKER, *NETWORK, *SERVER, "hash_seconds"):
         low, high = found.interval(name)
         rows[name] = {
             "fitted here": f"{getattr(found.cluster, name):.2g}",
@@ -152,12 +153,16 @@ for server in dataset.server.values:
 # %% [markdown]
 # ## Tested on settings that were not fitted
 # Modelled / measured - 1, at another p and d, and for a rule (Bulyan) that was left out of the fit at every size. "compute" is the mean
-# node.
+# worker.
 
 # %%
 for server in dataset.server.values:
     rows = {}
-    for phase, errors in round_times.held_out_errors(dataset, server).items():
+    found = results.fitted(dataset, server)
+    errors_by_phase = (
+        results.measured_rounds(dataset, server).errors(found.cluster) if found else {}
+    )
+    for phase, errors in errors_by_phase.items():
         rows[phase] = {
             "settings": f"{len(errors)}",
             "median": f"{np.median(errors):+.0%}",

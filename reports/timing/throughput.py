@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reports import describe, open_study, show, table
-from studies.timing.throughput import (
+from studies.timing.throughput_results import (
     BARS,
     FASTER,
     LEAST,
@@ -21,7 +21,7 @@ from studies.timing.throughput import (
 dataset, about = open_study("throughput")
 describe(about)
 trained = measured(dataset, "seconds")
-chosen = measured(dataset, "choice_seconds")
+chosen = measured(dataset, "batching_seconds")
 formats = measured(dataset, "format_seconds")
 compared = measured(dataset, "simulator_seconds")
 
@@ -29,10 +29,12 @@ compared = measured(dataset, "simulator_seconds")
 show("throughput")
 
 # %% [markdown]
-# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
+# **What was found** is the table below: the speed of a round relative to plain torch, and whether it meets the target of each model.
+#
+# **How it is known.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
 # 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation, update.
 # *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else, set-up and evaluations
-# included. Middle: what `vmap` over files gains, where above 1 it is the faster way. Right: the same experiment here and in ByzFL.
+# included. Middle: the time of a loop over files over that of `vmap`, which is faster above 1. Right: the same experiment here and in ByzFL.
 
 # %% [markdown]
 # ## Beside plain torch
@@ -46,7 +48,7 @@ for setting in trained.setting.values:
     point = trained.sel(setting=setting)
     seconds = point.seconds.sel(clock="processor").median("turn")
     ends = ratios.sel(setting=setting, clock="processor")
-    ours = float(seconds.sel(contestant=list(BARS["round"])).sum())
+    ours = float(seconds.sel(timed=list(BARS["round"])).sum())
     rows[setting] = {
         "plain torch, images/s": f"{float(point.images_a_turn / seconds[0]):,.0f}",
         "round, images/s": f"{float(point.images_a_turn) / ours:,.0f}",
@@ -62,34 +64,34 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 # Shares of a round with judging, in percent of processor time.
 
 # %%
-parts = trained.seconds.sel(clock="processor", contestant=list(BARS["with judging"]))
+parts = trained.seconds.sel(clock="processor", timed=list(BARS["with judging"]))
 parts = parts.median("turn")
-shares = (100 * parts / parts.sum("contestant")).round(1)
+shares = (100 * parts / parts.sum("timed")).round(1)
 table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, axis=1))
 
 # %% [markdown]
 # ## Loop or vmap
 # Time of a loop over 15 files / time of one `vmap`, by images a file. A model of matrix products alone takes `vmap`, all others the loop.
-# *Alone*: whether a file's gradient has the same bits as when it is computed by itself, which the copies of a file on
-# different nodes must have. *Gap*: largest difference of the two ways, relative to the largest value. Batch norm keeps
+# *Alone*: whether a file's gradient has the same bits as when it is computed by itself, as the copies of a file at
+# different workers must. *Gap*: largest difference of the two ways, relative to the largest value. Batch norm keeps
 # statistics that `vmap` cannot write.
 
 # %%
 rows = {}
 for setting in chosen.setting.values:
     point = chosen.sel(setting=setting)
-    gain = (point.choice_seconds[0] / point.choice_seconds[1]).median("turn")
+    gain = (point.batching_seconds[0] / point.batching_seconds[1]).median("turn")
     same = point.same_bits.min("images")
     rows[setting] = (
         {f"{size:g} images": f"{float(gain.sel(images=size)):.2f}" for size in point.images.values}
-        | {f"alone, {name}": "same bits" if float(same.sel(choice=name)) else "other bits" for name in point.choice.values}
-        | {"gap": f"{float(point.choice_gap.max()):.1e}"}
+        | {f"alone, {name}": "same bits" if float(same.sel(batching=name)) else "other bits" for name in point.batching.values}
+        | {"gap": f"{float(point.batching_gap.max()):.1e}"}
     )  # fmt: skip
 table(pd.DataFrame(rows).T.rename_axis("model"))
 
 # %% [markdown]
 # ## Memory order and precision
-# Speed relative to float32 in the usual order, on this machine. Both are options that a trial states; neither is chosen silently.
+# Speed relative to float32 in the usual order, on this machine. Both are options of a trial; neither is a default.
 
 # %%
 rows = {}
@@ -104,9 +106,9 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 # %% [markdown]
 # ## Beside ByzFL
 # Whole runs of the same experiment, seed by seed in turns, set-up and evaluations included. Where the gradients of a model take most of the time on both sides, no
-# simulator can be much faster than another; where they do not, what surrounds them counts. What differs: ByzFL splits the data into
-# parts, one a client, and leaves the gradients of the five attackers out; here all nodes draw from all data, all 45 gradients are computed, and the weight
-# of every vote in every aggregate is found out. *Rounds alone* leaves that, set-up and evaluations out: what both simulators must do.
+# simulator can be much faster than another; elsewhere the rest of the round decides. What differs: ByzFL splits the data into
+# parts, one a client, and leaves the gradients of the five attackers out; here all workers draw from all data, all 45 gradients are computed, and the weight
+# of every vote in every aggregate is estimated. *Rounds alone* leaves that, set-up and evaluations out: both simulators must do the rest.
 
 # %%
 if not compared.sizes["setting"]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from reports import describe, open_study, show, table
 from studies.training import placement
-from studies.style import interval
+from detox_sim.sweeps.intervals import interval
 
 dataset, about = open_study("placement")
 describe(about)

@@ -6,8 +6,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import tune, schedules
-from studies.style import interval
+from detox_sim.sweeps.intervals import interval
+from studies.training import schedules, tune
 
 dataset, about = open_study("tune")
 describe(about)

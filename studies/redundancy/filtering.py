@@ -1,4 +1,4 @@
-"""How many votes the attackers own after the vote, against how many nodes they own."""
+"""The files that a majority vote leaves distorted, against the number of Byzantine workers."""
 
 import numpy as np
 import seaborn as sns
@@ -12,7 +12,7 @@ from detox_sim.streams import stream
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
 
-# (groups, inner, outer); their condition fails when more is bad than they withstand.
+# Vote groups, inner and outer rule; None where there is none.
 HIERARCHIES: dict[str, tuple[int | None, str | None, str]] = {
     "D-Mean": (None, None, "mean"),
     "D-Median, 3 groups": (3, "mean", "median"),
@@ -31,6 +31,7 @@ PROFILES = {
 
 
 def prepare(fields: dict) -> dict:
+    """Return the fields, checked, or raise ValueError."""
     check_known("field of filtering", fields, FIELDS)
     for name, least in (("workers", 45), ("copies", 1), ("draws", 2), ("seed", 0)):
         check_integer(name, fields[name], least)
@@ -41,17 +42,12 @@ def prepare(fields: dict) -> dict:
         raise ValueError(f"filtering needs a multiple of 45 workers, got {fields['workers']}")
     for share in shares:
         check_integer("byzantine_of_45", share, 0)
-        theory.check_nodes(fields["workers"], fields["workers"] * share // 45, fields["copies"])
+        theory.check_workers(fields["workers"], fields["workers"] * share // 45, fields["copies"])
     return fields
 
 
-def cost(fields: dict) -> tuple[float, float]:
-    draws = fields["draws"] * (3e-5 + 3e-8 * fields["workers"])
-    return len(fields["byzantine_of_45"]) * (draws + 2e-5 * fields["workers"]), 2e7
-
-
 def run(fields: dict) -> xr.Dataset:
-    """Return the exact law, its bounds and a simulation at each number of Byzantine nodes."""
+    """Return the exact law, its bounds and a simulation at each number of Byzantine workers."""
     workers, copies, draws = fields["workers"], fields["copies"], fields["draws"]
     holders = assignments.detox(workers, copies)
     table: dict[str, list[float]] = {}
@@ -61,7 +57,7 @@ def run(fields: dict) -> xr.Dataset:
         counts = _simulate(holders, q, draws, fields["seed"])
         row = {
             "exact": theory.expected_distorted_files(workers, q, copies),
-            "none_lost": law[0],
+            "none_distorted": law[0],
             "upper_95": float(np.searchsorted(np.cumsum(law), 0.95)),
             "simulated": counts.mean(),
             "simulated_error": _deviation(law) / draws**0.5,
@@ -87,7 +83,10 @@ def run(fields: dict) -> xr.Dataset:
 def _fails(
     hierarchy: tuple[int | None, str | None, str], workers: int, byzantine: int, copies: int
 ) -> float:
-    """Return the exact chance that a hierarchy's condition fails; NaN where it cannot run."""
+    """Return the exact chance that more is distorted than a hierarchy withstands.
+
+    NaN where a rule needs more rows than it would be given.
+    """
     groups, inner, outer = hierarchy
     votes = workers // copies
     rows = votes if groups is None else groups
@@ -101,12 +100,12 @@ def _fails(
 
 
 def _simulate(holders: np.ndarray, byzantine: int, draws: int, seed: int) -> np.ndarray:
-    """Return the number of lost votes (draws,) under random placements."""
+    """Return the number of distorted files (draws,) under random placements."""
     rng = stream(seed, "filtering", byzantine)
     counts = np.empty(draws)
     for draw in range(draws):
-        bad = placements.fixed(holders, byzantine, rng)
-        counts[draw] = (2 * bad[holders].sum(axis=1) > holders.shape[1]).sum()
+        chosen = placements.fixed(holders, byzantine, rng)
+        counts[draw] = (2 * chosen[holders].sum(axis=1) > holders.shape[1]).sum()
     return counts
 
 
@@ -118,16 +117,16 @@ def _deviation(law: np.ndarray) -> float:
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw lost votes against Byzantine nodes, a panel for each p and r."""
+    """Draw distorted files against Byzantine workers, a panel for each p and r."""
     rows, columns = dataset.workers.values, dataset.copies.values
     result = Figure(figsize=(2.5 * len(columns), 2.2 * len(rows) + 0.4))
     axes = result.subplots(len(rows), len(columns), squeeze=False)
     for i, workers in enumerate(rows):
         for j, copies in enumerate(columns):
             _panel(axes[i, j], dataset.sel(workers=workers, copies=copies), workers, copies)
-        axes[i, 0].set_ylabel("lost votes")
+        axes[i, 0].set_ylabel("distorted files")
     for ax in axes[-1]:
-        ax.set_xlabel("Byzantine nodes q")
+        ax.set_xlabel("Byzantine workers q")
     simulated = f"mean of {int(dataset.draws.max())} random placements, 2 exact standard errors"
     handles = [
         Line2D([], [], color=DETOX, label="exact expectation"),
@@ -142,7 +141,7 @@ def figure(dataset: xr.Dataset) -> Figure:
 
 def _panel(ax, data: xr.Dataset, workers: int, copies: int) -> None:
     q = data.byzantine_of_45.values * (workers // 45)
-    exact = data.exact.where(data.exact > 0)  # a logarithm has no place for zero
+    exact = data.exact.where(data.exact > 0)  # zero cannot be drawn on a logarithmic axis
     sns.lineplot(x=q, y=exact, ax=ax, color=DETOX, errorbar=None)
     shown = slice(None, None, 2)
     ax.errorbar(
@@ -164,11 +163,13 @@ def _panel(ax, data: xr.Dataset, workers: int, copies: int) -> None:
 
 
 STUDY = Study(
-    title="Lost votes after filtering",
-    claim="Theorem 1 of the paper: with groups of r nodes placed at random, the expected number of "
-    "Byzantine votes is at most (q / r) (40 e (1 - e))^((r - 1) / 2), e = q / p "
+    title="Distorted files after the vote",
+    claim="Theorem 1 of the paper: with groups of r workers drawn at random, the expected number "
+    "of Byzantine votes is at most (q / r) (40 e (1 - e))^((r - 1) / 2), e = q / p "
     "(reported; quoted from memory).",
-    definitions=["a vote is lost when more than half of its group is Byzantine"],
+    definitions=[
+        "a file is distorted when more than half of the workers of its group are Byzantine"
+    ],
     profiles=PROFILES,
     run=run,
     figure=figure,
@@ -176,5 +177,4 @@ STUDY = Study(
     version=3,
     fields=FIELDS,
     prepare=prepare,
-    cost=cost,
 )

@@ -1,4 +1,4 @@
-"""Honest rows, and an adversary that searches what drags a rule far from their mean."""
+"""Families of honest rows, and a search for Byzantine rows that move a rule far from their mean."""
 
 import math
 from collections.abc import Callable
@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Rows (n, d) are in honest spreads from the honest mean; `bad` (n,) says which are Byzantine.
-PLAYS = ("together", "opposite", "staggered")
+# Rows (n, d) are in honest spreads from the honest mean; `byzantine` (n,) says which are Byzantine.
+FORMATIONS = ("together", "opposite", "staggered")  # how the Byzantine rows stand to each other
 SMALLEST_SCALE, SCALES_A_DECADE = 1e-3, 2
 RESTARTS = 3
-STARTS = ("axis", "signs", "principal", "towards_a_row", "away_from_a_row", "random", "on_a_row")
+DIRECTIONS = (
+    "axis", "signs", "principal", "towards_a_row", "away_from_a_row", "random", "on_a_row",
+)  # fmt: skip
 
 
 def unit(rng: np.random.Generator, d: int) -> np.ndarray:
+    """Return a random unit vector (d,)."""
     direction = rng.standard_normal(d)
     return direction / np.linalg.norm(direction)
 
@@ -72,8 +75,8 @@ class Finding(NamedTuple):
         The same before refinement.
     scale : float
         Distance of the farthest Byzantine row from the honest mean, in honest spreads.
-    start, play : int
-        Where refinement began: indices of `STARTS` and `PLAYS`.
+    direction, formation : int
+        Of the Byzantine rows where refinement began: indices of `DIRECTIONS` and `FORMATIONS`.
     evaluations : int
     rows : numpy.ndarray (n, d)
         In honest spreads from the honest mean.
@@ -82,8 +85,8 @@ class Finding(NamedTuple):
     ratio: float
     unrefined: float
     scale: float
-    start: int
-    play: int
+    direction: int
+    formation: int
     evaluations: int
     rows: np.ndarray
 
@@ -108,7 +111,7 @@ def search(
     largest_scale: float,
     rng: np.random.Generator,
 ) -> Finding:
-    """Search Byzantine rows that drag a rule far from the honest mean.
+    """Search Byzantine rows that move a rule far from the honest mean.
 
     Parameters
     ----------
@@ -140,26 +143,28 @@ def search(
     """
     centre, spread = centre_of(honest)
     around = (honest - centre) / spread
-    bad = places(len(honest) + byzantine, byzantine)
+    mask = places(len(honest) + byzantine, byzantine)
     score = scorer(rule, centre, spread)
     tried = []
-    for start, play, moved in _starts(around, byzantine, evaluations // 2, largest_scale, rng):
-        rows = np.empty((bad.size, around.shape[1]))
-        rows[~bad], rows[bad] = around, moved
-        tried.append((score(rows), start, play, rows))
+    for direction, formation, moved in _starts(
+        around, byzantine, evaluations // 2, largest_scale, rng
+    ):
+        rows = np.empty((mask.size, around.shape[1]))
+        rows[~mask], rows[mask] = around, moved
+        tried.append((score(rows), direction, formation, rows))
     tried.sort(key=lambda one: -one[0])
     steps = (evaluations - len(tried)) // RESTARTS
     found = [
-        (*refine(score, value, rows, bad, steps, largest_scale, rng, ALONE), start, play)
-        for value, start, play, rows in tried[:RESTARTS]
+        (*refine(score, value, rows, mask, steps, largest_scale, rng, BYZANTINE_MOVES), *where)
+        for value, *where, rows in tried[:RESTARTS]
     ]
-    ratio, rows, start, play = max(found, key=lambda one: one[0])
+    ratio, rows, direction, formation = max(found, key=lambda one: one[0])
     used = len(tried) + len(found) * steps
-    return Finding(ratio, tried[0][0], farthest(rows[bad]), start, play, used, rows)
+    return Finding(ratio, tried[0][0], farthest(rows[mask]), direction, formation, used, rows)
 
 
 def scorer(rule, centre: np.ndarray, spread: float) -> Callable[[np.ndarray], float]:
-    """Return rows -> squared distance of the rule's output from the honest mean."""
+    """Return ``score(rows)``: the squared distance of the rule's output from the honest mean."""
 
     def score(rows: np.ndarray) -> float:
         given = centre + spread * rows
@@ -172,28 +177,29 @@ def scorer(rule, centre: np.ndarray, spread: float) -> Callable[[np.ndarray], fl
 
 
 def farthest(rows: np.ndarray) -> float:
+    """Return the largest length of the rows (n, d)."""
     return float(np.linalg.norm(rows, axis=1).max())
 
 
 def _starts(around: np.ndarray, f: int, count: int, largest: float, rng) -> list[tuple]:
-    """Return `count` (start, play, Byzantine rows (f, d)) at most.
+    """Return `count` (direction, formation, Byzantine rows (f, d)) at most.
 
-    The largest scale in each play, some honest rows exactly, and of all combinations of
-    direction, play and scale a random part.
+    The largest scale in each formation, some honest rows exactly, and of all combinations of
+    direction, formation and scale a random part.
     """
     directions = _directions(around, rng)
     decades = math.log10(largest / SMALLEST_SCALE)
     scales = np.geomspace(largest, SMALLEST_SCALE, math.ceil(SCALES_A_DECADE * decades) + 1)
     other = np.arange(f) % 2 == 1
     factors = [np.where(other, factor, 1.0)[:, None] for factor in (1.0, -1.0, 0.1)]
-    plays = range(len(PLAYS) if f > 1 else 1)
+    formations = range(len(FORMATIONS) if f > 1 else 1)
     reached = around[np.linalg.norm(around, axis=1) <= largest]
     exact = [
-        (STARTS.index("on_a_row"), 0, factors[0] * reached[i])
+        (DIRECTIONS.index("on_a_row"), 0, factors[0] * reached[i])
         for i in rng.permutation(len(reached))[: count // 4]
     ]
-    size = len(directions), len(plays), len(scales)
-    grid = [(0, play, 0) for play in plays]
+    size = len(directions), len(formations), len(scales)
+    grid = [(0, formation, 0) for formation in formations]
     grid += [np.unravel_index(i, size) for i in rng.permutation(math.prod(size))]
     return exact + [
         (directions[p][0], int(q), factors[q] * scales[s] * directions[p][1])
@@ -202,7 +208,7 @@ def _starts(around: np.ndarray, f: int, count: int, largest: float, rng) -> list
 
 
 def _directions(around: np.ndarray, rng) -> list[tuple[int, np.ndarray]]:
-    """Return (start, unit vector (d,)) of every candidate direction, each with its opposite."""
+    """Return (index of `DIRECTIONS`, unit vector (d,)) of all candidates and their opposites."""
     d = around.shape[1]
     lengths = np.linalg.norm(around, axis=1, keepdims=True)
     towards = (around / np.where(lengths > 0, lengths, 1.0))[lengths[:, 0] > 0]
@@ -210,12 +216,14 @@ def _directions(around: np.ndarray, rng) -> list[tuple[int, np.ndarray]]:
     signs = np.concatenate([np.ones((1, d)), rng.choice([-1.0, 1.0], (2, d))]) / math.sqrt(d)
     drawn = np.array([unit(rng, d) for _ in range(d + 1)])
     kinds = {"axis": np.eye(d), "signs": signs, "principal": principal, "random": drawn}
-    both = [(STARTS.index(kind), s * u) for kind, us in kinds.items() for u in us for s in (1, -1)]
-    rows = [(STARTS.index("towards_a_row"), u) for u in towards]
-    return both + rows + [(STARTS.index("away_from_a_row"), -u) for u in towards]
+    both = [
+        (DIRECTIONS.index(kind), s * u) for kind, us in kinds.items() for u in us for s in (1, -1)
+    ]
+    rows = [(DIRECTIONS.index("towards_a_row"), u) for u in towards]
+    return both + rows + [(DIRECTIONS.index("away_from_a_row"), -u) for u in towards]
 
 
-def refine(score, value: float, rows, bad, steps: int, largest: float, rng, moves):
+def refine(score, value: float, rows, byzantine, steps: int, largest: float, rng, moves):
     """Return the value and the rows after random moves, each kept if it is no worse.
 
     Moves take turns; their length grows after a success and shrinks after a failure.
@@ -223,8 +231,8 @@ def refine(score, value: float, rows, bad, steps: int, largest: float, rng, move
     length = 0.5
     for index in range(steps):
         trial = rows.copy()
-        moves[index % len(moves)](trial, bad, length, rng)
-        trial = _settle(trial, bad, largest)
+        moves[index % len(moves)](trial, byzantine, length, rng)
+        trial = _rescaled(trial, byzantine, largest)
         found = score(trial)
         length = min(2.0, 1.5 * length) if found > value else max(1e-6, 0.85 * length)
         if found >= value:
@@ -232,33 +240,34 @@ def refine(score, value: float, rows, bad, steps: int, largest: float, rng, move
     return value, rows
 
 
-def _settle(rows: np.ndarray, bad: np.ndarray, largest: float) -> np.ndarray:
+def _rescaled(rows: np.ndarray, byzantine: np.ndarray, largest: float) -> np.ndarray:
     """Return the rows in honest spreads from the honest mean, no Byzantine one too far."""
-    centre, spread = centre_of(rows[~bad])
+    centre, spread = centre_of(rows[~byzantine])
     rows = (rows - centre) / spread
-    rows[bad] *= largest / np.maximum(np.linalg.norm(rows[bad], axis=1, keepdims=True), largest)
+    lengths = np.linalg.norm(rows[byzantine], axis=1, keepdims=True)
+    rows[byzantine] *= largest / np.maximum(lengths, largest)
     return rows
 
 
-def _stretch(rows, bad, length: float, rng) -> None:
-    rows[bad] *= math.exp(length * rng.standard_normal())
+def _stretch(rows, byzantine, length: float, rng) -> None:
+    rows[byzantine] *= math.exp(length * rng.standard_normal())
 
 
-def _shift(rows, bad, length: float, rng) -> None:
-    rows[bad] += _noise(rows[bad], 1, length, rng)
+def _shift(rows, byzantine, length: float, rng) -> None:
+    rows[byzantine] += _noise(rows[byzantine], 1, length, rng)
 
 
-def _scatter(rows, bad, length: float, rng) -> None:
-    rows[bad] += _noise(rows[bad], int(bad.sum()), length, rng)
+def _scatter(rows, byzantine, length: float, rng) -> None:
+    rows[byzantine] += _noise(rows[byzantine], int(byzantine.sum()), length, rng)
 
 
-def _move_one(rows, bad, length: float, rng) -> None:
+def _move_one(rows, byzantine, length: float, rng) -> None:
     row = rng.integers(len(rows))
     rows[row] += _noise(rows[row : row + 1], 1, length, rng)[0]
 
 
-def _move_all(rows, bad, length: float, rng) -> None:
-    rows += _noise(rows[~bad], len(rows), length, rng)
+def _move_all(rows, byzantine, length: float, rng) -> None:
+    rows += _noise(rows[~byzantine], len(rows), length, rng)
 
 
 def _noise(rows: np.ndarray, count: int, length: float, rng) -> np.ndarray:
@@ -267,5 +276,5 @@ def _noise(rows: np.ndarray, count: int, length: float, rng) -> np.ndarray:
     return length * farthest(rows) / math.sqrt(d) * rng.standard_normal((count, d))
 
 
-ALONE = (_stretch, _shift, _scatter)  # moves of the Byzantine rows
-WITH_HONEST = (_move_all, _shift, _move_one)
+BYZANTINE_MOVES = (_stretch, _shift, _scatter)
+ALL_MOVES = (_move_all, _shift, _move_one)  # of honest rows too

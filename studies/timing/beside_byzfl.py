@@ -1,4 +1,4 @@
-"""One experiment in this simulator and in ByzFL's, through its public classes; and noise to see."""
+"""One experiment in this simulator and in ByzFL's, through its public classes; images of noise."""
 
 import random
 import time
@@ -18,7 +18,7 @@ from studies.timing.peers import same_definition
 if TYPE_CHECKING:
     import torch
 
-NODES, BYZANTINE, IMAGES = 45, 5, 32  # IMAGES of each honest node in a step
+WORKERS, BYZANTINE, IMAGES = 45, 5, 32  # IMAGES of each honest worker in a step
 Z = 1.0  # of ALIE: mean + z * deviation
 RATE, MOMENTUM = 0.01, 0.9  # v <- momentum v + aggregate, at the server, on both sides
 PARTS = ("gradients", "aggregation", "rest")
@@ -37,7 +37,7 @@ class Finished(NamedTuple):
 
 
 def noise(*, shape: list[int], images: int = 4000, tested: int = 100) -> Data:
-    """Draw grey noise as training and test images: speed does not depend on what is seen.
+    """Return grey noise as training and test images, to measure speed with.
 
     Examples
     --------
@@ -45,10 +45,10 @@ def noise(*, shape: list[int], images: int = 4000, tested: int = 100) -> Data:
     (4000, 1, 28, 28)
     """
     rng = stream(0, "noise")
-    seen = rng.integers(0, 256, (images + tested, *shape), dtype=np.uint8)
+    drawn = rng.integers(0, 256, (images + tested, *shape), dtype=np.uint8)
     labels = rng.integers(0, 10, images + tested)
     return fixed(
-        seen[:images], labels[:images], seen[images:], labels[images:], classes=10, title="noise"
+        drawn[:images], labels[:images], drawn[images:], labels[images:], classes=10, title="noise"
     )
 
 
@@ -114,7 +114,7 @@ def logistic(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
 
 
 def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
-    """Return the experiment as our Trial: no copies, ALIE, one rule over all nodes.
+    """Return the experiment as our Trial: no copies, ALIE, one rule over all workers.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
     steps, seed : int
     data
         The Trial's `data` and `data_options`. It is evaluated before the first step, after each
-        fourth part of them (10 at least), and after the last.
+        quarter of the steps (10 at least), and after the last.
 
     Examples
     --------
@@ -132,18 +132,18 @@ def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
     {'keep': 40, 'neighbours': 39}
     """
     return Trial(
-        workers=NODES,
+        workers=WORKERS,
         byzantine=BYZANTINE,
         copies=1,
         assignment="none",
         groups=None,
         inner=None,
         outer=rule,
-        outer_options=same_definition(rule, NODES, BYZANTINE),
+        outer_options=same_definition(rule, WORKERS, BYZANTINE),
         attack="alie",
         attack_options={"z": Z, "spread": "sample"},
         model=f"studies.timing.beside_byzfl:{model.lower()}",
-        batch=NODES * IMAGES,
+        batch=WORKERS * IMAGES,
         steps=steps,
         rate=RATE,
         momentum=MOMENTUM,
@@ -154,7 +154,7 @@ def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
 
 
 def ours(trial: Trial) -> Finished:
-    """Run the experiment here, with one thread; what is not in a phase is the rest."""
+    """Run the experiment in this simulator, with one thread; time outside of phases is the rest."""
     start, busy = time.perf_counter(), time.process_time()
     with use_threads(1):
         history = train(trial)
@@ -205,7 +205,7 @@ class _Simulation:
         known = {"model_name": MODELS[_of_model(trial)], "device": "cpu"}
         rate = {"learning_rate": trial.rate, "weight_decay": 0.0, "milestones": []}
         parts = DataDistributor(
-            {"data_distribution_name": "iid", "nb_honest": NODES - BYZANTINE}
+            {"data_distribution_name": "iid", "nb_honest": WORKERS - BYZANTINE}
             | {"data_loader": trained, "batch_size": IMAGES}
         ).split_data()
         options = {"optimizer_name": None, "loss_name": "CrossEntropyLoss", "momentum": 0.0}
@@ -249,13 +249,13 @@ def _loader(images: np.ndarray, labels: np.ndarray, size: int) -> "torch.utils.d
     import torch
 
     class Images(torch.utils.data.Dataset):
-        seen = torch.from_numpy(images.astype(np.float32) / 255)
+        inputs = torch.from_numpy(images.astype(np.float32) / 255)
         targets = torch.from_numpy(labels.copy())
 
         def __len__(self) -> int:
             return len(self.targets)
 
         def __getitem__(self, place: int):
-            return self.seen[place], self.targets[place]
+            return self.inputs[place], self.targets[place]
 
     return torch.utils.data.DataLoader(Images(), batch_size=size)

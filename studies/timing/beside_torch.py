@@ -1,4 +1,4 @@
-"""Our rounds beside plain torch, and the ways to compute the gradients of files."""
+"""Times of our rounds beside plain torch, and of ways to compute the gradients of files."""
 
 import functools
 import time
@@ -16,19 +16,20 @@ from detox_sim.trials.one_process import OneProcessServer
 from detox_sim.trials.trial import Trial
 
 FILES = 15
+LEAST_IMAGES = 128  # of the noise; batch norms are recalibrated on up to 2048 of them
 CLOCKS = ("processor", "wall")
-CONTESTANTS = ("plain torch", "gradients", "filtering", "judging", "train")
-CHOICES = ("loop", "vmap")
+TIMED = ("plain torch", "gradients", "filtering", "judging", "train")
+BATCHING = ("loop", "vmap")
 FORMATS: dict[str, dict] = {
     "float32": {},
     "channels_last": {"channels_last": True},
     "bfloat16": {"precision": "bfloat16"},
 }
-SHAPES = {"resnet8": (3, 32, 32), "resnet18": (3, 32, 32)}  # of images; others see 1 x 28 x 28
+SHAPES = {"resnet8": (3, 32, 32), "resnet18": (3, 32, 32)}  # of images; else 1 x 28 x 28
 
 
 def measure(fields: dict) -> dict:
-    """Return the variables of a cell that sets one model beside plain torch.
+    """Return the variables of a cell that compares one model with plain torch.
 
     Parameters
     ----------
@@ -37,23 +38,25 @@ def measure(fields: dict) -> dict:
         to compute gradients.
     """
     trial = _trial(fields)
-    measured = _race(trial, fields)
-    task = LearningTask(trial, FILES)
+    measured = _rounds(trial, fields)
+    task = LearningTask(trial)
     if not task.model.initial_statistics().size:  # `vmap` cannot write a batch norm's statistics
-        measured |= _choices(trial, task, fields)
+        measured |= _batching(trial, task, fields)
     if "resnet" in fields["model"]:
         measured |= _formats(trial, task, fields)
     return measured
 
 
 def _trial(fields: dict) -> Trial:
+    batch = FILES * fields["images"]
+    shape = list(SHAPES.get(fields["model"], (1, 28, 28)))
     return Trial(
         workers=3 * FILES,
         outer="mean",
         model=fields["model"],
         data="studies.timing.beside_byzfl:noise",
-        data_options={"shape": list(SHAPES.get(fields["model"], (1, 28, 28)))},
-        batch=FILES * fields["images"],
+        data_options={"shape": shape, "images": max(batch, LEAST_IMAGES)},
+        batch=batch,
         steps=fields["rounds"],
         evaluate_every=fields["rounds"],
         rate=0.01,
@@ -61,21 +64,20 @@ def _trial(fields: dict) -> Trial:
     )
 
 
-def _race(trial: Trial, fields: dict) -> dict:
-    """Let plain torch, our rounds and whole `train` take turns; the first turn warms up."""
-    host = OneProcessServer(trial)
-    first = host.task.initial()
+def _rounds(trial: Trial, fields: dict) -> dict:
+    """Time plain torch, our rounds and whole `train` in turns; the first turn warms up."""
+    server = OneProcessServer(trial)
+    first = server.task.initial()
     plain = plain_torch(trial, first.params)
-    seconds = np.zeros((len(CLOCKS), len(CONTESTANTS), fields["turns"] + 1))
+    seconds = np.zeros((len(CLOCKS), len(TIMED), fields["turns"] + 1))
     found: dict = {"images_a_turn": trial.batch * trial.steps}
     for turn in range(fields["turns"] + 1):
         for step in range(turn * trial.steps + 1, (turn + 1) * trial.steps + 1):
             theirs, seconds_of_step = timed(functools.partial(plain, step))
             seconds[:, 0, turn] += seconds_of_step
-            seconds[:, 1:4, turn] += _round(host, step)
+            seconds[:, 1:4, turn] += _round(server, step)
         if not turn:
-            state = host.settle(step, True)
-            ours = state.params
+            ours = server.state(step).params
             found["deviation"] = np.abs(ours - theirs).max()
             found["movement"] = np.abs(ours - first.params).max()
         whole = timed(functools.partial(train, trial))[1]
@@ -83,17 +85,18 @@ def _race(trial: Trial, fields: dict) -> dict:
     return found | {"seconds": seconds[:, :, 1:]}
 
 
-def _round(host: OneProcessServer, step: int) -> np.ndarray:
-    """Perform one round; return the seconds (clock, 3) of gradients, filtering and judging."""
+def _round(server: OneProcessServer, step: int) -> np.ndarray:
+    """Perform one step; return the seconds (clock, 3) of gradients, filtering and judging."""
     marks = [_now()]
-    computed = host.compute(step)
+    gradients = server.compute(server.pipeline.assign(step), server.task.draw(step), step)
     marks.append(_now())
-    said = host.attack(computed, step)
-    votes = host.collect(host.vote(host.send(said, step), step), step)
-    aggregate = host.aggregate(votes, step)
-    host.update(aggregate, step)
+    forged = server.forge(gradients, server.place(gradients, step), step)
+    messages = server.send(forged, step)
+    votes = server.collect(server.vote(messages, step), step)
+    aggregate = server.aggregate(votes, step)
+    server.update(aggregate, gradients, step)
     marks.append(_now())
-    host.judge(said, votes, aggregate, step)
+    server.judge(gradients, messages, votes, aggregate, step)
     marks.append(_now())
     return np.diff(marks, axis=0).T
 
@@ -117,7 +120,7 @@ def timed(call: Callable) -> tuple:
 
 
 def plain_torch(trial: Trial, params: np.ndarray) -> Callable[[int], np.ndarray]:
-    """Return ``step(number) -> parameters (d,)``: training as one writes it in torch alone.
+    """Return ``step(number) -> parameters (d,)``: the same training written in torch alone.
 
     Parameters
     ----------
@@ -163,8 +166,8 @@ def plain_torch(trial: Trial, params: np.ndarray) -> Callable[[int], np.ndarray]
 # --- Ways to compute gradients --------------------------------------------------------------------
 
 
-def _choices(trial: Trial, task: LearningTask, fields: dict) -> dict:
-    """Time a loop over files against vmap, and look for bits that change with the files."""
+def _batching(trial: Trial, task: LearningTask, fields: dict) -> dict:
+    """Time a loop over files against vmap, and compare the bits of a file computed alone."""
     shape = len(fields["sizes"]), fields["turns"]
     seconds, same, gap = np.zeros((2, *shape)), np.zeros((2, shape[0])), np.zeros(shape[0])
     model, params = task.model, task.initial().params
@@ -185,7 +188,7 @@ def _choices(trial: Trial, task: LearningTask, fields: dict) -> dict:
                 model._dense = vectorised
                 call = functools.partial(model.gradients, params, images, labels)
                 seconds[j, i, turn] = timed(call)[1][0]
-    return {"choice_seconds": seconds, "same_bits": same, "choice_gap": gap}
+    return {"batching_seconds": seconds, "same_bits": same, "batching_gap": gap}
 
 
 def _formats(trial: Trial, task: LearningTask, fields: dict) -> dict:
@@ -194,11 +197,11 @@ def _formats(trial: Trial, task: LearningTask, fields: dict) -> dict:
     images, labels = _files(trial, size)
     shape, params = images.shape[2:], task.initial().params
     factory = bind(models, trial.model, trial.model_options)
-    contestants = [Model(factory, shape, 10, **options) for options in FORMATS.values()]
-    rows = [each.gradients(params, images, labels).rows for each in contestants]
+    variants = [Model(factory, shape, 10, **options) for options in FORMATS.values()]
+    rows = [each.gradients(params, images, labels).rows for each in variants]
     seconds = np.zeros((len(FORMATS), fields["turns"]))
     for turn in range(fields["turns"]):
-        for i, each in enumerate(contestants):
+        for i, each in enumerate(variants):
             seconds[i, turn] = timed(lambda each=each: each.gradients(params, images, labels))[1][0]
     gap = [np.abs(each - rows[0]).max() / np.abs(rows[0]).max() for each in rows]
     return {"format_seconds": seconds, "format_gap": gap}

@@ -1,43 +1,26 @@
-"""How long every primitive, rule and mixer takes, against one read of the data and peers."""
-
-import functools
-import time
-import tracemalloc
-from collections.abc import Callable
+"""Time of every primitive, rule and mixer, beside one read of the data and beside peers."""
 
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from detox_sim import aggregators, mixers, primitives, voting
-from detox_sim.arrays import is_array
 from detox_sim.catalogue import check_integer, check_known
-from detox_sim.messages import Messages
 from detox_sim.primitives import use_threads
-from detox_sim.primitives.threads import spread
-from detox_sim.streams import stream
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
-from studies.timing.peers import KINDS, Peer, installed, same_definition
+from studies.timing.kernel_times import GROWTH, KERNELS, in_chunks, in_memory
+from studies.timing.peers import KINDS
+from studies.timing.rounds import MODELS
 
-NOTED = {"rows": "rows", "columns": "columns", "chunk_columns": "chunk", "threads": "threads"}
-
-PRIMITIVES = ("order_mean", "distances", "combine", "equal_rows")
-COPIES = ("equal_rows", "vote", "D-Median")  # measured on real copies, three of each row
-KERNELS = (*PRIMITIVES, "vote", "D-Median", *aggregators.__all__, *mixers.__all__)
-GROWTH = ("median", "trimmed_mean", "multi_krum", "geometric_median", "vote", "D-Median")
-MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
-READ = 1 << 20  # values read at a time
-HOPELESS = 2e11  # values walked over by a peer beyond which it is not run
-SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
+SCALARS = {"rows": "rows", "columns": "columns", "chunk_columns": "chunk", "threads": "threads"}
 
 
 def _size(rows: int, columns: int, chunk: int = 0, peers: int = 0) -> dict[str, int]:
     return {"rows": rows, "columns": columns, "chunk": chunk, "peers": peers}
 
 
-_RESNET18 = 11_173_962
+_RESNET18 = int(MODELS["ResNet-18"]["parameters"])
 _LARGE = {
     "15 x 10k": _size(15, 10_000, peers=1),
     "45 x 10k": _size(45, 10_000),
@@ -68,6 +51,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
 
 
 def prepare(fields: dict) -> dict:
+    """Return the fields, checked, or raise ValueError."""
     check_known("field of kernels", fields, FIELDS)
     for name in FIELDS:
         check_integer(name, fields[name], 0 if name in ("seed", "chunk", "peers") else 1)
@@ -77,6 +61,7 @@ def prepare(fields: dict) -> dict:
 
 
 def cost(fields: dict) -> tuple[float, float]:
+    """Return (seconds, bytes) of a cell, roughly."""
     values = fields["rows"] * fields["columns"]
     memory = 3 * 4.0 * fields["rows"] * (fields["chunk"] or fields["columns"])
     if fields["chunk"]:
@@ -85,11 +70,11 @@ def cost(fields: dict) -> tuple[float, float]:
 
 
 def run(fields: dict) -> xr.Dataset:
-    """Measure one size; a kernel that was not run is NaN."""
+    """Return the times of all kernels at one size; NaN where a kernel was not run."""
     from threadpoolctl import threadpool_limits
 
     with use_threads(fields["threads"]), threadpool_limits(fields["threads"]):
-        table = _in_chunks(fields) if fields["chunk"] else _in_memory(fields)
+        table = in_chunks(fields) if fields["chunk"] else in_memory(fields)
     shapes = {
         "milliseconds": ("kernel", "repeat"),
         "floor": ("kernel",),
@@ -104,7 +89,7 @@ def run(fields: dict) -> xr.Dataset:
         for place, value in table[name].items():
             values[place] = value
         variables[name] = (dims, values)
-    for name, field in NOTED.items():
+    for name, field in SCALARS.items():
         variables[name] = ((), float(fields[field]))
     variables["bandwidth"] = ((), table["bandwidth"])
     variables["peak_gigabytes"] = ((), table.get("peak_gigabytes", np.nan))
@@ -113,215 +98,6 @@ def run(fields: dict) -> xr.Dataset:
         "peer": np.array(KINDS, dtype=object),
     }
     return xr.Dataset(variables, coords=coordinates)
-
-
-# --- In memory ------------------------------------------------------------------------------------
-
-
-def _in_memory(fields: dict) -> dict:
-    n, d = fields["rows"], fields["columns"]
-    rows = stream(fields["seed"], "kernels", n).standard_normal((n, d), dtype=np.float32)
-    table: dict = {name: {} for name in ("milliseconds", "floor", "extra_megabytes")}
-    table |= {"peer_milliseconds": {}, "deviation": {}}
-    wanted = KERNELS if n * n * d <= MOST_PAIRS or n <= 200 else GROWTH
-    alone = [name for name in wanted if name not in COPIES]
-    speeds = _race(rows, alone, fields, table)
-    groups = np.arange(n // 3 * 3).reshape(-1, 3)
-    for j in (1, 2):
-        rows[groups[:, j]] = rows[groups[:, 0]]
-    speeds += _race(rows[: groups.size], [name for name in wanted if name in COPIES], fields, table)
-    return table | {"bandwidth": float(np.median(speeds))}
-
-
-Contestant = tuple[str, tuple[int, ...], Callable]  # variable, place in it, call(rows)
-
-
-def _race(rows, names, fields: dict, table: dict) -> list[float]:
-    """Let kernels and their peers take turns; return the read bandwidths measured meanwhile."""
-    contestants: list[Contestant] = []
-    for name in names:
-        contestants += _line_up(rows, name, fields, table)
-    speeds = []
-    for repeat in range(fields["repeats"]):
-        speeds.append(rows.nbytes / _timed(_read, rows)[1] / 1e9)
-        for variable, where, call in contestants:
-            table[variable][*where, repeat] = 1e3 * _timed(call, rows)[1]
-    speed = float(np.median(speeds))
-    for name in names:
-        if (row := KERNELS.index(name)) in table["floor"]:
-            table["floor"][row] *= 1e3 / (speed * 1e9)
-    return speeds
-
-
-def _line_up(rows, name: str, fields: dict, table: dict) -> list[Contestant]:
-    """Note the memory of one kernel and how far peers differ; return who takes turns."""
-    (n, d), place = rows.shape, KERNELS.index(name)
-    byzantine = n // 10
-    ours = our_kernel(name, n, byzantine)
-    try:
-        with np.errstate(all="ignore"):
-            result, extra = _with_memory(ours, rows)
-    except ValueError:
-        return []  # mda and smea refuse what would never end
-    table["extra_megabytes"][place] = extra / 1e6
-    table["floor"][place] = rows.nbytes + _bytes(result)
-    contestants: list[Contestant] = [("milliseconds", (place,), ours)]
-    for peer in installed().get(name, ()) if fields["peers"] else ():
-        if peer.passes(n, byzantine) * n * d > HOPELESS:
-            continue
-        where = place, KINDS.index(peer.kind)
-        call = functools.partial(_call, peer, byzantine)
-        theirs, seconds = _timed(call, rows)
-        if theirs.shape == np.shape(result):
-            table["deviation"][where] = np.abs(theirs - result).max()
-        if seconds > SLOW:
-            table["peer_milliseconds"][*where, 0] = 1e3 * seconds
-        else:
-            contestants.append(("peer_milliseconds", where, call))
-    return contestants
-
-
-def _call(peer: Peer, byzantine: int, rows):
-    return np.asarray(peer.call(rows, byzantine))
-
-
-def our_kernel(name: str, n: int, byzantine: int) -> Callable:
-    """Return ``call(rows)`` for one of `KERNELS`, in the definition that peers share.
-
-    Examples
-    --------
-    >>> our_kernel("median", 3, 0)(np.array([[1.0], [5.0], [2.0]]))
-    array([2.])
-    """
-    groups = np.arange(n // 3 * 3).reshape(-1, 3)
-    special: dict[str, Callable] = {
-        "order_mean": lambda rows: primitives.order_mean(rows, n // 4, n - n // 4 - 1),
-        "distances": primitives.distances,
-        "combine": lambda rows: primitives.combine(np.full((1, n), 1 / n), rows),
-        "equal_rows": lambda rows: primitives.equal_rows(rows, groups),
-        "vote": lambda rows: voting.majority(Messages(rows, groups)).rows,
-        "D-Median": lambda rows: _d_median(rows, groups),
-    }
-    if name in special:
-        return special[name]
-    options = same_definition(name, n, byzantine)
-    if name in mixers.__all__:
-        options |= {"radius": 1.0} if name == "clipping" else {}
-        mixer = getattr(mixers, name)
-        return lambda rows: mixer(
-            rows, byzantine=byzantine, rng=np.random.default_rng(0), **options
-        )
-    rule = getattr(aggregators, name)
-    return lambda rows: rule(rows, byzantine=byzantine, **options)
-
-
-def _d_median(rows, groups):
-    votes = voting.majority(Messages(rows, groups)).rows
-    return voting.hierarchy(
-        votes,
-        groups=min(5, len(votes)),
-        inner=lambda part: aggregators.mean(part, byzantine=0),
-        outer=lambda part: aggregators.median(part, byzantine=0),
-        rng=np.random.default_rng(0),
-    )
-
-
-def _with_memory(call: Callable, rows):
-    """Return the result and the peak bytes allocated beside it; compiles what is not compiled."""
-    call(rows[:, :64].copy())
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        result = call(rows)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    return result, max(0, peak - before - _bytes(result))
-
-
-def _bytes(result) -> int:
-    return result.nbytes if is_array(result) else 0
-
-
-def _timed(call: Callable, rows) -> tuple:
-    start = time.perf_counter()
-    result = call(rows)
-    return result, time.perf_counter() - start
-
-
-def _read(rows) -> None:
-    """Read every value once, as fast as the machine can."""
-    flat = rows.reshape(-1).view(np.int32)
-    spread(np.max, [flat[start : start + READ] for start in range(0, flat.size, READ)])
-
-
-# --- In chunks ------------------------------------------------------------------------------------
-
-
-def _in_chunks(fields: dict) -> dict:
-    """Measure rules on a Dask array that is drawn chunk by chunk and never held."""
-    import dask
-
-    names = ("median", "multi_krum")
-    table: dict = {name: {} for name in ("milliseconds", "floor", "extra_megabytes")}
-    table |= {"peer_milliseconds": {}, "deviation": {}}
-    n, d = fields["rows"], fields["columns"]
-    rows = _drawn_in_chunks(n, d, fields["chunk"], fields["seed"])
-    with (
-        dask.config.set(scheduler="threads", num_workers=fields["threads"]),
-        _PeakMemory() as memory,
-    ):
-        drawing = _timed(lambda x: x.map_blocks(_nothing, dtype=np.float32).compute(), rows)[1]
-        for name in names:
-            rule = our_kernel(name, n, n // 10)
-            _, seconds = _timed(lambda x, rule=rule: rule(x).compute(), rows)
-            place = KERNELS.index(name)
-            table["milliseconds"][place, 0] = 1e3 * seconds
-            table["floor"][place] = 1e3 * drawing
-    return table | {"bandwidth": 4 * n * d / drawing / 1e9, "peak_gigabytes": memory.peak / 1e9}
-
-
-def _drawn_in_chunks(n: int, d: int, chunk: int, seed: int):
-    import dask.array as da
-
-    sizes = [min(chunk, d - start) for start in range(0, d, chunk)]
-
-    def draw(block_info=None) -> np.ndarray:
-        place, shape = block_info[None]["chunk-location"][1], block_info[None]["chunk-shape"]
-        return stream(seed, "kernels in chunks", place).random(shape, dtype=np.float32)
-
-    return da.map_blocks(
-        draw, chunks=((n,), tuple(sizes)), dtype=np.float32, meta=np.empty((0, 0), np.float32)
-    )
-
-
-def _nothing(block: np.ndarray) -> np.ndarray:
-    return block[:1, :1].copy()  # a view would keep the block
-
-
-class _PeakMemory:
-    """The largest resident memory of this process inside a block, looked at often."""
-
-    def __enter__(self):
-        import threading
-
-        import psutil
-
-        self._done, process = threading.Event(), psutil.Process()
-        self.peak = process.memory_info().rss
-
-        def watch():
-            while not self._done.wait(0.02):
-                self.peak = max(self.peak, process.memory_info().rss)
-
-        self._thread = threading.Thread(target=watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
 
 
 # --- The figure -----------------------------------------------------------------------------------
@@ -414,7 +190,7 @@ STUDY = Study(
     claim="The paper's claim of speed rests on cheap filtering: after the vote a robust rule sees "
     "p / r rows, and the vote itself is one pass (reported; quoted from memory).",
     definitions=[
-        "each time is one call on float32 rows in C order; all contestants take turns, and a "
+        "each time is one call on float32 rows in C order; all kernels and peers take turns, and a "
         "time is the median over the turns (a peer's call of more than 5 s is timed once)",
         "the floor is the time to read the rows once and to write the result, at the read "
         "bandwidth measured in the same turns with the same threads",
@@ -427,7 +203,6 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
-    version=1,
     scale="standard normal rows",
     exclusive=True,
     processes=1,

@@ -25,7 +25,7 @@ class Peer(NamedTuple):
     call : callable
         (rows (n, d), byzantine) -> array.
     passes : float
-        Roughly, how often a call walks over n rows of d values: what is hopeless is not run.
+        Roughly, how often a call reads n rows of d values; too slow ones are not run.
     """
 
     kernel: str

@@ -1,10 +1,11 @@
-"""What the studies of time share: the methods, the paper's models, and the shape of a round."""
+"""Pipelines, the paper's models, the shape of a round, and constants fitted to measured rounds."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from detox_sim import costs
 from studies.training.pipelines import DETOX as _DETOX
-from studies.training.pipelines import PAPER_SIZE
 from studies.training.pipelines import VANILLA as _VANILLA
 
 _GEOMETRIC = {
@@ -22,15 +23,12 @@ METHODS: dict[str, dict[str, Any]] = {
     name: (_VANILLA | _DETOX | _GEOMETRIC)[name] for pair in PAIRS.items() for name in pair
 }
 
-# Parameters of the paper's models and counted operations of one image's gradient (32 x 32 pixels,
-# `models.sample_flops`; a test builds both models).
-MODELS = {
-    "ResNet-18": {name: PAPER_SIZE[name] for name in ("parameters", "sample_flops")},
-    "VGG13-BN": {"parameters": 9_462_180, "sample_flops": 1.366e9},
-}
+# The paper's models; a test builds both.
+MODELS = {"ResNet-18": costs.MODEL_SIZES["resnet18"], "VGG13-BN": costs.MODEL_SIZES["vgg13_bn"]}
 IMAGES = 32  # a worker and round without redundancy, as in the paper: 1440 at p = 45
+# Attributes of `costs.Cluster`.
 SERVER = ("pass_seconds", "vote_seconds", "sort_seconds", "pair_seconds", "call_seconds")
-NODES = ("node_flops", "file_seconds", "gradient_seconds", "tail")
+WORKER = ("worker_flops", "file_seconds", "gradient_seconds", "tail")
 NETWORK = ("bandwidth", "latency")
 
 BARS = {
@@ -65,17 +63,6 @@ def shape(method: str, workers: int, **sizes: Any) -> dict[str, Any]:
     return {"batch": IMAGES * workers} | numbers | hierarchy | sizes
 
 
-def with_constants(cluster: costs.Cluster, names: tuple[str, ...]) -> dict[str, float]:
-    """Return some constants of a cluster, to replace those of another.
-
-    Examples
-    --------
-    >>> with_constants(costs.Cluster(), NETWORK)
-    {'bandwidth': 1250000000.0, 'latency': 0.0001}
-    """
-    return {name: getattr(cluster, name) for name in names}
-
-
 def bars(seconds: dict[str, float]) -> dict[str, float]:
     """Return the seconds of phases as the paper's figure stacks them.
 
@@ -85,3 +72,18 @@ def bars(seconds: dict[str, float]) -> dict[str, float]:
     {'compute': 3.0, 'communication': 3.0, 'aggregation': 0.75}
     """
     return {bar: sum(seconds.get(phase, 0.0) for phase in phases) for bar, phases in BARS.items()}
+
+
+class Rounds(NamedTuple):
+    """Measured rounds: those that constants are fitted to, and those held out."""
+
+    fitted: list[costs.Measured]
+    held_out: list[costs.Measured]
+
+    def fit(self) -> costs.Fitted | None:
+        """Return the constants of the cluster; None without a measured round."""
+        return costs.fit(self.fitted) if self.fitted else None
+
+    def errors(self, cluster: costs.Cluster) -> dict[str, np.ndarray]:
+        """Return modelled / measured - 1 by phase, of the rounds held out."""
+        return costs.relative_errors(cluster, self.held_out)

@@ -1,4 +1,4 @@
-"""How the time of a round grows: with nodes, with parameters, and with Dask workers for a sweep."""
+"""Growth of time: of a round with workers and parameters, and of a sweep with processes."""
 
 import time
 from collections.abc import Callable
@@ -6,10 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import seaborn as sns
 import xarray as xr
-from matplotlib.figure import Figure
 
 from detox_sim import aggregators, theory, voting
 from detox_sim.catalogue import check_integer, check_known
@@ -20,21 +17,11 @@ from detox_sim.streams import stream
 from detox_sim.training import train
 from detox_sim.trials.trial import make_trial
 from studies import Study
-from studies.timing.fits import (
-    LEAST,
-    along,
-    efficiency,
-    ends,
-    exponent,
-    fitted,
-    modelled,
-    modelled_exponent,
-)
-from studies.timing.rounds import METHODS, PAIRS
+from studies.timing.rounds import METHODS
+from studies.timing.scaling_results import figure
 
 STAGES = ("vote", "aggregate")
 PROCESSES = (1, 2)
-TARGET = 0.9  # parallel efficiency
 FIELDS = ("workers", "parameters", "turns", "seed", "runs", "steps")
 
 
@@ -61,14 +48,15 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         _BASE | {"turns": 3},
         {
             "part": _GROWTH
-            | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000, 2_000_000)}
-            | {"sweep": _sweep(12, 125)}
+            | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000)}
+            | {"sweep": _sweep(6, 60)}
         },
     ),
 }
 
 
 def prepare(fields: dict) -> dict:
+    """Return the fields, checked, or raise ValueError."""
     check_known("field of scaling", fields, FIELDS)
     for name in FIELDS:
         check_integer(name, fields[name], 0 if name in ("seed", "runs", "steps") else 1)
@@ -84,6 +72,7 @@ def prepare(fields: dict) -> dict:
 
 
 def cost(fields: dict) -> tuple[float, float]:
+    """Return (seconds, bytes) of a cell, roughly."""
     p, d = fields["workers"], fields["parameters"]
     if fields["runs"]:
         return 2 + fields["turns"] * fields["runs"] * fields["steps"] * 0.013, 3e8
@@ -110,8 +99,8 @@ def run(fields: dict) -> xr.Dataset:
                 swept[1],
                 {"units": "s", "long_name": "inside its runs, summed"},
             ),
-            "nodes": ((), size * fields["workers"]),
-            "columns": ((), size * fields["parameters"]),
+            "workers": ((), size * fields["workers"]),
+            "parameters": ((), size * fields["parameters"]),
             "runs": ((), float(fields["runs"])),
         },
         coords={
@@ -193,7 +182,7 @@ def _rule(name: str, options: dict, rows: np.ndarray) -> np.ndarray:
 
 
 def one_run(steps: int, seed: int) -> float:
-    """Train one model on one worker; return the seconds it took there."""
+    """Train one model in one process; return the seconds it took there."""
     start = time.perf_counter()
     train(make_trial({"steps": steps, "seed": seed, "model_options": {"hidden": 512}}))
     return time.perf_counter() - start
@@ -203,139 +192,49 @@ def _sweeps(fields: dict) -> np.ndarray:
     """Return the seconds (of the sweep and inside its runs, processes, turns), in turns."""
     found = np.full((2, len(PROCESSES), fields["turns"]), np.nan)
     with here() as client:
-        workers = sorted(client.scheduler_info(-1)["workers"])
-        _on(client, workers, len(workers), 2)  # imports and compiles; not counted
+        addresses = sorted(client.scheduler_info(-1)["workers"])
+        _on(client, addresses, len(addresses), 2)  # imports and compiles; not counted
         for turn in range(fields["turns"]):
-            for place, processes in enumerate(PROCESSES):
-                if processes <= len(workers):
-                    used = workers[:processes]
-                    found[:, place, turn] = _on(client, used, fields["runs"], fields["steps"])
+            for i, processes in enumerate(PROCESSES):
+                if processes <= len(addresses):
+                    used = addresses[:processes]
+                    found[:, i, turn] = _on(client, used, fields["runs"], fields["steps"])
     return found
 
 
-def _on(client, workers: list[str], runs: int, steps: int) -> tuple[float, float]:
-    """Run a sweep on some workers; return its seconds, and those inside its runs."""
+def _on(client, addresses: list[str], runs: int, steps: int) -> tuple[float, float]:
+    """Run a sweep on some processes; return its seconds, and those inside its runs."""
     start = time.perf_counter()
     futures = [
-        client.submit(one_run, steps, seed, workers=workers, allow_other_workers=False, pure=False)
+        client.submit(
+            one_run, steps, seed, workers=addresses, allow_other_workers=False, pure=False
+        )
         for seed in range(runs)
     ]
     inside = client.gather(futures)
     return time.perf_counter() - start, sum(inside)
 
 
-# --- The figure -----------------------------------------------------------------------------------
-
-_COLOURS = dict(zip(PAIRS, sns.color_palette("colorblind"), strict=False))
-_MARKERS = dict(zip(PAIRS, "osD^v", strict=True))
-
-
-def look(method: str) -> dict:
-    """Return how a method is drawn: colour and marker of its rule, dashed without DETOX.
-
-    Examples
-    --------
-    >>> look("D-Median")["marker"] == look("Median")["marker"], look("Median")["ls"]
-    (True, '--')
-    """
-    rule = next(
-        name for pair in PAIRS.items() for name in PAIRS if name == pair[0] and method in pair
-    )
-    detox = method.startswith("D-")
-    return {
-        "color": _COLOURS[rule],
-        "marker": _MARKERS[rule],
-        "ls": "-" if detox else "--",
-        "mfc": _COLOURS[rule] if detox else "white",
-        "ms": 4.5,
-        "lw": 1.3,
-    }
-
-
-def figure(dataset: xr.Dataset) -> Figure:
-    """Draw growth with nodes (measured server, modelled round), with parameters, and a sweep."""
-    result = Figure(figsize=(10.8, 8.0))
-    axes = result.subplot_mosaic([["server", "round"], ["columns", "sweep"]])
-    rows, columns = along(dataset, "nodes"), along(dataset, "columns")
-    _lines(axes["server"], rows.nodes, rows.total, "nodes p", LEAST)
-    d = f"{float(rows.columns[0]):,.0f}" if rows.sizes["part"] else "-"
-    axes["server"].set(title=f"(a) server, measured, d = {d}", ylabel="seconds")
-    _lines(axes["columns"], columns.columns, columns.total, "parameters d", 0)
-    p = f"{float(columns.nodes[0]):.0f}" if columns.sizes["part"] else "-"
-    axes["columns"].set(title=f"(c) server, measured, p = {p}", ylabel="seconds")
-    if rows.sizes["part"]:
-        _rounds(axes["round"], modelled(fitted(dataset)))
-    _workers(axes["sweep"], efficiency(dataset))
-    return result
-
-
-def _lines(ax, x: xr.DataArray, seconds: xr.DataArray, label: str, least: float) -> None:
-    for method in METHODS:
-        y = seconds.sel(pipeline=method).values
-        slope = exponent(x.values[x.values >= least], y[x.values >= least])[0]
-        known = f" ({slope:.2f})" if np.isfinite(slope) else ""
-        ax.plot(x, y, label=method + known, **look(method))
-    ax.set(xlabel=label)
-    if np.isfinite(seconds).any():
-        ax.set(xscale="log", yscale="log")
-    _beside(ax)
-
-
-def _beside(ax) -> None:
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5,
-              title="(fitted exponent)", title_fontsize=7.5)  # fmt: skip
-
-
-def _rounds(ax, times: xr.Dataset) -> None:
-    low, high = ends(times).transpose("quantile", ...)
-    for method in METHODS:
-        one = times.sel(pipeline=method)
-        slope = modelled_exponent(one.sel(nodes=slice(LEAST, None)))[0]
-        ax.plot(one.nodes, one.ours, label=f"{method} ({slope:.2f})", **look(method))
-        band = low.sel(pipeline=method), high.sel(pipeline=method)
-        ax.fill_between(one.nodes, *band, color=look(method)["color"], alpha=0.2, lw=0)
-    ax.set(xscale="log", yscale="log", xlabel="nodes p", ylabel="modelled seconds a round")
-    ax.set_title("(b) round of ResNet-18, our kernels; 95 % bands")
-    _beside(ax)
-
-
-def _workers(ax, table: pd.DataFrame) -> None:
-    names = ("efficiency", "share of the time inside runs")
-    for offset, (name, colour) in zip((-0.17, 0.17), zip(names, sns.color_palette("colorblind"),
-                                      strict=False), strict=True):  # fmt: skip
-        if not len(table):
-            continue
-        middle, low, high = np.array(table[name].tolist()).T
-        x = np.arange(len(table)) + offset
-        ax.bar(x, middle, 0.3, color=colour, label=name)
-        ax.vlines(x, low, high, color="0.2", lw=1.5)
-    ax.axhline(TARGET, color="0.3", ls=":", lw=1.2, label=f"{TARGET:.0%}")
-    ax.set_xticks(range(len(table)), [str(count) for count in table.index])
-    ax.set(xlabel="Dask workers", ylabel="share", ylim=(0, 1.1), title="(d) a sweep on Dask")
-    ax.grid(axis="x", visible=False)
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5)
-
-
 STUDY = Study(
-    title="Growth with nodes, parameters and Dask workers",
+    title="Growth with workers, parameters and processes",
     claim=(
-        "The total time of a round, node and server, is nearly linear in the number of nodes "
+        "The total time of a round, worker and server, is nearly linear in the number of workers "
         "with DETOX, O(T ln q + p d), against O(T + p² d) for Krum-type rules alone (reported; "
         "quoted from memory, section 4.1)."
     ),
     definitions=[
         "(a), (c): the vote and the rules of a server on one thread, real functions on real "
         "copies, float32; all methods take turns, and a time is the median over the turns",
-        "each rule is told min(5, as many as it withstands) bad rows; a method that cannot run "
-        "on so few rows is left out",
+        "each rule assumes min(5, as many as it withstands) Byzantine rows; a method that needs "
+        "more rows is left out",
         "(b): the whole round, with the server's constants fitted to (a) and (c), ResNet-18, 32 "
-        "images a worker, and nodes and network as quoted for the paper's cluster: modelled",
+        "images a worker, and workers and network as quoted for the paper's cluster: modelled",
         "fitted exponents: slope of log seconds against log p (or d), over p >= 150 in (a) and "
-        "(b), where fixed costs no longer show; 95 % intervals: Student t for the slope through"
-        " measured medians, percentiles over a bootstrap of the fitted constants for modelled "
+        "(b), where fixed costs no longer show; 95 % intervals: Student t for the slope through "
+        "measured medians, percentiles over a bootstrap of the fitted constants for modelled "
         "rounds",
-        "(d): the same training runs on one Dask worker and on several, in turns; "
-        "efficiency: time on one / (workers x time on so many)",
+        "(d): the same training runs on one Dask process and on several, in turns; "
+        "efficiency: time on one / (processes x time on so many)",
     ],
     profiles=PROFILES,
     run=run,

@@ -15,7 +15,7 @@ from detox_sim.training import train
 from detox_sim.trials.trial import Trial
 from studies import Study
 from studies.training import pipelines
-from studies.training.pipelines import PAPER_SIZE, SIZES, files
+from studies.training.pipelines import PAPER_SIZE, files
 from studies.training.scale import scale
 
 THRESHOLDS = {"digits": [0.8, 0.9, 0.95]}
@@ -155,7 +155,7 @@ def paper_round_seconds(fields: dict) -> float:
     phases = costs.round_seconds(
         files=files(fields),
         **{name: fields[name] for name in pipeline},
-        **PAPER_SIZE | SIZES.get(fields["model"], {}),  # type: ignore[arg-type]
+        **PAPER_SIZE | costs.MODEL_SIZES.get(fields["model"], {}),
     )
     return sum(phases.values())
 

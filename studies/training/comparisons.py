@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from studies.style import interval, student_t
+from detox_sim.sweeps.intervals import interval, student_t
 from studies.training.pipelines import PAIRS
 
 REFERENCES = ("Mean", "DRACO", "signSGD")

@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from studies.style import DETOX, VANILLA, student_t
+from detox_sim.sweeps.intervals import student_t
+from studies.style import DETOX, VANILLA
 from studies.training.comparisons import (
     attack_in,
     in_pairs,
@@ -117,7 +118,7 @@ def accuracy_panel(
         ax=ax,
     )
     end = 1.06 * float(dataset.eval_step[-1])
-    for name in set(names) & set(reported):
+    for name in (name for name in names if name in reported):
         ax.plot(end, reported[name] / 100, "*", mec=styles[name][0], clip_on=False, **STAR)
     label = "step" if x == "step" else "modelled minutes"
     ax.set(xlabel=label, ylabel="", ylim=(0, 1.02))

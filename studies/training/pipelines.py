@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from detox_sim import assignments
 from detox_sim.catalogue import bind
+from detox_sim.costs import MODEL_SIZES
 from detox_sim.trials.trial import Trial, make_trial
 
 _ALONE = {"assignment": "none", "copies": 1, "groups": None, "inner": None}
@@ -56,11 +57,7 @@ TRAINING_DEFINITIONS = [
     "profile paper: the paper's schedules (quoted from memory), D-Median's for the means and "
     "DRACO; its number of steps is not known, 3000 is ours",
 ]
-SIZES = {
-    "resnet18": {"parameters": 11_173_962, "sample_flops": 3.329e9},
-    "vgg13_bn": {"parameters": 9_462_180, "sample_flops": 1.366e9},
-}
-PAPER_SIZE = {"batch": 1440} | SIZES["resnet18"]
+PAPER_SIZE = {"batch": 1440} | MODEL_SIZES["resnet18"]
 FIELDS = tuple(field.name for field in dataclasses.fields(Trial))
 
 
@@ -101,7 +98,7 @@ def cost(fields: dict) -> tuple[float, float]:
     if fields["placement"] == "adaptive":
         tries *= 1 + fields["placement_options"].get("candidates", 4)
     images = fields["batch"] * image.get(fields["model"], 0.0)
-    parameters = SIZES.get(fields["model"], {"parameters": 0})["parameters"]
+    parameters = MODEL_SIZES.get(fields["model"], {"parameters": 0})["parameters"]
     seconds = fields["steps"] * (count * (model + rule * (1 + tries)) + images) + 0.2
     return seconds, 3e8 + 16 * count * parameters
 

@@ -6,7 +6,8 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.style import DETOX, THEORY, VANILLA, student_t
+from detox_sim.sweeps.intervals import student_t
+from studies.style import DETOX, THEORY, VANILLA
 from studies.training import cells, pipelines
 
 DEFINITIONS = [

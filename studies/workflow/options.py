@@ -3,8 +3,9 @@
 import argparse
 
 from detox_sim.cluster import Tls
+from detox_sim.sweeping import PACKAGES
 
-PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
+__all__ = ["PACKAGES", "add_tls", "tls_files"]
 
 
 def add_tls(parser: argparse.ArgumentParser) -> None:

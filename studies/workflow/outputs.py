@@ -1,106 +1,162 @@
 """Datasets, figures and the report from finished cells; only what is missing or out of date."""
 
+import functools
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import reports
 import studies
-from detox_sim.sweeps import assemble
-from detox_sim.sweeps.store import Store, write_netcdf
-from reports.render import render
+from detox_sim.sweeps import Cell, Store, assemble, write_netcdf
+from reports.render import GENERAL, Report
 from studies.style import FORMATS, draw, save
 from studies.workflow.plans import Plan
 
 
-def make_outputs(plans: list[Plan], store: Store, folder: Path) -> list[str]:
-    """Make the datasets, figures and the report that are missing or out of date; return which."""
-    ledger = folder / "made.json"
-    try:
-        made = json.loads(ledger.read_text())
-    except (OSError, ValueError):
-        made = {}
-    source, changed = _source(), []
-    for plan in plans:
-        key = _key(source, plan.settings, [cell.digest for cell in plan.cells], [
-            store.failure(cell) for cell in plan.cells
-        ])  # fmt: skip
-        outputs = [folder / f"{plan.name}.nc", *_figures(folder, plan.name)]
-        if made.get(plan.name) == key and all(path.exists() for path in outputs):
-            continue
-        if _make_study(plan, store, folder):
-            made[plan.name] = key
-            changed.append(plan.name)
-    key = _key(source, made | {"report": None})
-    page = folder / "report" / "index.html"
-    if made.get("report") != key or not page.exists():
-        render(folder, studies.names())
-        made["report"] = key
-        changed.append("report")
-    if changed:
-        ledger.write_text(json.dumps(made, indent=1))
-    return changed
+class Outputs:
+    """What is made of the finished cells of some plans; a context while pages are executed.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+    store : Store
+    folder : pathlib.Path
+        Where datasets, ``figures`` and ``report`` go.
+    """
+
+    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path):
+        self.plans, self.store, self.folder = plans, store, folder
+        self._report = Report(folder, studies.names())
+        self._ledger = folder / "made.json"
+        try:
+            self._made: dict[str, str] = json.loads(self._ledger.read_text())
+        except (OSError, ValueError):
+            self._made = {}
+
+    def __enter__(self) -> "Outputs":
+        self._report.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._report.__exit__(*exception)
+
+    def make(self, plans: Sequence[Plan], missing: Collection[Cell] = ()) -> list[str]:
+        """Make the dataset, figure and page of some studies, and the general pages.
+
+        Parameters
+        ----------
+        plans : sequence of Plan
+            What is up to date is not made again.
+        missing : collection of Cell
+            Those of all plans that were not run. The index says how many each study misses, and
+            other pages that exist are not made again before there are none.
+
+        Returns
+        -------
+        list of str
+            The studies that were made, and "report" if a page was.
+        """
+        changed = [plan.name for plan in plans if self._make_study(plan, missing)]
+        self._write_unfinished(missing)
+        if self._make_pages(missing):
+            changed.append("report")
+        if changed:
+            self._ledger.write_text(json.dumps(self._made, indent=1))
+        return changed
+
+    def _make_pages(self, missing: Collection[Cell]) -> bool:
+        """Make the pages that are out of date; return whether any was."""
+        pages = self._report.pages()
+        state = [[name, self._made.get(name)] for name in pages]
+        general = _key(_source(), state, [cell.digest for cell in missing])
+        keys = {n: general if n in GENERAL else _key(_source(), self._made.get(n)) for n in pages}
+        later = {*GENERAL} - {"index"} if missing else set()
+        outdated = [
+            name
+            for name, key in keys.items()
+            if not self._page(name).exists()
+            or (self._made.get(f"page {name}") != key and name not in later)
+        ]
+        if not outdated:
+            return False
+        for names in (set(outdated) - {*GENERAL}, set(outdated) & {*GENERAL}):
+            self._report.execute(sorted(names))
+        self._report.write(outdated if missing else list(pages))
+        self._made |= {f"page {name}": keys[name] for name in outdated}
+        return True
+
+    def _page(self, name: str) -> Path:
+        return self.folder / "report" / f"{name}.html"
+
+    def _make_study(self, plan: Plan, missing: Collection[Cell]) -> bool:
+        """Make one dataset and its figure if they are out of date; return whether they were."""
+        digests = [cell.digest for cell in plan.cells if cell not in missing]
+        key = _key(
+            _source(), plan.settings, digests, [self.store.failure(cell) for cell in plan.cells]
+        )
+        files = [self.folder / f"{plan.name}.nc"]
+        files += [self.folder / "figures" / f"{plan.name}.{kind}" for kind in FORMATS]
+        if self._made.get(plan.name) == key and all(path.exists() for path in files):
+            return False
+        dataset = assemble(plan.cells, plan.axes, self.store, _about(plan), plan.study.derive)
+        if dataset is None:
+            for path in files:
+                path.unlink(missing_ok=True)
+            self._made.pop(plan.name, None)
+            return False
+        write_netcdf(dataset, files[0], compressed=True)
+        save(draw(plan.study.figure, dataset), self.folder / "figures" / plan.name)
+        self._made[plan.name] = key
+        return True
+
+    def _write_unfinished(self, missing: Collection[Cell]) -> None:
+        """Write for the index how many cells of which studies are finished and planned."""
+        path = self.folder / reports.UNFINISHED
+        counts = {
+            plan.name: [len(plan.cells) - absent, len(plan.cells)]
+            for plan in self.plans
+            if (absent := sum(cell in missing for cell in plan.cells))
+        }
+        if counts:
+            path.write_text(json.dumps(counts))
+        else:
+            path.unlink(missing_ok=True)
 
 
 def committed_datasets() -> list[Path]:
-    """Return the datasets that come with the package; their cells are not computed again."""
+    """Return the datasets that come with the package; their cells are not run again."""
     return sorted((Path(reports.__path__[0]) / "data").glob("*/*.nc"))
 
 
-def _figures(folder: Path, name: str) -> list[Path]:
-    return [folder / "figures" / f"{name}.{kind}" for kind in FORMATS]
-
-
-def _make_study(plan: Plan, store: Store, folder: Path) -> bool:
-    """Assemble one dataset and draw its figure; False when every cell failed."""
-    about = {
+def _about(plan: Plan) -> dict:
+    """Return what the provenance of a study's dataset says beside what its cells recorded."""
+    first, *others = (cell.fields for cell in plan.cells)
+    common = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
+    scale = plan.study.scale
+    scales = [scale(cell.fields) for cell in plan.cells] if callable(scale) else [scale]
+    return {
         "study": plan.name,
         "title": plan.study.title,
         "claim": plan.study.claim,
         "definitions": plan.study.definitions,
-        "scale": _scale(plan),
+        "scale": "; ".join(dict.fromkeys(scales)),
         "profile": plan.profile,
         "settings": plan.settings,
-        "versions": _versions(plan),
+        "versions": {part: v for cell in plan.cells for part, v in cell.versions.items()},
         "base": plan.base,
-        "fields": _common(plan),
+        "fields": common,
     }
-    dataset = assemble(plan.cells, plan.axes, store, about, plan.study.derive)
-    if dataset is None:
-        for path in (folder / f"{plan.name}.nc", *_figures(folder, plan.name)):
-            path.unlink(missing_ok=True)
-        return False
-    write_netcdf(dataset, folder / f"{plan.name}.nc", compressed=True)
-    save(draw(plan.study.figure, dataset), folder / "figures" / plan.name)
-    return True
-
-
-def _versions(plan: Plan) -> dict[str, int]:
-    """Return the versions of all parts that some cell uses."""
-    return {part: v for cell in plan.cells for part, v in cell.versions.items()}
-
-
-def _common(plan: Plan) -> dict:
-    """Return the fields that all cells share."""
-    first, *others = (cell.fields for cell in plan.cells)
-    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
-
-
-def _scale(plan: Plan) -> str:
-    """Return what the study says of its scale: always the same, or what its fields tell."""
-    said = plan.study.scale
-    if not callable(said):
-        return said
-    return "; ".join(dict.fromkeys(said(cell.fields) for cell in plan.cells))
 
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+@functools.cache
 def _source() -> str:
-    """Return a digest of the files that decide how results are drawn and told."""
-    kinds = {".py", ".css", ".mplstyle", ".toml", ".nc"}
+    """Return a digest of the files that decide how results are drawn and described."""
+    kinds = {".py", ".css", ".mplstyle", ".toml", ".md", ".nc"}
     roots = (Path(package.__path__[0]) for package in (studies, reports))
     files = sorted(path for root in roots for path in root.rglob("*") if path.suffix in kinds)
     return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])

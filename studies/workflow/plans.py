@@ -1,20 +1,21 @@
-"""What a call asks for: studies in a profile, with changed fields, as checked cells."""
+"""The cells of studies in a profile, with the fields that `--set` changes, all checked."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import studies
 from detox_sim.catalogue import check_known
-from detox_sim.sweeps import expand_all, union
-from detox_sim.sweeps.store import Cell
+from detox_sim.sweeps import Cell, Store, expand_all, union
 from studies import Study
 from studies.training.scale import task_label
+
+SECONDS = 1.0  # expected of a cell of a study that states no cost and was never run
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One study in one profile, what the call changed, and its cells."""
+    """One study in one profile, the settings that concern it, and its cells."""
 
     name: str
     study: Study
@@ -54,11 +55,27 @@ def with_profile(profile: str) -> list[str]:
     return [name for name in studies.names() if profile in studies.load(name).profiles]
 
 
-def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]:
-    """Return the studies' cells, all fields checked, or raise ValueError.
+def make_plans(
+    names: Sequence[str], profile: str, settings: dict, store: Store | None = None
+) -> list[Plan]:
+    """Return the studies' cells, all fields checked.
 
-    A setting narrows an axis of that name, or replaces that field in every cell, also where a
-    label of an axis sets it.
+    Parameters
+    ----------
+    names : sequence of str
+        Of studies.
+    profile : str
+    settings : dict
+        A setting narrows an axis of that name, or replaces that field in every cell, also where a
+        label of an axis sets it.
+    store : Store, optional
+        Where a study states no cost, its cells are expected to take the mean seconds of those that
+        this store holds.
+
+    Raises
+    ------
+    ValueError
+        Where the profile, a setting or a cell's fields are impossible; names the study.
     """
     chosen = {name: studies.load(name) for name in names}
     for name, study in chosen.items():
@@ -67,16 +84,32 @@ def make_plans(names: Sequence[str], profile: str, settings: dict) -> list[Plan]
                 f"{name} has no profile {profile!r}; it has {', '.join(study.profiles)}, and "
                 f"{profile!r} is one of {', '.join(with_profile(profile))}"
             )
-    known = {f for s in chosen.values() for f in (*s.fields, *s.grids(profile)[0][1])}
+    known = {f for s in chosen.values() for f in (*s.known(), *s.grids(profile)[0][1])}
     check_known("name in --set", settings, sorted(known))
-    return [_plan(name, study, profile, settings) for name, study in chosen.items()]
+    plans = [_plan(name, study, profile, settings, store) for name, study in chosen.items()]
+    return _one_after_the_other(plans)
 
 
-def _plan(name: str, study: Study, profile: str, settings: dict) -> Plan:
+def _one_after_the_other(plans: list[Plan]) -> list[Plan]:
+    """Return the plans with ranks that run whole studies, the one of least expected work first."""
+    seconds = {plan.name: sum(cell.seconds for cell in plan.cells) for plan in plans}
+    order = sorted(seconds, key=lambda name: seconds[name])
+    return [
+        replace(
+            plan,
+            cells=[replace(cell, rank=(order.index(plan.name), *cell.rank)) for cell in plan.cells],
+        )
+        for plan in plans
+    ]
+
+
+def _plan(
+    name: str, study: Study, profile: str, settings: dict, store: Store | None = None
+) -> Plan:
     """Return one study's cells with the settings that concern it."""
     table = study.grids(profile)
     labels_of = union(table)
-    own = {f: v for f, v in settings.items() if f in labels_of or f in study.fields}
+    own = {f: v for f, v in settings.items() if f in labels_of or f in study.known()}
     changed = {f: v for f, v in own.items() if f not in labels_of}
     narrowed = {f: _narrow(f, labels_of[f], table, v) for f, v in own.items() if f in labels_of}
     asked = []
@@ -88,23 +121,30 @@ def _plan(name: str, study: Study, profile: str, settings: dict) -> Plan:
             raise ValueError(f"{name}: {error}") from error
         if all(axes.values()):
             asked.append((base, axes))
+    kind = study.kind or name
+    usual = SECONDS
+    if study.cost is None and store is not None:
+        usual = store.mean_seconds(kind) or SECONDS
     cells = []
     for labels, fields, rank in expand_all(asked):
         try:
-            fields = fields | changed if study.prepare is None else study.prepare(fields | changed)
+            fields = study.prepared(fields | changed)
         except (ValueError, TypeError) as error:
-            place = ", ".join(str(label) for label in labels)
-            raise ValueError(f"{name} ({place}): {error}") from error
+            label = ", ".join(str(label) for label in labels)
+            raise ValueError(f"{name} ({label}): {error}") from error
+        versions = {name: study.version} if study.versions is None else study.versions(fields)
+        seconds, memory = (usual, 0.0) if study.cost is None else study.cost(fields)
         cells.append(
             Cell(
                 name,
                 labels,
                 fields,
-                {name: study.version} if study.versions is None else study.versions(fields),
+                versions,
                 study.run,
-                *((1.0, 0.0) if study.cost is None else study.cost(fields)),
+                seconds,
+                memory,
                 rank,
-                study.kind or name,
+                kind,
                 study.defaults,
             )
         )
@@ -121,7 +161,7 @@ def _relabelled(axes: dict, changed: dict) -> dict:
 
 
 def _narrow(name: str, labels: list, table: list, value: object) -> list:
-    """Return the values that a call asks for on an axis."""
+    """Return the values that a setting gives an axis."""
     values: list = value if isinstance(value, list) else [value]
     if not values or len(set(map(str, values))) < len(values):
         raise ValueError(f"--set {name} needs distinct values, got {value!r}")
@@ -131,7 +171,7 @@ def _narrow(name: str, labels: list, table: list, value: object) -> list:
 
 
 def _kept(axis, values: list | None):
-    """Return the axis with the given of its labels; an axis of one grid takes other values."""
+    """Return an axis with the given labels or, of a list, with the given values."""
     if values is None:
         return axis
     if isinstance(axis, dict):

@@ -1,157 +1,144 @@
-"""Where it pays to lie: every vote by itself, and detection against all that can be done."""
+"""The optimal attack through each vote, for detection against every attack that is possible."""
 
 import itertools
 from math import comb
 
 import numpy as np
-import pytest
 
 from detox_sim import assignments, attacks, placements, voting
-from detox_sim.attacks import through_vote as lies
-
-HOLDERS = {
-    "alone": assignments.none(7),
-    "groups": assignments.detox(45, 3),
-    "Latin squares": assignments.mols(load=4, copies=3),
-    "all subsets": assignments.subsets(7, 3),
-    "cyclic": assignments.cyclic(11, 5),
-}
+from detox_sim.attacks.through_vote import (
+    best_decoys,
+    contradicting_copies,
+    distorted_despite_detection,
+    forged_copies,
+)
 
 
-@pytest.mark.parametrize("holders", HOLDERS)
-def test_through_a_majority_vote_attackers_lie_where_they_own_it(holders):
-    files = HOLDERS[holders]
-    for seed in range(5):
-        bad = placements.fixed(files, (files.max() + 1) // 3, np.random.default_rng(seed))
-        forged = lies.through(files, bad, "majority")
-        assert not (forged & ~bad[files]).any()
-        for row, members in zip(forged, bad[files], strict=True):
-            owned = 2 * members.sum() > len(members)
-            assert row.tolist() == (members & owned).tolist()
+def test_majorities_are_forged_and_nothing_else():
+    for holders in (
+        assignments.none(7),
+        assignments.detox(45, 3),
+        assignments.mols(load=4, copies=3),
+        assignments.subsets(7, 3),
+        assignments.cyclic(11, 5),
+    ):
+        workers = holders.max() + 1
+        for seed in range(5):
+            byzantine = placements.fixed(holders, workers // 3, np.random.default_rng(seed))
+            forged = forged_copies(holders, byzantine, "majority")
+            for row, members in zip(forged, byzantine[holders], strict=True):
+                majority = 2 * members.sum() > len(members)
+                assert row.tolist() == (members & majority).tolist(), (holders.shape, seed)
 
 
-def test_through_the_cyclic_code_attackers_lie_once_they_are_too_many():
-    files = HOLDERS["cyclic"]
+def test_cyclic_code_is_attacked_by_more_workers_than_it_withstands():
+    holders = assignments.cyclic(11, 5)
     few, many = (np.arange(11) < count for count in (2, 3))
-    assert not lies.through(files, few, "cyclic").any()
-    assert (lies.through(files, many, "cyclic") == many[files]).all()
+    assert not forged_copies(holders, few, "cyclic").any()
+    assert (forged_copies(holders, many, "cyclic") == many[holders]).all()
 
 
-# --- Detection ---
+# --- Detection -------------------------------------------------------------------------------
 
 
-def aspis(workers, copies, bad, forged):
-    """Lies lost to a clique vote over all subsets, when `forged` copies are all the same lie."""
-    holders = assignments.subsets(workers, copies)
+def detect(holders, byzantine, forged):
+    """Return the clique vote where all `forged` copies are one vector."""
+    assert not (forged & ~byzantine[holders]).any()
     rows = np.arange(1.0, len(holders) + 1)[:, None]
-    lying = forged(holders, bad)
-    assert not (lying & ~bad[holders]).any()
-    messages = attacks.constant(rows, lying, rng=None)
-    return voting.clique(messages, holders=holders)
+    return voting.clique(attacks.constant(rows, forged, rng=None), holders=holders)
 
 
-@pytest.mark.parametrize(("workers", "copies", "byzantine"), [(7, 3, 3), (9, 3, 4), (9, 5, 4)])
-def test_liars_who_distort_everything_keep_only_files_that_are_all_theirs(
-    workers, copies, byzantine
-):
-    for seed in range(3):
-        chosen = np.random.default_rng(seed).permutation(workers)
-        votes = aspis(workers, copies, chosen < byzantine, lambda holders, bad: bad[holders])
-        assert votes.distorted.sum() == comb(byzantine, copies)
-        assert not votes.undecided.any()
+def test_forging_everything_distorts_only_files_without_an_honest_worker():
+    for workers, copies, byzantine in ((7, 3, 3), (9, 3, 4), (9, 5, 4)):
+        holders = assignments.subsets(workers, copies)
+        for seed in range(3):
+            chosen = np.random.default_rng(seed).permutation(workers) < byzantine
+            votes = detect(holders, chosen, chosen[holders])
+            assert votes.distorted.sum() == comb(byzantine, copies), (workers, copies, seed)
+            assert not votes.undecided.any(), (workers, copies, seed)
 
 
-@pytest.mark.parametrize(("q", "published"), [(2, 2), (3, 10), (4, 28), (5, 60), (6, 110)])
-def test_the_published_attack_on_aspis_gets_what_is_published(q, published):
-    """All liars contradict one set of q honest nodes: half of the files within those 2 q."""
-    bad = np.arange(15) < q
-
-    def forged(holders, bad):
-        inside = (holders < 2 * q).all(axis=1)
-        return bad[holders] & (inside & (2 * bad[holders].sum(axis=1) > 3))[:, None]
-
-    votes = aspis(15, 3, bad, forged)
-    assert votes.distorted.sum() == published == comb(2 * q, 3) // 2
+def test_published_attack_on_aspis_distorts_the_published_number_of_files():
+    """All contradict one set of q honest workers: half of the files within those 2 q."""
+    holders = assignments.subsets(15, 3)
+    for q, published in ((2, 2), (3, 10), (4, 28), (5, 60), (6, 110)):
+        byzantine = np.arange(15) < q
+        inside = (holders < 2 * q).all(axis=1) & (2 * byzantine[holders].sum(axis=1) > 3)
+        votes = detect(holders, byzantine, byzantine[holders] & inside[:, None])
+        assert votes.distorted.sum() == published == comb(2 * q, 3) // 2, q
 
 
-@pytest.mark.parametrize(("q", "most"), [(2, 2), (3, 15), (4, 40), (5, 80), (6, 155)])
-def test_decoys_and_slander_get_more_than_is_published(q, most):
-    bad = np.arange(15) >= 15 - q
-    votes = aspis(15, 3, bad, lambda holders, bad: lies.through(holders, bad, "clique"))
-    assert votes.distorted.sum() == most
-    assert most == max(lies.undetected(15, q, 3, decoys) for decoys in range(q + 1))
+def test_forged_copies_distort_more_than_the_published_attack():
+    holders = assignments.subsets(15, 3)
+    for q, most in ((2, 2), (3, 15), (4, 40), (5, 80), (6, 155)):
+        byzantine = np.arange(15) >= 15 - q
+        votes = detect(holders, byzantine, forged_copies(holders, byzantine, "clique"))
+        assert votes.distorted.sum() == most, q
+        assert most == max(distorted_despite_detection(15, q, 3, d) for d in range(q + 1)), q
 
 
-def test_on_other_designs_what_is_chosen_is_the_best_of_what_was_tried():
+def test_forged_copies_are_the_best_of_all_numbers_of_decoys():
     holders = assignments.bibd(15, 3)
     for q in (2, 4, 6):
-        bad = np.arange(15) < q
-        lost = [
-            voting.clique(
-                attacks.constant(np.ones((35, 1)), forged, rng=None), holders=holders
+        byzantine = np.arange(15) < q
+        most = max(
+            detect(
+                holders, byzantine, contradicting_copies(holders, byzantine, decoys)
             ).distorted.sum()
-            for forged in (lies.slander(holders, bad, d) for d in range(q + 1))
-        ]
-        chosen = lies.through(holders, bad, "clique")
-        votes = voting.clique(attacks.constant(np.ones((35, 1)), chosen, rng=None), holders=holders)
-        assert votes.distorted.sum() == max(lost)
+            for decoys in range(q + 1)
+        )
+        forged = forged_copies(holders, byzantine, "clique")
+        assert detect(holders, byzantine, forged).distorted.sum() == most, q
 
 
-@pytest.mark.parametrize(("workers", "copies"), [(9, 3), (11, 3), (13, 5)])
-def test_every_attack_on_detection_loses_what_is_computed(workers, copies):
-    holders = assignments.subsets(workers, copies)
-    rows = np.random.default_rng(0).standard_normal((len(holders), 2))
-    for q in range(1, (workers + 1) // 2):
-        bad = np.zeros(workers, dtype=bool)
-        bad[np.random.default_rng(q).choice(workers, q, replace=False)] = True
-        for decoys in range(q + 1):
-            forged = lies.slander(holders, bad, decoys)
-            assert not forged[~bad[holders]].any()
-            votes = voting.clique(attacks.constant(rows, forged, rng=None), holders=holders)
-            expected = lies.undetected(workers, q, copies, decoys)
-            if decoys or expected:  # with nothing to gain there is no larger set
-                assert votes.distorted.sum() == expected
+def test_contradicting_copies_distort_as_many_files_as_computed():
+    for workers, copies in ((9, 3), (11, 3), (13, 5)):
+        holders = assignments.subsets(workers, copies)
+        for q in range(1, (workers + 1) // 2):
+            byzantine = placements.fixed(holders, q, np.random.default_rng(q))
+            for decoys in range(q + 1):
+                forged = contradicting_copies(holders, byzantine, decoys)
+                found = detect(holders, byzantine, forged).distorted.sum()
+                expected = distorted_despite_detection(workers, q, copies, decoys)
+                if decoys or expected:  # with nothing to gain there is no larger set
+                    assert found == expected, (workers, copies, q, decoys)
 
 
-def lost_after_detection(files: list[tuple[int, ...]], workers: int, liars: set) -> int:
-    """Detection and majority in plain loops; `liars` are the pairs (file, worker) that lie."""
-    sends = [{node: (file, node) in liars for node in nodes} for file, nodes in enumerate(files)]
+def distorted_in_loops(files: list[tuple[int, ...]], workers: int, forged: set) -> int:
+    """Detect and vote in plain loops; `forged` are pairs (file, worker)."""
+    received = [{worker: (i, worker) in forged for worker in file} for i, file in enumerate(files)]
     agree = {
-        (a, b): all(s[a] == s[b] for s in sends if a in s and b in s)
+        (a, b): all(copies[a] == copies[b] for copies in received if a in copies and b in copies)
         for a, b in itertools.combinations(range(workers), 2)
     }
     for size in range(workers, 0, -1):
         largest = [
-            nodes
-            for nodes in itertools.combinations(range(workers), size)
-            if all(agree[pair] for pair in itertools.combinations(nodes, 2))
+            members
+            for members in itertools.combinations(range(workers), size)
+            if all(agree[pair] for pair in itertools.combinations(members, 2))
         ]
         if largest:
             break
-    lost = 0
-    for sent in sends:
-        believed = [sent[node] for node in sent if len(largest) == 1 and node in largest[0]]
-        votes = believed or list(sent.values())
-        lost += 2 * sum(votes) > len(votes)
-    return lost
+    distorted = 0
+    for copies in received:
+        trusted = [copies[w] for w in copies if len(largest) == 1 and w in largest[0]]
+        counted = trusted or list(copies.values())
+        distorted += 2 * sum(counted) > len(counted)
+    return distorted
 
 
-def test_no_attack_on_detection_beats_the_best():
-    """Every set of lies of 2 among 5 nodes."""
-    files = list(itertools.combinations(range(5), 3))
-    copies = [(file, node) for file, nodes in enumerate(files) for node in nodes if node < 2]
-    rng, holders = np.random.default_rng(0), np.array(files)
-    rows = rng.standard_normal((len(files), 2))
-    most = 0
+def test_no_attack_on_detection_distorts_more_than_the_best_number_of_decoys():
+    """Every choice of forged copies of 2 among 5 workers."""
+    holders = assignments.subsets(5, 3)
+    files, byzantine = [tuple(row) for row in holders.tolist()], np.arange(5) < 2
+    copies = [(i, worker) for i, file in enumerate(files) for worker in file if worker < 2]
+    rng, most = np.random.default_rng(0), 0
     for chosen in itertools.product([False, True], repeat=len(copies)):
-        liars = set(itertools.compress(copies, chosen))
-        lost = lost_after_detection(files, 5, liars)
-        most = max(most, lost)
+        forged = set(itertools.compress(copies, chosen))
+        distorted = distorted_in_loops(files, 5, forged)
+        most = max(most, distorted)
         if rng.random() < 0.02:
-            forged = np.array(
-                [[(i, node) in liars for node in nodes] for i, nodes in enumerate(files)]
-            )
-            votes = voting.clique(attacks.constant(rows, forged, rng=None), holders=holders)
-            assert votes.distorted.sum() == lost
-    decoys = lies.best_decoys(5, 2, 3)
-    assert most == lies.undetected(5, 2, 3, decoys) == 2
+            marked = np.array([[(i, w) in forged for w in file] for i, file in enumerate(files)])
+            assert detect(holders, byzantine, marked).distorted.sum() == distorted, forged
+    decoys = best_decoys(5, 2, 3)
+    assert most == distorted_despite_detection(5, 2, 3, decoys) == 2

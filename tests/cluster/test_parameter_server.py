@@ -1,382 +1,325 @@
-"""Rounds on real Dask workers: the same bits as one process, whatever goes wrong."""
+"""Steps on a real Dask cluster: the bits of one process, whatever goes wrong."""
 
 import dataclasses
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import outside
 import pytest
-from distributed import Client, LocalCluster
 
-from detox_sim import Trial, train
-from detox_sim.cluster import ClusterError, Fault, connect, workers
-from detox_sim.cluster.tasks import leaves, root
+from detox_sim import Trial, train, training
+from detox_sim.cluster import ClusterError, Fault, connect, processes
+from detox_sim.cluster.digests import leaves, root
+from detox_sim.cluster.processes import Processes
+from detox_sim.cluster.workers import Workers
+from detox_sim.training import SERVERS
+from detox_sim.trials import PHASES
 
 MEASURED = {"seconds", "worker_seconds", "bytes", "modelled_seconds"}  # the last by the server
-SERVERS = ["central", "sharded"]
 SMALL = {"workers": 9, "copies": 3, "groups": 3, "batch": 45, "steps": 3, "evaluate_every": 2}
-WIDE = {"model_options": {"hidden": 256}}  # 19,210 parameters: shards for four workers
-
-TRIALS = {
-    "D-Median, ALIE": Trial(**SMALL, **WIDE, byzantine=2, attack="alie"),
-    "Krum with nnm, noise": Trial(
-        workers=9, byzantine=2, copies=1, assignment="none", groups=None, outer="multi_krum",
-        mixers=["nnm"], attack="gaussian", batch=45, steps=2, **WIDE,
-    ),
-    "secret groups, geometric median, relabelled": Trial(
-        **SMALL, **WIDE, byzantine=2, outer="geometric_median", attack="label_flip",
-        assignment_options={"reshuffle": True},
-    ),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=[1, 2, 4])
-def client(request):
-    with connect(processes=request.param) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def two():
-    with connect(processes=2) as client:
-        yield client
-
-
-def same_bits(history, other):
-    for name in set(history.data_vars) - MEASURED:
-        np.testing.assert_array_equal(history[name], other[name], err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def alone():
-    """The runs in one process."""
-    return {name: train(trial) for name, trial in TRIALS.items()}
-
-
-@pytest.mark.parametrize("name", TRIALS)
-@pytest.mark.parametrize("server", SERVERS)
-def test_any_number_of_workers_gives_the_bits_of_one_process(client, server, name, alone):
-    same_bits(alone[name], train(TRIALS[name], client=client, server=server))
-
-
-OTHERS = {
-    "clique": Trial(
-        workers=6, byzantine=1, copies=3, assignment="subsets", vote="clique", attack="constant",
-        groups=None, batch=40, steps=2,
-    ),
-    "streaming": Trial(**SMALL | {"steps": 2}, byzantine=2, vote="streaming", attack="reverse"),
-    "adaptive, through the vote, searched": Trial(
-        **SMALL | {"steps": 2}, byzantine=2, attack="searched", knowledge="groups",
-        placement="adaptive",
-    ),
-    "Latin squares, mimic": Trial(
-        workers=12, byzantine=2, copies=3, assignment="mols", groups=None, outer="median",
-        attack="mimic", batch=48, steps=2,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("server", SERVERS)
-def test_other_votes_and_attackers(two, server, name):
-    same_bits(train(OTHERS[name]), train(OTHERS[name], client=two, server=server))
-
-
-def test_votes_on_values(two):
-    cyclic = Trial(
-        workers=7, byzantine=1, copies=3, assignment="cyclic", vote="cyclic", attack="constant",
-        groups=None, outer="mean", batch=42, steps=2,
-    )  # fmt: skip
-    near = Trial(**SMALL, byzantine=2, attack="alie", vote_options={"tolerance": 1e-5})
-    for trial in (cyclic, near):
-        same_bits(train(trial), train(trial, client=two))
-        with pytest.raises(ValueError, match=r"votes on digests, and vote .* needs the values"):
-            train(trial, client=two, server="sharded")
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_every_copy_is_sent_or_only_its_digest(two, server):
-    trial = TRIALS["D-Median, ALIE"]
-    history = train(trial, client=two, server=server)
-    vector = 4 * 19_210
-    moved = history.bytes.sel(step=1)
-    assert moved.sel(phase="broadcast") == 2 * vector
-    if server == "central":
-        assert moved.sel(phase="send") == 9 * vector
-    else:
-        assert moved.sel(phase="send") == 3 * (vector + 2 * 2 * 32) + 9 * 32
-    assert (
-        history.worker_seconds.sel(statistic="max") >= history.worker_seconds.sel(statistic="mean")
-    ).all()
-    assert (history.worker_seconds > 0).all()
-    for phase in ("broadcast", "compute", "send", "vote", "aggregate", "update"):
-        assert (history.seconds.sel(phase=phase) > 0).all()
-
-
-# --- Messages that are late or malformed ----------------------------------------------------------
-
+WIDE = {"model_options": {"hidden": 256}}  # 19,210 parameters: three shards
 HONEST = Trial(**SMALL, byzantine=0)
+BASE = Trial(**SMALL, **WIDE, byzantine=2, attack="alie")
+
+
+def assert_same_bits(history, other, case):
+    for name in set(history.data_vars) - MEASURED:
+        np.testing.assert_array_equal(history[name], other[name], err_msg=f"{case}: {name}")
 
 
 @pytest.fixture(scope="module")
 def honest():
+    """The run of `HONEST` in one process."""
     return train(HONEST)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize(
-    ("fault", "deadline", "counted"),
-    [
-        (Fault(2, 0, "drop"), 60.0, "late_messages"),
-        (Fault(2, 4, "delay", seconds=30.0), 1.0, "late_messages"),
-        (Fault(2, 4, "delay", seconds=0.3), None, None),
-        (Fault(2, 0, "nan"), None, None),
-        (Fault(2, 0, "length"), None, "malformed_messages"),
-        (Fault(2, 8, "dtype"), None, "malformed_messages"),
-        (Fault(2, 0, "digest"), None, "mismatched_messages"),
-    ],
-    ids=lambda value: getattr(value, "kind", None),
-)
-def test_one_faulty_node_of_three_changes_nothing(two, server, fault, deadline, counted, honest):
-    history = train(HONEST, client=two, server=server, deadline=deadline, faults=[fault])
-    same_bits(honest, history)
-    digests = {"malformed_messages": "central", "mismatched_messages": "sharded"}
-    for name in ("late_messages", "malformed_messages", "mismatched_messages"):
-        seen = name == counted and digests.get(name, server) == server
-        assert history[name].values.tolist() == [0, int(seen), 0], name
+# --- Nothing goes wrong ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_votes_are_of_the_copies_that_arrived(two, server):
-    """Two of three copies are late: the third decides; all three: the vote is zero, undecided."""
-    trial = Trial(**SMALL, byzantine=0)
-    holders = [0, 1, 2]
-    faults = [Fault(1, node, "drop") for node in holders[:2]]
-    history = train(trial, client=two, server=server, deadline=60.0, faults=faults)
-    assert history.late_messages.values.tolist() == [2, 0, 0]
-    assert history.undecided_files.values.tolist() == [0, 0, 0]
-    same = train(trial, client=two, server=server)
-    assert np.array_equal(history.test_loss, same.test_loss)
-    faults = [Fault(1, node, "drop") for node in holders]
-    history = train(trial, client=two, server=server, deadline=60.0, faults=faults)
-    assert history.undecided_files.values.tolist() == [1, 0, 0]
-    assert not np.array_equal(history.test_loss, same.test_loss)
+def test_cluster_gives_bits_of_one_process(client, server):
+    """Also what is moved: every copy, or its digest and one copy of each winner."""
+    history = train(BASE, client=client, server=server)
+    assert_same_bits(train(BASE), history, server)
+    vector, count = 4 * 19_210, len(client.nthreads())
+    moved = history.bytes.sel(step=1)
+    assert moved.sel(phase="broadcast") == count * vector
+    sent = {"central": 9 * vector, "sharded": 3 * (vector + count**2 * 32) + 9 * 32}
+    assert moved.sel(phase="send") == sent[server]
+    slowest, mean = (history.worker_seconds.sel(statistic=name) for name in ("max", "mean"))
+    assert (slowest >= mean).all()
+    assert (mean > 0).all()
+    for phase in PHASES:
+        assert (history.seconds.sel(phase=phase) > 0).all(), phase
 
 
-def test_two_false_digests_win_and_are_found_out(two, honest):
-    """Two of three promise what they do not have: they are asked, found out, and outvoted."""
-    faults = [Fault(2, node, kind) for node in (0, 1) for kind in ("nan", "digest")]
-    history = train(HONEST, client=two, server="sharded", faults=faults)
-    same_bits(honest, history)
+FEW = SMALL | {"steps": 1}
+NO_GROUPS = {"groups": None, "steps": 1}
+OTHERS = {
+    "no redundancy, mixer, multi-Krum": Trial(
+        workers=9, byzantine=2, copies=1, assignment="none", groups=None, outer="multi_krum",
+        mixers=["nnm"], attack="gaussian", batch=45, steps=1, **WIDE,
+    ),
+    "reshuffled, geometric median, relabelled": Trial(
+        **FEW, byzantine=2, outer="geometric_median", attack="label_flip",
+        assignment_options={"reshuffle": True},
+    ),
+    "clique": Trial(
+        **NO_GROUPS, workers=6, byzantine=1, assignment="subsets", vote="clique",
+        attack="constant", batch=40,
+    ),
+    "streaming": Trial(**FEW, byzantine=2, vote="streaming", attack="reverse"),
+    "adaptive placement, searched through the vote": Trial(
+        **FEW, byzantine=2, attack="searched", knowledge="groups", placement="adaptive",
+    ),
+    "adaptive placement, no attack": Trial(**FEW, byzantine=2, placement="adaptive"),
+    "batch norm, augmented": Trial(
+        **FEW, byzantine=1, attack="mimic", model="outside:normed", data="outside:pictures",
+    ),
+}  # fmt: skip
+VALUES = {
+    "cyclic code": Trial(
+        **NO_GROUPS, workers=7, byzantine=1, assignment="cyclic", vote="cyclic",
+        attack="constant", outer="mean", batch=42,
+    ),
+    "tolerance": Trial(**FEW, byzantine=2, attack="alie", vote_options={"tolerance": 1e-5}),
+}  # fmt: skip
+
+
+def test_other_pipelines_give_bits_of_one_process(client):
+    for name, trial in OTHERS.items():
+        alone = train(trial)
+        for server in SERVERS:
+            assert_same_bits(alone, train(trial, client=client, server=server), (name, server))
+
+
+def test_votes_on_values_need_central_server(client):
+    for name, trial in VALUES.items():
+        assert_same_bits(train(trial), train(trial, client=client), name)
+        with pytest.raises(ValueError, match=r"votes on digests, and vote .* needs the values"):
+            train(trial, client=client, server="sharded")
+
+
+def test_checkpoint_of_a_cluster_resumes_with_same_bits(client, tmp_path, monkeypatch):
+    """Killed after step 2 of 3; a run in one process, or of another server, is another run."""
+    trial, step = OTHERS["batch norm, augmented"], training.step
+    trial = dataclasses.replace(trial, steps=3)
+    alone = train(trial)
+    for server in SERVERS:
+        path = tmp_path / server
+        where = {"client": client, "server": server, "checkpoint": path, "checkpoint_every": 2}
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "step", lambda server, k: step(server, k) if k < 3 else 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                train(trial, **where)
+        resumed = train(trial, **where)
+        assert resumed.bytes.shape[0] == 3
+        assert_same_bits(alone, resumed, server)
+        with pytest.raises(ValueError, match="is of another run"):
+            train(trial, checkpoint=path)
+
+
+# --- Messages that are late or malformed ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_one_faulty_copy_of_three_changes_nothing(client, server, honest):
+    """At most one of the three workers of a file (0-2, 3-5, 6-8) is faulty at each step."""
+    faults = [
+        Fault(1, 0, "nan"),
+        Fault(1, 3, "length"),
+        Fault(1, 8, "dtype"),
+        Fault(2, 0, "digest"),
+        Fault(2, 4, "drop"),
+        Fault(2, 6, "delay", seconds=3.0),  # arrives after the deadline of 2 s
+        Fault(3, 0, "delay", seconds=0.3),
+        Fault(3, 4, "delay", seconds=60.0),  # the server stops waiting for it
+    ]
+    history = train(HONEST, client=client, server=server, deadline=2.0, faults=iter(faults))
+    assert_same_bits(honest, history, server)
+    counted = {
+        "late_messages": [0, 2, 1],
+        "malformed_messages": [2, 0, 0] if server == "central" else [0, 0, 0],
+        "mismatched_messages": [0, 1, 0] if server == "sharded" else [0, 0, 0],
+    }
+    assert {name: history[name].values.tolist() for name in counted} == counted
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_vote_counts_copies_that_arrived(client, server, honest):
+    """With two of three copies late the third decides; with all three the vote is undecided."""
+    faults = [Fault(1, worker, "drop") for worker in range(3)]
+    setting = {"client": client, "server": server, "deadline": 60.0}
+    one_left = train(HONEST, **setting, faults=faults[:2])
+    assert one_left.late_messages.values.tolist() == [2, 0, 0]
+    assert not one_left.undecided_files.any()
+    assert np.array_equal(one_left.test_loss, honest.test_loss)
+    none_left = train(HONEST, **setting, faults=faults)
+    assert none_left.undecided_files.values.tolist() == [1, 0, 0]
+    assert not np.array_equal(none_left.test_loss, honest.test_loss)
+
+
+def test_two_false_digests_lose_their_majority(client, honest):
+    """Two of three workers announce a digest that their vectors do not have."""
+    faults = [Fault(2, worker, kind) for worker in (0, 1) for kind in ("nan", "digest")]
+    history = train(HONEST, client=client, server="sharded", faults=faults)
+    assert_same_bits(honest, history, "two of three")
     assert history.mismatched_messages.values.tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_silent_node_without_a_deadline_is_an_error_that_names_it(two, server):
-    message = "step 2: node 4 sent nothing, and without a deadline the server waits for ever"
-    with pytest.raises(ClusterError, match=message):
-        train(HONEST, client=two, server=server, faults=[Fault(2, 4, "drop")])
+def test_step_that_cannot_be_finished_names_step_and_worker(client, server):
+    silent = [Fault(2, 4, "drop")]
+    streaming = dataclasses.replace(HONEST, vote="streaming")
+    failing = dataclasses.replace(HONEST, model="outside:fails_in_a_process")
+    cases = {
+        "step 2: worker 4 sent nothing, and without a deadline": (HONEST, {"faults": silent}),
+        "step 2: vote: vote 'streaming' needs every copy": (
+            streaming,
+            {"deadline": 60.0, "faults": silent},
+        ),
+        r"step 1: worker 0 could not compute: .*out of luck": (failing, {}),
+    }
+    for message, (trial, setting) in cases.items():
+        with pytest.raises(ClusterError, match=message):
+            train(trial, client=client, server=server, **setting)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_vote_that_needs_every_copy_says_so(two, server):
-    with pytest.raises(ClusterError, match="step 2: vote: vote 'streaming' needs every copy"):
-        train(
-            OTHERS["streaming"], client=two, server=server, deadline=60.0,
-            faults=[Fault(2, 4, "drop")],
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_an_error_on_a_worker_names_step_and_node(two, server):
-    trial = Trial(**SMALL, byzantine=0, model="outside:fails_on_a_worker")
-    train(trial)
-    with pytest.raises(ClusterError, match=r"step 1: node 0 could not compute: .*out of luck"):
-        train(trial, client=two, server=server)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"server": "central", "deadline": 1.0}, "need a cluster"),
-        ({"server": "shaded"}, "unknown server 'shaded'; did you mean 'sharded'"),
-        ({"faults": [Fault(1, 1, "drop")]}, "need a cluster"),
-    ],
-)
-def test_options_that_need_a_cluster(options, message):
-    with pytest.raises(ValueError, match=message):
-        train(HONEST, **options)
-
-
-@pytest.mark.parametrize("deadline", [0, -1, np.inf, np.nan, "soon"])
-def test_impossible_deadlines(two, deadline):
-    with pytest.raises(ValueError, match="deadline must be a number"):
-        train(HONEST, client=two, deadline=deadline)
-
-
-@pytest.mark.parametrize(
-    ("faults", "message"),
-    [
-        ([Fault(9, 1, "drop")], "no step 9 in a trial of 3 steps"),
-        ([(1, 1, "drop")], "faults must be of detox_sim.cluster.Fault"),
-    ],
-)
-def test_impossible_faults(two, faults, message):
-    with pytest.raises(ValueError, match=message):
-        train(HONEST, client=two, faults=faults)
-
-
-@pytest.mark.parametrize("faults", [Fault(1, 1, "drop"), (f for f in [Fault(1, 1, "drop")])])
-def test_faults_may_come_in_any_way(two, faults):
-    history = train(HONEST, client=two, deadline=60.0, faults=faults)
-    assert history.late_messages.values.tolist() == [1, 0, 0]
-
-
-def test_a_cluster_is_a_connected_client():
-    with connect(processes=1) as client:
+def test_refused_settings(client):
+    with connect(processes=1) as closed:
         pass
-    for cluster in ("tcp://127.0.0.1:8786", client):
-        with pytest.raises(ValueError, match="cluster must be a connected"):
-            train(HONEST, client=cluster)
+    drop, deadline = Fault(1, 1, "drop"), "deadline must be a number"
+    cases = [
+        ({"deadline": 1.0}, "need a client"),
+        ({"faults": [drop]}, "need a client"),
+        ({"server": "sharded"}, "need a client"),
+        ({"server": "shaded"}, "unknown server 'shaded'; did you mean 'sharded'"),
+        ({"client": "tcp://127.0.0.1:8786"}, "client must be a connected"),
+        ({"client": closed}, "client must be a connected"),
+        *[({"client": client, "deadline": d}, deadline) for d in (0, -1, np.inf, np.nan, "soon")],
+        ({"client": client, "faults": [Fault(9, 1, "drop")]}, "no step 9 in a trial of 3 steps"),
+        ({"client": client, "faults": Fault(1, 9, "drop")}, "no worker 9 in a trial of 9 workers"),
+        ({"client": client, "faults": [(1, 1, "drop")]}, "faults must be of detox_sim.cluster"),
+    ]
+    for setting, message in cases:
+        with pytest.raises(ValueError, match=message):
+            train(HONEST, **setting)
 
 
-def test_a_fault_of_nobody(two):
-    with pytest.raises(ValueError, match="no node 9 in a trial of 9 workers"):
-        train(HONEST, client=two, faults=[Fault(1, 9, "drop")])
+# --- Processes that die, leave and join -----------------------------------------------------------
 
 
-# --- Workers that die -----------------------------------------------------------------------------
+def once_in(monkeypatch, step, action):
+    """Do something once, after the workers computed and before they send at one step."""
+    forge, done = Workers.forge, []
+
+    def forge_after_action(self, gradients, placement, k):
+        if k == step and not done:
+            done.append(k)
+            action()
+        return forge(self, gradients, placement, k)
+
+    monkeypatch.setattr(Workers, "forge", forge_after_action)
 
 
-def during(seconds, action):
-    """Do something a while after now, in a thread."""
-    thread = threading.Timer(seconds, action)
-    thread.start()
-    return thread
-
-
-def kill(client, number=0):
-    address = sorted(client.scheduler_info(-1)["workers"])[number]
-    pid = client.run(os.getpid, workers=[address])[address]
-    return pid, lambda: os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_worker_killed_in_a_round_changes_nothing(server):
-    """In the third step after the state was last saved: the shards go back to it."""
+def test_killed_process_changes_nothing(monkeypatch):
+    """In the third step after the state was last saved: the shards are restored from it."""
     trial = dataclasses.replace(HONEST, steps=4, evaluate_every=4)
+    alone = train(trial)
     with connect(processes=2) as client:
-        train(HONEST, client=client, server=server)  # all is warm: the timer falls into step 3
-        pid, murder = kill(client)
-        slow = Fault(3, 0, "delay", seconds=4.0)
-        thread = during(3.0, murder)
-        history = train(trial, client=client, server=server, faults=[slow])
-        thread.join()
-        assert pid not in client.run(os.getpid).values()
-    same_bits(train(trial), history)
+        for server in SERVERS:
+            client.wait_for_workers(2)
+            pid = min(client.run(os.getpid).items())[1]
+            with monkeypatch.context() as patch:
+                once_in(patch, 3, lambda pid=pid: os.kill(pid, signal.SIGKILL))
+                history = train(trial, client=client, server=server)
+            assert_same_bits(alone, history, server)
+            assert pid not in client.run(os.getpid).values()
 
 
-def hog():
-    held = []
-    while True:
-        held.append(np.ones(1 << 22))
-        time.sleep(0.005)
-
-
-def test_a_worker_out_of_memory_changes_nothing(honest):
-    local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
-    with (
-        LocalCluster(n_workers=2, memory_limit="1.5GiB", **local) as cluster,
-        Client(cluster) as client,
-    ):
-        train(HONEST, client=client)
-        address, pid = sorted(client.run(os.getpid).items())[0]
-        slow = Fault(2, 1, "delay", seconds=3.0)
-        hogs = []
-        thread = during(0.5, lambda: hogs.append(client.submit(hog, workers=[address])))
-        history = train(HONEST, client=client, faults=[slow])
-        thread.join()
-        until = time.monotonic() + 20
-        while pid in client.run(os.getpid).values():
-            assert time.monotonic() < until, "the worker was not killed"
-            time.sleep(0.2)
-    same_bits(honest, history)
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_worker_that_goes_before_it_is_sent_anything(server, monkeypatch, honest):
-    """After the server looked who is there."""
-    real, calls = workers.Workers.refresh, []
-
-    def refresh(self):
-        real(self)
-        calls.append(1)
-        if len(calls) == 4:
-            self.client.retire_workers([self.addresses[0]])
-
-    monkeypatch.setattr(workers.Workers, "refresh", refresh)
-    with connect(processes=2) as client:
-        same_bits(honest, train(HONEST, client=client, server=server))
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_worker_that_joins_is_told(server, honest):
-    slow = Fault(1, 0, "delay", seconds=4.0)
+def test_process_that_joins_or_leaves_changes_nothing(monkeypatch):
+    """It joins in step 2; it leaves in step 4 after the server looked up which there are."""
+    refresh, step = Processes.refresh, training.step
+    trial = dataclasses.replace(HONEST, steps=4)
+    alone = train(trial)
     with connect(processes=1) as client:
-        train(HONEST, client=client, server=server)
-        thread = during(0.5, lambda: client.cluster.scale(2))
-        history = train(HONEST, client=client, server=server, faults=[slow])
-        thread.join()
-    same_bits(honest, history)
-    assert history.new_processes.sum() == 1
+        for server in SERVERS:
+            now, left = [], []
+
+            def watched_step(server, k, now=now):
+                now.append(k)
+                return step(server, k)
+
+            def refresh_and_leave(self, now=now, left=left):
+                refresh(self)
+                if now and now[-1] == 4 and not left:
+                    left.append(self.addresses[0])
+                    self.client.retire_workers(left)
+
+            def join():
+                client.cluster.scale(2)
+                client.wait_for_workers(2)
+
+            with monkeypatch.context() as patch:
+                once_in(patch, 2, join)
+                patch.setattr(training, "step", watched_step)
+                patch.setattr(Processes, "refresh", refresh_and_leave)
+                history = train(trial, client=client, server=server)
+            assert_same_bits(alone, history, server)
+            assert history.new_processes.values.tolist() == [0, 0, 1, 0], server
+            assert left[0] not in client.nthreads(), server
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_lost_scheduler_is_one_clear_error(server):
+def test_lost_scheduler_is_one_clear_error(monkeypatch):
     slow = Fault(2, 0, "delay", seconds=20.0)
     with connect(processes=1) as client:
-        train(HONEST, client=client, server=server)
-        thread = during(2.0, client.cluster.close)
-        with pytest.raises(ClusterError, match=r"step \d: the scheduler was lost while .*start it"):
-            train(HONEST, client=client, server=server, faults=[slow])
-        thread.join()
+        timer = threading.Timer(0.5, client.cluster.close)
+        once_in(monkeypatch, 2, timer.start)
+        message = r"step 2: the scheduler was lost while .*start it"
+        with pytest.raises(ClusterError, match=message):
+            train(HONEST, client=client, server="sharded", faults=[slow])
+        timer.join()
 
 
-def test_without_workers_a_round_ends(monkeypatch):
-    monkeypatch.setattr(workers, "PATIENCE_SECONDS", 1.0)
+def test_step_without_processes_ends(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE_SECONDS", 1.0)
     slow = Fault(2, 0, "delay", seconds=20.0)
     with connect(processes=1) as client:
-        train(HONEST, client=client)
-        thread = during(1.5, lambda: client.cluster.scale(0))
-        with pytest.raises(ClusterError, match=r"step \d: (all workers are gone|.*no workers)"):
+        timer = threading.Timer(0.5, lambda: client.cluster.scale(0))
+        once_in(monkeypatch, 2, timer.start)
+        message = r"step 2: (all processes are gone|.*no workers)"
+        with pytest.raises(ClusterError, match=message):
             train(HONEST, client=client, faults=[slow])
-        thread.join()
+        timer.join()
 
 
-def test_no_gpu_is_an_error_not_a_hang(two):
+def test_missing_gpu_is_an_error(client):
     trial = Trial(**SMALL, byzantine=0)
     object.__setattr__(trial, "backend", "cupy")  # a Trial of it cannot be made without a GPU
     with pytest.raises(ClusterError, match="has no worker with a GPU; start one with: dask worker"):
-        train(trial, client=two)
+        train(trial, client=client)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_tasks_that_need_a_gpu_go_where_one_is_offered(server, monkeypatch, honest):
+def test_tasks_that_need_a_gpu_run_where_one_is_offered(monkeypatch):
     """As if NumPy needed one; also from a task that holds the only one."""
-    monkeypatch.setitem(workers.RESOURCES, "numpy", {"GPU": 1.0})
+    monkeypatch.setitem(processes.RESOURCES, "numpy", {"GPU": 1.0})
+    trial = dataclasses.replace(HONEST, steps=1)
+    alone = train(trial)
     with connect(gpu=True) as client:
-        same_bits(honest, train(HONEST, client=client, server=server))
-        nested = client.submit(outside.train_as_if_on_a_gpu, HONEST, server, resources={"GPU": 1.0})
-        same_bits(honest, nested.result(timeout=60))
+        for server in SERVERS:
+            assert_same_bits(alone, train(trial, client=client, server=server), server)
+            nested = client.submit(
+                outside.train_as_if_on_a_gpu, trial, server, resources={"GPU": 1.0}
+            )
+            assert_same_bits(alone, nested.result(timeout=60), (server, "nested"))
 
 
 # --- Digests --------------------------------------------------------------------------------------
 
 
-def test_digests_tell_apart_what_differs():
+def test_digests_differ_where_vectors_do():
     vector = np.arange(10, dtype=np.float32)
     others = [
         np.append(vector, vector[:1]),

@@ -7,108 +7,101 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from refusals import check_refusals
 
 from detox_sim import aggregators, costs, models
 from detox_sim.aggregators.facts import FACTS
 from detox_sim.costs.model import slowest
-from studies.timing.rounds import METHODS, MODELS, shape
+from studies.timing.rounds import METHODS, shape
 
+RESNET18 = costs.MODEL_SIZES["resnet18"]["parameters"]
 PAIRS_ONLY = costs.Cluster(pass_seconds=0, sort_seconds=0, pair_seconds=1)
-ROUND = {"workers": 45, "parameters": 11_173_962, "batch": 1440, "sample_flops": 3.3e9}
+ROUND = {"workers": 45, "parameters": RESNET18, "batch": 1440, "sample_flops": 3.3e9}
 VANILLA = {**ROUND, "files": 45, "copies": 1, "groups": None, "inner": None}
 DETOX = {**ROUND, "files": 15, "copies": 3}
 
 
-@pytest.mark.parametrize("rule", ["krum", "multi_krum", "bulyan"])
-@pytest.mark.parametrize(("rows", "pairs"), [(45, 990), (15, 105), (8, 28), (7, 21)])
-def test_published_pairs_of_rows(rule, rows, pairs):
-    assert costs.rule_seconds(rule, rows, 1, PAIRS_ONLY) == pairs
+def rule_seconds(rule, rows, parameters, cluster=None):
+    """Return the modelled seconds of a rule on (rows, parameters) values."""
+    work = costs.counts(
+        workers=rows, files=rows, copies=1, groups=None, inner=None, outer=rule,
+        parameters=parameters, batch=rows, sample_flops=1.0,
+    )  # fmt: skip
+    return (cluster or costs.Cluster()).seconds(work["aggregate"])
 
 
-def test_published_pairs_of_the_two_groups():
+def test_pairs_equal_published_numbers():
+    for rule in ("krum", "multi_krum", "bulyan"):
+        for rows, pairs in [(45, 990), (15, 105), (8, 28), (7, 21)]:
+            assert rule_seconds(rule, rows, 1, PAIRS_ONLY) == pairs, (rule, rows)
     two = costs.round_seconds(
         **DETOX, groups=2, inner="multi_krum", outer="mean", cluster=PAIRS_ONLY
     )
-    assert two["aggregate"] / ROUND["parameters"] == 49
+    assert two["aggregate"] / RESNET18 == 49
 
 
-def test_published_traffic_and_work():
+def test_traffic_and_work_equal_published_numbers():
     cluster = costs.Cluster(latency=0)
     for work in (VANILLA, {**DETOX, "groups": None, "inner": None}):
         seconds = costs.round_seconds(**work, outer="mean", cluster=cluster)
         received = seconds["send"] * cluster.bandwidth
-        assert received / 2**30 == pytest.approx(1.873181, abs=6e-7)
-        samples = seconds["compute"] * cluster.node_flops / ROUND["sample_flops"]
-        assert samples == pytest.approx(1440 * work["copies"] / 45)
+        assert received / 2**30 == pytest.approx(1.873181, abs=6e-7), work["copies"]
+        samples = seconds["compute"] * cluster.worker_flops / ROUND["sample_flops"]
+        assert samples == pytest.approx(1440 * work["copies"] / 45), work["copies"]
 
 
 @pytest.mark.parametrize("rule", aggregators.__all__)
-def test_every_rule_has_a_cost_that_grows(rule):
+def test_round_with_a_rule_has_every_phase_and_grows(rule):
     assert sum(FACTS[rule].work) > 0
-    few, many = (costs.rule_seconds(rule, n, 1000, costs.Cluster()) for n in (15, 45))
+    few, many = (rule_seconds(rule, n, 1000) for n in (15, 45))
     assert 3 * few <= many * (1 + 1e-12)
-
-
-@pytest.mark.parametrize("outer", aggregators.__all__)
-def test_a_round_has_every_phase(outer):
-    seconds = costs.round_seconds(**VANILLA, outer=outer)
+    seconds = costs.round_seconds(**VANILLA, outer=rule)
     assert tuple(seconds) == costs.PHASES
     assert all(value > 0 for phase, value in seconds.items() if phase != "vote")
     assert seconds["vote"] == 0
-    assert costs.round_seconds(**DETOX, groups=5, inner="mean", outer=outer)["vote"] > 0
+    assert costs.round_seconds(**DETOX, groups=5, inner="mean", outer=rule)["vote"] > 0
 
 
-def test_mixers_cost_where_they_work():
+def test_mixers_add_to_the_aggregation():
     plain = costs.round_seconds(**DETOX, groups=5, inner="mean", outer="median")["aggregate"]
     for stages in (["nnm"], {"votes": ["nnm"]}, {"inner": ["nnm"]}, {"outer": ["nnm"]}):
         mixed = costs.round_seconds(**DETOX, groups=5, inner="mean", outer="median", mixers=stages)
-        assert mixed["aggregate"] > plain
+        assert mixed["aggregate"] > plain, stages
 
 
-# --- Counts --------------------------------------------------------------------------------------
-
-
-def test_a_sharded_server_moves_one_vector_a_file_and_works_in_parallel():
+def test_sharded_server_moves_one_message_a_file_and_works_in_parallel():
     shape = {**DETOX, "groups": None, "inner": None, "outer": "krum", "machines": 5}
     central, sharded = (costs.counts(**shape, server=server) for server in ("central", "sharded"))
-    d = ROUND["parameters"]
-    assert central["send"]["byte"] == 45 * 4 * d
-    assert sharded["send"]["byte"] == pytest.approx(15 * 4 * d / 5 + 45 * 32)
+    assert central["send"]["byte"] == 45 * 4 * RESNET18
+    assert sharded["send"]["byte"] == pytest.approx(15 * 4 * RESNET18 / 5 + 45 * 32)
     assert central["aggregate"]["pair"] == pytest.approx(5 * sharded["aggregate"]["pair"])
-    assert sharded["send"]["hash"] == pytest.approx((45 / 5 + 15 / 5) * d)
-
-
-def test_an_unknown_server_is_refused():
+    assert sharded["send"]["hash"] == pytest.approx((45 / 5 + 15 / 5) * RESNET18)
     with pytest.raises(ValueError, match="central, sharded; got 'split'"):
-        costs.counts(**DETOX, groups=None, inner=None, outer="mean", server="split")
+        costs.counts(**shape, server="split")
 
 
-@pytest.mark.parametrize(
-    ("rule", "rows", "parameters", "seconds", "within"),
-    [
-        ("median", 45, 11_173_962, 15.373, 0.02),
-        ("median", 15, 11_173_962, 3.740, 0.02),
+def test_default_server_takes_the_seconds_of_the_research_code():
+    """Measured once with the DETOX code; the page of step_time says how far it is off."""
+    for rule, rows, parameters, seconds, within in [
+        ("median", 45, RESNET18, 15.373, 0.02),
+        ("median", 15, RESNET18, 3.740, 0.02),
         ("median", 45, 1_000_000, 0.917, 0.5),
         ("multi_krum", 45, 1_000_000, 0.925, 0.01),
-        ("multi_krum", 15, 11_173_962, 1.873, 0.45),
-    ],
-)
-def test_the_default_server_is_the_research_code(rule, rows, parameters, seconds, within):
-    """Measured once with the DETOX code; how far it is off is told on the page of step_time."""
-    found = costs.rule_seconds(rule, rows, parameters, costs.Cluster())
-    assert found == pytest.approx(seconds, rel=within)
+        ("multi_krum", 15, RESNET18, 1.873, 0.45),
+    ]:
+        found = rule_seconds(rule, rows, parameters)
+        assert found == pytest.approx(seconds, rel=within), (rule, rows, parameters)
 
 
-def test_the_geometric_median_does_without_pairs_of_many_rows():
+def test_geometric_median_of_many_rows_takes_no_pairs():
     few, many, more = (
-        costs.rule_seconds("geometric_median", n, 1000, PAIRS_ONLY) for n in (500, 1000, 1001)
+        rule_seconds("geometric_median", n, 1000, PAIRS_ONLY) for n in (500, 1000, 1001)
     )
     assert many / few == pytest.approx(4, rel=0.01)
     assert more == 0
 
 
-def test_the_slowest_node_is_that_of_a_simulation():
+def test_slowest_worker_equals_simulation():
     draws = np.random.default_rng(0).exponential(1.0, (200_000, 7))
     found = (1 - 0.3 + 0.3 * draws).max(axis=1)
     assert slowest(7, 0.3) == pytest.approx(found.mean(), rel=0.005)
@@ -120,56 +113,15 @@ def test_the_slowest_node_is_that_of_a_simulation():
 # --- The paper's models --------------------------------------------------------------------------
 
 
-def vgg13(shape, classes):
-    layers, channels = [], shape[0]
-    for width in (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
-        if width:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
-        else:
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, classes))
-
-
-class Residual(nn.Module):
-    def __init__(self, before, width, stride):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(before, width, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-        self.short = nn.Identity()
-        if stride != 1 or before != width:
-            conv = nn.Conv2d(before, width, 1, stride, bias=False)
-            self.short = nn.Sequential(conv, nn.BatchNorm2d(width))
-
-    def forward(self, x):
-        return (self.body(x) + self.short(x)).relu()
-
-
-def resnet18(shape, classes):
-    layers = [nn.Conv2d(shape[0], 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    before = 64
-    for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        layers += [Residual(before, width, stride), Residual(width, width, 1)]
-        before = width
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "factory", "classes"), [("ResNet-18", resnet18, 10), ("VGG13-BN", vgg13, 100)]
-)
-def test_the_papers_models_have_the_parameters_and_operations_that_are_used(name, factory, classes):
-    with torch.device("meta"):
-        module = factory((3, 32, 32), classes)
-    assert sum(p.numel() for p in module.parameters()) == MODELS[name]["parameters"]
-    flops = models.sample_flops(factory, (3, 32, 32), classes)
-    assert flops == pytest.approx(MODELS[name]["sample_flops"], rel=1e-3)
+def test_sizes_of_the_paper_are_those_of_the_models():
+    classes = {"resnet18": 10, "vgg13_bn": 100}
+    for name, size in costs.MODEL_SIZES.items():
+        factory = getattr(models, name)
+        with torch.device("meta"):
+            module = factory((3, 32, 32), classes[name])
+        assert sum(p.numel() for p in module.parameters()) == size["parameters"], name
+        flops = models.sample_flops(factory, (3, 32, 32), classes[name])
+        assert flops == pytest.approx(size["sample_flops"], rel=1e-3), name
 
 
 def test_operations_of_an_image_are_those_of_the_products():
@@ -185,7 +137,7 @@ def test_operations_of_an_image_are_those_of_the_products():
 # --- The fit -------------------------------------------------------------------------------------
 
 TRUE = costs.Cluster(
-    node_flops=5e10, file_seconds=2e-3, gradient_seconds=3e-9, tail=0.2, bandwidth=3e8,
+    worker_flops=5e10, file_seconds=2e-3, gradient_seconds=3e-9, tail=0.2, bandwidth=3e8,
     latency=2e-3, pass_seconds=4e-10, vote_seconds=5e-10, sort_seconds=6e-10, pair_seconds=7e-11,
     call_seconds=8e-5,
 )  # fmt: skip
@@ -194,6 +146,7 @@ SIZES = [(15, 10**5, 300), (45, 10**6, 900), (30, 3 * 10**5, 1800)]
 
 
 def rounds_of(cluster, noise=0.0, sizes=SIZES, methods=METHODS):
+    """Return modelled rounds of a cluster, with factors of noise, as if they were measured."""
     rng = np.random.default_rng(0)
     found = []
     for (workers, parameters, batch), method in itertools.product(sizes, methods):
@@ -205,37 +158,34 @@ def rounds_of(cluster, noise=0.0, sizes=SIZES, methods=METHODS):
     return found
 
 
-def test_a_fit_finds_the_constants_of_exact_rounds():
+def test_fit_finds_the_constants_of_exact_rounds():
     found = costs.fit(rounds_of(TRUE), draws=5).cluster
     for name in NAMES:
         assert getattr(found, name) == pytest.approx(getattr(TRUE, name), rel=1e-6), name
 
 
-def test_the_interval_of_a_fit_has_the_true_constants_most_of_the_time():
+def test_intervals_of_a_fit_contain_most_true_constants():
     found = costs.fit(rounds_of(TRUE, noise=0.1))
     inside = []
     for name in NAMES:
         low, high = found.interval(name, 0.99)
-        assert low <= high
+        assert low <= high, name
         inside.append(0.9 * low <= getattr(TRUE, name) <= 1.1 * high)
         assert getattr(found.cluster, name) == pytest.approx(getattr(TRUE, name), rel=0.5), name
     assert np.mean(inside) >= 0.8
 
 
-def test_a_fit_predicts_settings_it_has_not_seen():
+def test_fit_predicts_settings_that_were_not_fitted():
     known = rounds_of(TRUE, 0.05, methods=["Mean", "D-Median", "Median", "Multi-Krum"])
     other = rounds_of(TRUE, sizes=[(60, 2 * 10**6, 1200)], methods=["Bulyan", "D-Multi-Krum"])
-    found = costs.fit(known)
+    found = costs.fit(known, draws=1)
     for phase, errors in costs.relative_errors(found.cluster, other).items():
         assert np.abs(errors).max() < 0.25, phase
-    for one in other:
-        estimate, low, high = found.predict(**one.shape)["round"]
-        assert low <= estimate <= high
     wrong = costs.relative_errors(costs.Cluster(), other)
     assert np.abs(wrong["send"]).max() > 0.5  # the test can fail
 
 
-def test_a_fit_keeps_what_no_round_tells_and_is_never_negative():
+def test_fit_keeps_constants_that_no_round_counts_and_is_never_negative():
     start = costs.Cluster(bandwidth=7.0, tail=0.5)
     only_votes = [costs.Measured(r.shape, {"vote": r.seconds["vote"]}) for r in rounds_of(TRUE)]
     found = costs.fit(only_votes, start=start).cluster
@@ -248,8 +198,4 @@ def test_a_fit_keeps_what_no_round_tells_and_is_never_negative():
     found = costs.fit(falling).cluster
     assert found.bandwidth == np.inf
     assert found.latency > 0
-
-
-def test_nothing_to_fit_is_an_error():
-    with pytest.raises(ValueError, match="at least one measured round"):
-        costs.fit([])
+    check_refusals(costs.fit, [(([],), "at least one measured round")])

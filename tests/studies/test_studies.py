@@ -2,118 +2,162 @@
 
 import json
 
-import numpy as np
 import pytest
-import scipy.stats
 import xarray as xr
 from matplotlib.figure import Figure
 
 import studies
 from detox_sim import training
-from detox_sim.sweeps import expand
+from detox_sim.sweeps import Store, expand
 from studies.robustness import mean_estimation
-from studies.style import draw, interval, save, statement, student_t
+from studies.style import draw, save, statement
 from studies.training import cells as training_cells
 from studies.training import comparisons, pipelines
+from studies.workflow import plans
+from studies.workflow.plans import make_plans
 
-MODULES = {name: studies.module(name) for name in studies.names()}
-
-
-@pytest.fixture(params=MODULES)
-def study(request):
-    return MODULES[request.param]
+STUDIES = {name: studies.load(name) for name in studies.names()}
 
 
-@pytest.fixture
-def stored(study, smoke):
-    path = smoke[0] / f"{study.__name__.rpartition('.')[2]}.nc"
-    with xr.open_dataset(path, engine="netcdf4") as dataset:
+@pytest.fixture(params=STUDIES)
+def name(request):
+    return request.param
+
+
+def stored(smoke, name):
+    with xr.open_dataset(smoke[0] / f"{name}.nc", engine="netcdf4") as dataset:
         return dataset.load()
 
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop"])  # which every study has
-def test_contract(study, profile):
-    assert study.STUDY.title
-    assert "reported" in study.STUDY.claim
-    assert study.STUDY.definitions
-    base, axes = study.PROFILES[profile]
-    for _, fields in expand(base, axes):
-        prepared = study.prepare(fields)
-        assert prepared == study.prepare(prepared) == json.loads(json.dumps(prepared))
-        assert set(prepared) <= set(study.STUDY.fields)
-        seconds, memory = study.cost(prepared)
-        assert 0 < seconds < 600
-        assert 0 < memory < (8e9 if study.STUDY.exclusive else 2e9)
+def first_fields(study):
+    base, axes = study.grids("smoke")[0]
+    return expand(base, axes)[0][1]
 
 
-def test_unknown_fields_are_refused(study):
-    base, axes = study.PROFILES["smoke"]
-    fields = expand(base, axes)[0][1]
-    with pytest.raises(ValueError, match="did you mean 'seed'"):
-        study.prepare(fields | {"sed": 1})
+def test_study_keeps_the_contract(name):
+    study = STUDIES[name]
+    assert study.title
+    assert "reported" in study.claim
+    assert study.definitions
+    for profile in ("smoke", "laptop"):  # which every study has
+        (plan,) = make_plans([name], profile, {})
+        for cell in plan.cells:
+            fields = cell.fields
+            assert fields == study.prepared(fields) == json.loads(json.dumps(fields)), str(cell)
+            assert set(fields) <= set(study.known()), str(cell)
+            assert 0 < cell.seconds < 600, str(cell)
+            assert 0 <= cell.memory < (8e9 if study.exclusive else 2e9), str(cell)
 
 
-def test_a_figure_needs_only_the_dataset(study, stored, monkeypatch, tmp_path):
+def test_studies_refuse_unknown_fields():
+    for name, study in STUDIES.items():
+        with pytest.raises(ValueError, match="did you mean 'seed'"):  # noqa: PT012
+            study.prepared(first_fields(study) | {"sed": 1})
+            pytest.fail(name)
+
+
+def test_study_of_six_values_has_the_defaults(tmp_path):
+    """Names of fields are those of the profiles, and a cell takes the mean seconds so far."""
+    study = studies.Study(
+        title="t",
+        claim="c",
+        definitions=["d"],
+        profiles={"smoke": ({"a": 1}, {"b": {"one": {"c": 1}, "two": {"d": 2}}, "e": [3]})},
+        run=lambda fields: xr.Dataset({"y": ((), 1.0)}),
+        figure=lambda dataset: Figure(),
+    )
+    assert study.known() == ("a", "c", "d", "e")
+    assert study.prepared({"a": 2}) == {"a": 2}
+    with pytest.raises(ValueError, match="did you mean 'a'"):
+        study.prepared({"aa": 2})
+    store = Store(tmp_path)
+    plan = plans._plan("new", study, "smoke", {"a": 5}, store)
+    assert [cell.fields for cell in plan.cells] == [
+        {"a": 5, "c": 1, "e": 3},
+        {"a": 5, "d": 2, "e": 3},
+    ]
+    assert {cell.seconds for cell in plan.cells} == {plans.SECONDS}
+    store.write(plan.cells[0], study.run({}), {"seconds": 7.0})
+    plan = plans._plan("new", study, "smoke", {}, store)
+    assert {cell.seconds for cell in plan.cells} == {7.0}
+
+
+def test_plans_run_the_study_of_least_work_first():
+    found = make_plans(["schemes", "filtering"], "smoke", {})
+    work = {plan.name: sum(cell.seconds for cell in plan.cells) for plan in found}
+    ranks = {plan.name: {cell.rank[0] for cell in plan.cells} for plan in found}
+    assert ranks[min(work, key=work.get)] == {0}
+    assert ranks[max(work, key=work.get)] == {1}
+
+
+def test_figure_is_a_function_of_its_dataset(name, smoke, monkeypatch, tmp_path):
+    """This process draws the bytes of another one with another hash seed, and runs nothing."""
+
     def never(*_, **__):
         raise AssertionError("a figure ran something")
 
-    monkeypatch.setattr(study, "run", never)
+    monkeypatch.setattr(studies.module(name), "run", never, raising=False)
     monkeypatch.setattr(training, "train", never)
     monkeypatch.setattr(training_cells, "train", never)
-    figure = draw(study.figure, stored)
+    figure = draw(STUDIES[name].figure, stored(smoke, name))
     assert isinstance(figure, Figure)
-    first = [path.read_bytes() for path in save(figure, tmp_path / "a")]
-    again = [path.read_bytes() for path in save(draw(study.figure, stored), tmp_path / "b")]
-    assert first == again
-    assert all(len(content) > 5000 for content in first)
+    for path in save(figure, tmp_path / name):
+        content = path.read_bytes()
+        assert content == (smoke[0] / "figures" / path.name).read_bytes(), path.name
+        assert len(content) > 5000, path.name
 
 
-def test_a_figure_survives_failed_cells(study, stored):
-    axes = json.loads(stored.attrs["provenance"])["axes"]
-    axis = next(name for name, values in axes.items() if len(values) > 1)
-    holes = stored.astype(float).where(stored[axis] != stored[axis][0])
-    assert isinstance(draw(study.figure, holes.assign_attrs(stored.attrs)), Figure)
+def test_figures_survive_failed_cells(smoke):
+    for name, study in STUDIES.items():
+        dataset = stored(smoke, name)
+        axes = json.loads(dataset.attrs["provenance"])["axes"]
+        axis = next(axis for axis, values in axes.items() if len(values) > 1)
+        holes = dataset.astype(float).where(dataset[axis] != dataset[axis][0])
+        assert isinstance(draw(study.figure, holes.assign_attrs(dataset.attrs)), Figure), name
 
 
-def test_a_figure_states_scale_profile_and_hardware(study, stored):
-    said = statement(stored)
-    about = json.loads(stored.attrs["provenance"])
-    assert about["hardware"][0] in said
-    assert "profile smoke" in said
-    base, axes = study.PROFILES["smoke"]
-    fields = study.prepare(expand(base, axes)[0][1])
-    assert (study.STUDY.scale(fields) if callable(study.STUDY.scale) else study.STUDY.scale) in said
-    assert "seed" not in about["axes"] or f"{len(about['axes']['seed'])} seed" in said
+def test_figures_state_scale_seeds_profile_and_hardware(smoke):
+    for name, study in STUDIES.items():
+        dataset = stored(smoke, name)
+        line = statement(dataset)
+        about = json.loads(dataset.attrs["provenance"])
+        scale = study.scale
+        if callable(scale):
+            scale = scale(study.prepared(first_fields(study)))
+        seeds = f"{len(about['axes']['seed'])} seed" if "seed" in about["axes"] else ""
+        for part in (scale, seeds, "profile smoke", about["hardware"][0]):
+            assert part in line, name
+        assert "not run" not in line
+        about["count"]["planned"] += 3
+        line = statement(dataset.assign_attrs(provenance=json.dumps(about)))
+        assert f"of {about['count']['planned']} cells, the others not run" in line, name
 
 
-def test_the_laptop_profile_is_what_it_says():
+def test_laptop_profiles_have_the_stated_sizes():
     base, axes = mean_estimation.PROFILES["laptop"]
     assert (base["workers"], base["copies"], base["byzantine"]) == (220_000, 11, 19_958)
     assert axes["dimension"] == [20, 30, 40, 50, 60, 70, 80, 90, 100]
     for name in ("mean_estimation", "accuracy_alie", "accuracy_reverse"):
-        assert len(MODULES[name].PROFILES["laptop"][1]["seed"]) >= 5
-    assert max(MODULES["filtering"].PROFILES["laptop"][1]["workers"]) >= 1000
+        assert len(STUDIES[name].profiles["laptop"][1]["seed"]) >= 5
+    assert max(STUDIES["filtering"].profiles["laptop"][1]["workers"]) >= 1000
 
 
-@pytest.mark.parametrize(
-    ("dimension", "estimator", "value"),
-    [
+def test_mean_estimation_has_the_errors_of_theory():
+    base, _ = mean_estimation.PROFILES["laptop"]
+    for dimension, estimator, value in [
         (20, "mean", 9.071818),
         (20, "median", 0.560670),
         (100, "median", 1.253696),
         (100, "geometric median", 0.99769),
         (100, "D-median", 0.026721),
         (100, "D-geometric median", 0.021320),
-    ],
-)
-def test_theory_of_the_mean_estimation(dimension, estimator, value):
-    base, _ = mean_estimation.PROFILES["laptop"]
-    expected = mean_estimation.expected(base | {"dimension": dimension, "seed": 0})
-    found = dict(zip(mean_estimation.ESTIMATORS, expected, strict=True))[estimator]
-    assert found == pytest.approx(value, abs=1e-5)
+    ]:
+        expected = mean_estimation.expected(base | {"dimension": dimension, "seed": 0})
+        found = dict(zip(mean_estimation.ESTIMATORS, expected, strict=True))[estimator]
+        assert found == pytest.approx(value, abs=1e-5), (dimension, estimator)
 
 
-def test_measured_errors_lie_at_theory(smoke):
+def test_measured_errors_are_those_of_theory(smoke):
     with xr.open_dataset(smoke[0] / "mean_estimation.nc", engine="netcdf4") as dataset:
         ratio = (dataset.error / dataset.theory).mean("seed")
         assert (abs(ratio.sel(estimator=["mean", "median"]) - 1) < 0.1).all()
@@ -122,20 +166,12 @@ def test_measured_errors_lie_at_theory(smoke):
         assert (vote < 0.4).all()
 
 
-def test_published_pipelines():
+def test_pipelines_are_the_published_ones():
     trial = {name: pipelines.prepare(fields) for name, fields in pipelines.DETOX.items()}
     assert (trial["D-Median"]["groups"], trial["D-Median"]["inner"]) == (5, "mean")
     assert (trial["D-Multi-Krum"]["groups"], trial["D-Multi-Krum"]["outer"]) == (2, "mean")
     assert trial["D-Bulyan"]["groups"] is None
     assert trial["D-Bulyan"]["outer_options"] == {"selection": "one-shot"}
-
-
-def test_student_t_is_scipys():
-    values = np.array([0.91, 0.93, 0.95, 0.94, 0.90])
-    found = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert student_t(values) == pytest.approx((found.low, found.high))
-    assert student_t([*values, np.nan]) == student_t(values)
-    assert interval([0.5]) == "0.500"
 
 
 def test_final_accuracies_pair_by_seed():
@@ -147,6 +183,6 @@ def test_final_accuracies_pair_by_seed():
     table = comparisons.final_accuracies(dataset, {"Median": 43.7})
     row = table.loc["Median"]
     assert row["alone"].startswith("0.600 ± 1.27")
-    assert row["paired difference"].startswith("0.100")
+    assert row["paired difference"] == "0.100 ± 0.000"
     assert row["paper, alone (reported)"] == "43.7 %"
     assert row["paper, with DETOX (reported)"] == "-"

@@ -1,4 +1,4 @@
-"""Faults while a sweep runs: dead workers, a stopped scheduler, full memory; no bit changes."""
+"""Faults while a sweep runs: killed processes, a stopped scheduler, full memory; no bit changes."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from detox_sim.sweeps.store import Cell, Store, content
 from studies.workflow.plans import make_plans
 
 RECORD = provenance({"numpy": np.__version__})
-LIMIT = 400_000_000  # bytes of a worker: torch is not loaded in these
+LIMIT = 400_000_000  # bytes of a process without torch
 SETTINGS = {"pipeline": ["Median", "D-Median"], "seed": [0, 1], "steps": 3}
 
 
@@ -47,14 +47,14 @@ def after(count, act):
 
 
 def kill(process):
-    """Send SIGKILL to a process and its children, as when a machine goes."""
+    """Send SIGKILL to a process and its children, as when a machine is switched off."""
     family = [*process.children(recursive=True), process]
     for member in family:
         member.send_signal(signal.SIGKILL)
     psutil.wait_procs(family, 10)
 
 
-def test_a_machine_that_goes_for_good_changes_no_bit(tmp_path, trials):
+def test_machine_that_never_comes_back_changes_no_bit(tmp_path, trials):
     cells, expected = trials
     store = Store(tmp_path / "cells")
     with scheduler(tmp_path, workers=2) as address, connect(address) as client:
@@ -64,7 +64,7 @@ def test_a_machine_that_goes_for_good_changes_no_bit(tmp_path, trials):
     assert stored(cells, store) == expected
 
 
-def test_a_sweep_goes_on_after_its_scheduler_was_restarted(tmp_path, trials):
+def test_sweep_resumes_after_its_scheduler_was_restarted(tmp_path, trials):
     cells, expected = trials
     store = Store(tmp_path / "cells")
     with socket.socket() as probe:
@@ -88,7 +88,7 @@ def test_a_sweep_goes_on_after_its_scheduler_was_restarted(tmp_path, trials):
     assert stored(cells, store) == expected
 
 
-def test_a_restart_that_the_client_survives_is_no_failure_of_cells(tmp_path):
+def test_restart_that_the_client_survives_is_no_failure_of_cells(tmp_path):
     store = Store(tmp_path / "cells")
     with (
         connect(processes=1) as client,
@@ -118,42 +118,42 @@ def draw(fields):
         fill_memory()
     time.sleep(0.2)
     values = np.random.default_rng(fields["seed"]).standard_normal(1000)
-    return xr.Dataset({"y": ("place", values)})
+    return xr.Dataset({"y": ("item", values)})
 
 
 def draws(greedy=None):
     def fields(seed):
         return {"seed": seed, "greedy": True} if seed == greedy else {"seed": seed}
 
-    return [Cell("draws", (s,), fields(s), 1, draw, 1.0, 0.0) for s in range(8)]
+    return [Cell("draws", (s,), fields(s), {"draws": 1}, draw, 1.0, 0.0) for s in range(8)]
 
 
 @pytest.fixture
-def small_workers(tmp_path):
-    """Yield a client of two workers with little memory, whose scheduler tries nothing twice."""
+def small_processes(tmp_path):
+    """Yield a client of two processes with little memory, whose scheduler runs no task twice."""
     allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     more = ["--memory-limit", LIMIT]
-    path = os.pathsep.join(map(str, Path(__file__).parents[:2]))
+    path = os.pathsep.join(map(str, Path(__file__).parents[:3]))
     started = scheduler(tmp_path, workers=2, path=path, more=more, environment=allowed)
     with started as address, connect(address) as client:
         client.wait_for_workers(2, timeout=30)
         yield client
 
 
-def test_a_cell_that_fills_the_memory_fails_alone_and_by_name(tmp_path, small_workers):
+def test_cell_that_fills_the_memory_fails_alone(tmp_path, small_processes):
     store, cells = Store(tmp_path / "cells"), draws(greedy=3)
     seen = {}
-    execute(small_workers, cells, store, RECORD, lambda cell, error: seen.update({cell: error}))
+    execute(small_processes, cells, store, RECORD, lambda cell, error: seen.update({cell: error}))
     assert [str(cell) for cell, error in seen.items() if error] == ["draws 3"]
-    assert "the worker died" in store.failure(cells[3])
+    assert "its process was killed" in store.failure(cells[3])
     assert "all those workers died while running it" in store.failure(cells[3])
     others = [cell for cell in cells if cell is not cells[3]]
     assert stored(cells, store) == {c.digest: content(draw(c.fields)) for c in others}
 
 
-def test_memory_that_others_fill_changes_no_bit(tmp_path, small_workers):
+def test_memory_that_another_task_fills_changes_no_bit(tmp_path, small_processes):
     store, cells = Store(tmp_path / "cells"), draws()
-    theirs = small_workers.submit(fill_memory, priority=1)
-    execute(small_workers, cells, store, RECORD, lambda *_: None)
-    assert theirs.exception(timeout=30).__class__.__name__ == "KilledWorker"
+    foreign = small_processes.submit(fill_memory, priority=1)
+    execute(small_processes, cells, store, RECORD, lambda *_: None)
+    assert foreign.exception(timeout=30).__class__.__name__ == "KilledWorker"
     assert stored(cells, store) == {c.digest: content(draw(c.fields)) for c in cells}

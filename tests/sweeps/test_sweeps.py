@@ -1,4 +1,4 @@
-"""The sweep: what a cell file is, what survives damage, failure and death."""
+"""Cells, their store, and datasets assembled from them."""
 
 import dataclasses
 import json
@@ -13,10 +13,19 @@ import pytest
 import xarray as xr
 
 from detox_sim.cluster import connect
-from detox_sim.sweeps import assemble, execute, expand, expand_all, provenance, union
-from detox_sim.sweeps import execution as sweep
-from detox_sim.sweeps.execution import _attempt
-from detox_sim.sweeps.store import Cell, Store, content, write_netcdf
+from detox_sim.sweeps import (
+    Cell,
+    Store,
+    assemble,
+    execute,
+    execution,
+    expand,
+    expand_all,
+    provenance,
+    union,
+    write_netcdf,
+)
+from detox_sim.sweeps.store import content
 
 AXES = {"kind": {"double": {"factor": 2}, "treble": {"factor": 3}}, "x": [5, 1, 4]}
 RECORD = provenance({"numpy": np.__version__})
@@ -29,7 +38,7 @@ def multiply(fields):
         os.kill(os.getpid(), signal.SIGKILL)
     values = fields["factor"] * fields["x"] * np.arange(3)
     label = np.array(["a", "b", "c"], dtype=object)
-    return xr.Dataset({"y": ("place", values, {"units": "s"})}, {"place": label})
+    return xr.Dataset({"y": ("item", values, {"units": "s"})}, {"item": label})
 
 
 def cells(**more):
@@ -39,9 +48,13 @@ def cells(**more):
     ]
 
 
-def run(todo, store, workers=2):
+def run(todo, store, processes=2):
+    """Run cells on an embedded cluster, or in this process if `processes` is 0."""
     done = []
-    with connect(processes=workers) as client:
+    if not processes:
+        execute(None, todo, store, RECORD, lambda cell, error: done.append((cell, error)))
+        return done
+    with connect(processes=processes) as client:
         execute(client, todo, store, RECORD, lambda cell, error: done.append((cell, error)))
     return done
 
@@ -53,46 +66,98 @@ def finished(tmp_path_factory):
     return store
 
 
-def test_dims_and_labels_keep_the_order_of_the_axes(finished):
-    dataset = assemble(cells(), AXES, finished, {})
-    assert dataset.y.dims == ("kind", "x", "place")
-    assert dataset.kind.values.tolist() == ["double", "treble"]
-    assert dataset.x.values.tolist() == [5, 1, 4]
-    assert dataset.y.sel(kind="treble", x=4).values.tolist() == [0, 12, 24]
-    assert dataset.y.attrs == {"units": "s"}
-    about = json.loads(dataset.attrs["provenance"])
-    assert about["failures"] == {}
-    assert about["environments"] == [RECORD]
+# --- Grids ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "change", [{"fields": {"factor": 2, "x": 6}}, {"versions": {"test": 2}}, {"study": "other"}]
-)
-def test_any_change_gives_another_file(change):
+def test_union_of_grids_has_each_cell_once():
+    grids = [({"a": 1}, {"x": [5, 1], "seed": [0]}), ({"a": 1}, {"x": [4], "seed": [0, 1]})]
+    assert union(grids) == {"x": [5, 1, 4], "seed": [0, 1]}
+    assert [labels for labels, _, _ in expand_all(grids)] == [(5, 0), (1, 0), (4, 0), (4, 1)]
+    assert [rank for _, _, rank in expand_all(grids)] == [(0, 0), (0, 0), (1, 0), (1, 1)]
+    with pytest.raises(ValueError, match="two grids differ in the fields"):
+        expand_all([grids[0], ({"a": 2}, grids[0][1])])
+    with pytest.raises(ValueError, match="same axes"):
+        union([grids[0], ({}, {"x": [1]})])
+
+
+# --- Identity -------------------------------------------------------------------------------------
+
+
+def test_digest_sees_fields_versions_and_study():
     one = cells()[0]
-    other = Cell(**({name: getattr(one, name) for name in one.__dataclass_fields__} | change))
-    assert one.digest != other.digest
+    changed = [
+        {"fields": {"factor": 2, "x": 6}},
+        {"fields": one.fields | {"strength": 1}},
+        {"versions": {"test": 2}},
+        {"versions": {"test": 1, "gradients": 1}},
+        {"study": "other"},
+    ]
+    digests = [dataclasses.replace(one, **change).digest for change in changed]
+    assert len({one.digest, *digests}) == 1 + len(changed)
     assert one.digest == cells()[0].digest
 
 
-def test_a_new_field_at_its_default_keeps_old_cells():
+def test_digest_leaves_out_fields_at_their_defaults():
     one = cells()[0]
     for value, same in (("off", True), ("on", False)):
         new = dataclasses.replace(
             one, fields=one.fields | {"switch": value}, defaults={"switch": "off"}
         )
-        assert (new.digest == one.digest) == same
+        assert (new.digest == one.digest) == same, value
 
 
-def test_versions_are_per_part():
-    one, other = ({"round": 1, "gradients": n} for n in (1, 2))
-    cell = cells()[0]
-    found = [dataclasses.replace(cell, versions=v).digest for v in (one, other, {"round": 1})]
-    assert len(set(found)) == 3
+def test_content_sees_names_dims_types_and_bits():
+    dataset = xr.Dataset({"y": ("item", [0.0, 1.0, 2.0])}, {"item": ["a", "b", "c"]})
+    square = xr.Dataset({"y": (("i", "j"), np.zeros((2, 2)))})
+    changed = {
+        "a bit": (dataset, dataset.assign(y=np.nextafter(dataset.y, 1))),
+        "the sign of zero": (dataset, dataset.assign(y=("item", -dataset.y.values))),
+        "a name": (dataset, dataset.rename(y="z")),
+        "a type": (dataset, dataset.assign(y=dataset.y.astype("float32"))),
+        "a label": (dataset, dataset.assign_coords(item=["a", "b", "d"])),
+        "the name of a dim": (square, square.rename_dims(j="k")),
+        "the order of dims": (square, xr.Dataset({"y": (("j", "i"), np.zeros((2, 2)))})),
+        "the shape": (square, xr.Dataset({"y": (("i", "j"), np.zeros((4, 1)))})),
+    }
+    for what, (before, after) in changed.items():
+        assert content(before) == content(before.copy(deep=True))
+        assert content(after) != content(before), what
 
 
-def test_a_committed_dataset_fills_the_store(finished, tmp_path):
-    """What was computed is not computed again, and damage is not believed."""
+# --- The store ------------------------------------------------------------------------------------
+
+
+def test_damaged_cell_is_not_read(tmp_path, finished):
+    store, cell = Store(tmp_path), cells()[0]
+    path = store.path(cell)
+
+    def rewrite():
+        store.write(cell, finished.read(cell), dict(RECORD))
+        assert store.read(cell) is not None
+        return path.read_bytes()
+
+    whole = rewrite()
+    values = np.array([0, 10, 20]).tobytes()
+    assert values in whole
+    damaged = {
+        "cut": whole[: len(whole) // 2],
+        "flipped": whole.replace(values, np.array([0, 10, 21]).tobytes()),
+        "empty": b"",
+        "text": b"hello",
+    }
+    for name, raw in damaged.items():
+        rewrite()
+        path.write_bytes(raw)
+        assert store.read(cell) is None, name
+    rewrite()
+    with xr.open_dataset(path, engine="netcdf4") as stored:
+        changed = stored.load()
+    changed["y"] = changed.y + 1
+    changed.to_netcdf(path, engine="netcdf4")
+    assert store.read(cell) is None, "a sound file with values of another digest"
+
+
+def test_committed_dataset_fills_the_store(finished, tmp_path):
     grid = [cell for cell in cells() if cell.labels != ("treble", 4)]
     dataset = assemble(grid, AXES, finished, {}, lambda fields, cell: cell.assign(z=2 * cell.y))
     assert dataset.y.sel(kind="treble", x=4).isnull().all()
@@ -114,70 +179,7 @@ def test_a_committed_dataset_fills_the_store(finished, tmp_path):
     assert [store.read(cell) is None for cell in cells()[:2]] == [True, False]
 
 
-def test_grids_of_one_profile_join():
-    grids = [({"a": 1}, {"x": [5, 1], "seed": [0]}), ({"a": 1}, {"x": [4], "seed": [0, 1]})]
-    assert union(grids) == {"x": [5, 1, 4], "seed": [0, 1]}
-    assert [labels for labels, _, _ in expand_all(grids)] == [(5, 0), (1, 0), (4, 0), (4, 1)]
-    assert [rank for _, _, rank in expand_all(grids)] == [(0, 0), (0, 0), (1, 0), (1, 1)]
-    with pytest.raises(ValueError, match="two grids differ in the fields"):
-        expand_all([grids[0], ({"a": 2}, grids[0][1])])
-    with pytest.raises(ValueError, match="same axes"):
-        union([grids[0], ({}, {"x": [1]})])
-
-
-def test_an_option_that_was_not_there_before_gives_another_file():
-    assert {c.digest for c in cells()}.isdisjoint(c.digest for c in cells(strength=1))
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "other"])
-def test_a_damaged_cell_is_noticed(tmp_path, finished, damage):
-    store, cell = Store(tmp_path), cells()[0]
-    store.write(cell, finished.read(cell), dict(RECORD))
-    assert store.read(cell) is not None
-    path = store.path(cell)
-    raw = path.read_bytes()
-    if damage == "other":  # values that do not fit the recorded digest, in a sound file
-        with xr.open_dataset(path, engine="netcdf4") as stored:
-            changed = stored.load()
-        changed["y"] = changed.y + 1
-        changed.to_netcdf(path, engine="netcdf4")
-    else:
-        value = np.array([0, 10, 20]).tobytes()
-        wrong = np.array([0, 10, 21]).tobytes()
-        assert value in raw
-        damaged = {
-            "cut": raw[: len(raw) // 2],
-            "flipped": raw.replace(value, wrong),
-            "empty": b"",
-            "text": b"hello",
-        }
-        path.write_bytes(damaged[damage])
-    assert store.read(cell) is None
-
-
-def test_a_failure_is_recorded_and_stops_nothing(tmp_path):
-    store, todo = Store(tmp_path), cells(raises=1)
-    done = run(todo, store)
-    assert sorted(cell.fields["x"] for cell, error in done if error) == [1, 1]
-    dataset = assemble(todo, AXES, store, {})
-    assert dataset.y.isnull().all("place").values.tolist() == [[False, True, False]] * 2
-    assert dataset.y.sel(kind="double", x=4).values.tolist() == [0, 8, 16]
-    failures = json.loads(dataset.attrs["provenance"])["failures"]
-    assert failures["test double, 1"] == "ArithmeticError: no 1 today"
-    assert list(tmp_path.rglob(".*")) == []
-
-
-def test_a_cell_that_kills_its_worker_takes_no_other_with_it(tmp_path):
-    store, todo = Store(tmp_path), cells(dies=4)
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-        done = run(todo, store)
-    assert len(done) == len(todo)
-    assert [cell.fields["x"] for cell, error in done if error] == [4, 4]
-    assert all("the worker died" in store.failure(c) for c in todo if c.fields["x"] == 4)
-    assert all(store.read(cell) is not None for cell in todo if cell.fields["x"] != 4)
-
-
-def test_a_later_success_clears_the_failure(tmp_path):
+def test_success_deletes_the_failure(tmp_path):
     store, cell = Store(tmp_path), cells()[0]
     store.write_failure(cell, "bad\n")
     assert store.failure(cell) == "bad\n"
@@ -185,28 +187,62 @@ def test_a_later_success_clears_the_failure(tmp_path):
     assert store.failure(cell) is None
 
 
-def test_all_cells_failed_leaves_no_dataset(tmp_path):
-    assert assemble(cells(), AXES, Store(tmp_path), {}) is None
+def test_forget_deletes_all_that_is_stored(tmp_path, finished):
+    store, cell = Store(tmp_path), cells()[0]
+    store.write(cell, finished.read(cell), dict(RECORD))
+    store.write_failure(cell, "bad\n")
+    store.checkpoint(cell).write_text("2")
+    store.forget(cell)
+    assert store.read(cell) is store.failure(cell) is None
+    assert list(store.path(cell).parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda d: d.assign(y=np.nextafter(d.y, 1)),
-        lambda d: d.rename(y="z"),
-        lambda d: d.assign(y=d.y.astype("float32")),
-        lambda d: d.assign_coords(place=["a", "b", "d"]),
-        lambda d: d.assign(y=("place", -d.y.values)),
-    ],
-)
-def test_content_sees_every_bit(change):
-    dataset = xr.Dataset({"y": ("place", [0.0, 1.0, 2.0])}, {"place": ["a", "b", "c"]})
-    assert content(dataset) == content(dataset.copy(deep=True))
-    assert content(change(dataset)) != content(dataset)
+def test_mean_seconds_are_of_the_newest_cells(tmp_path, finished):
+    store = Store(tmp_path)
+    assert store.mean_seconds("test") is None
+    for age, (cell, seconds) in enumerate(zip(cells(), (1.0, 2.0, 6.0), strict=False)):
+        store.write(cell, finished.read(cell), RECORD | {"seconds": seconds})
+        os.utime(store.path(cell), (age, age))
+    assert store.mean_seconds("test") == 3.0
+    assert store.mean_seconds("test", most=2) == 4.0
+
+
+# --- Execution ------------------------------------------------------------------------------------
+
+
+def test_processes_and_order_change_no_bit(finished, tmp_path):
+    store = Store(tmp_path)
+    assert [cell.fields["x"] for cell, _ in run(cells(), store, processes=0)] == [5, 5, 4, 4, 1, 1]
+    for cell in cells():
+        assert content(store.read(cell)) == content(finished.read(cell)), str(cell)
+
+
+def test_failure_is_recorded_and_stops_nothing(tmp_path):
+    for processes in (0, 2):
+        store, todo = Store(tmp_path / str(processes)), cells(raises=1)
+        done = run(todo, store, processes)
+        assert sorted(cell.fields["x"] for cell, error in done if error) == [1, 1], processes
+        dataset = assemble(todo, AXES, store, {})
+        assert dataset.y.isnull().all("item").values.tolist() == [[False, True, False]] * 2
+        assert dataset.y.sel(kind="double", x=4).values.tolist() == [0, 8, 16]
+        about = json.loads(dataset.attrs["provenance"])
+        assert about["failures"]["test double, 1"] == "ArithmeticError: no 1 today"
+        assert about["count"] == {"planned": 6, "finished": 4, "failed": 2}
+        assert list(tmp_path.rglob(".*")) == []
+
+
+def test_cell_that_kills_its_process_fails_alone(tmp_path):
+    store, todo = Store(tmp_path), cells(dies=4)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        done = run(todo, store)
+    assert len(done) == len(todo)
+    assert [cell.fields["x"] for cell, error in done if error] == [4, 4]
+    assert all("its process was killed" in store.failure(c) for c in todo if c.fields["x"] == 4)
+    assert all(store.read(cell) is not None for cell in todo if cell.fields["x"] != 4)
 
 
 def count_up(fields, *, checkpoint=None):
-    """Count to 3, and die once at 2; go on from what the checkpoint holds."""
+    """Count to 3; kill the process once at 2; continue from what the checkpoint holds."""
     path = Path(checkpoint)
     counted = int(path.read_text()) if path.exists() else 0
     for count in range(counted + 1, 4):
@@ -216,42 +252,77 @@ def count_up(fields, *, checkpoint=None):
     return xr.Dataset({"began_at": ((), counted), "count": ((), 3)})
 
 
-def test_a_cell_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
+def test_killed_cell_continues_from_its_checkpoint(tmp_path):
     store = Store(tmp_path / "cells")
-    cell = Cell("test", ("a",), {"x": 1}, 1, count_up, 1.0, 0.0)
-    assert run([cell], store, workers=1) == [(cell, None)]
+    cell = Cell("test", ("a",), {"x": 1}, {"test": 1}, count_up, 1.0, 0.0)
+    assert run([cell], store, processes=1) == [(cell, None)]
     assert int(store.read(cell).began_at) == 2
-    assert not store.checkpoint(cell).exists()  # it is done
+    assert not store.checkpoint(cell).exists()
     assert sorted(path.suffix for path in store.path(cell).parent.iterdir()) == [".nc"]
 
 
-def test_a_cell_is_forgotten_with_its_checkpoint(tmp_path, finished):
-    store, cell = Store(tmp_path), cells()[0]
-    store.write(cell, finished.read(cell), dict(RECORD))
-    store.checkpoint(cell).write_text("2")
-    store.forget(cell)
-    assert store.read(cell) is None
-    assert not store.checkpoint(cell).exists()
+def test_process_without_the_folder_runs_without_checkpoint(tmp_path):
+    def run(fields, *, checkpoint=None):
+        return xr.Dataset({"given": ((), np.array(str(checkpoint), dtype=object))})
 
-
-def test_a_worker_that_does_not_see_the_folder_does_without(tmp_path):
-    outcome = _attempt(no_checkpoint, {}, str(tmp_path / "not here" / "a.checkpoint"))
+    outcome = execution._attempt(run, {}, str(tmp_path / "not here" / "a.checkpoint"))
     assert outcome["dataset"].given.item() == "None"
 
 
-def no_checkpoint(fields, *, checkpoint=None):
-    return xr.Dataset({"given": ((), np.array(str(checkpoint), dtype=object))})
-
-
-def test_the_hardware_names_gpus(tmp_path, monkeypatch):
+def test_hardware_names_gpus(tmp_path, monkeypatch):
     tool = tmp_path / "nvidia-smi"
     for script, gpus in (("echo H100; echo H100", ", H100, H100"), ("exit 9", ""), ("", "")):
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        sweep._hardware.cache_clear()
-        assert sweep._hardware() == f"{platform.machine()}, {os.cpu_count()} cores{gpus}"
+        execution._hardware.cache_clear()
+        assert execution._hardware() == f"{platform.machine()}, {os.cpu_count()} cores{gpus}"
     monkeypatch.setenv("PATH", "")
-    sweep._hardware.cache_clear()
-    assert sweep._hardware().endswith(" cores")
-    sweep._hardware.cache_clear()
+    execution._hardware.cache_clear()
+    assert execution._hardware().endswith(" cores")
+    execution._hardware.cache_clear()
+
+
+# --- Assembly -------------------------------------------------------------------------------------
+
+
+def test_dataset_has_dims_and_labels_in_the_order_of_the_axes(finished):
+    dataset = assemble(cells(), AXES, finished, {})
+    assert dataset.y.dims == ("kind", "x", "item")
+    assert dataset.kind.values.tolist() == ["double", "treble"]
+    assert dataset.x.values.tolist() == [5, 1, 4]
+    assert dataset.y.sel(kind="treble", x=4).values.tolist() == [0, 12, 24]
+    assert dataset.y.attrs == {"units": "s"}
+    about = json.loads(dataset.attrs["provenance"])
+    assert about["failures"] == {}
+    assert about["environments"] == [RECORD]
+
+
+def test_cells_of_four_axes_are_at_their_labels(tmp_path):
+    axes = {"a": [1, 2], "b": [10, 20, 30], "c": [100, 200], "d": [1000, 2000, 3000, 4000]}
+    store = Store(tmp_path)
+    grid = [Cell("t", at, f, {}, add, 1.0, 0.0) for at, f in expand({}, axes)]
+    for cell in grid:
+        store.write(cell, add(cell.fields), RECORD | {"seconds": 0.0, "hardware": "", "time": ""})
+    dataset = assemble(grid, axes, store, {})
+    assert dataset.total.dims == ("a", "b", "c", "d")
+    assert dataset.total.identical((dataset.a + dataset.b + dataset.c + dataset.d).rename("total"))
+
+
+def add(fields):
+    return xr.Dataset({"total": ((), sum(fields.values()))})
+
+
+def test_cells_that_were_not_run_are_left_out(tmp_path, finished):
+    store = Store(tmp_path)
+    for cell in cells():
+        if cell.labels in [("double", 1), ("treble", 4)]:
+            store.write(cell, finished.read(cell), json.loads(finished.read(cell).attrs["cell"]))
+    dataset = assemble(cells(), AXES, store, {})
+    assert dataset.x.values.tolist() == [1, 4]
+    assert dataset.y.isnull().all("item").values.tolist() == [[False, True], [True, False]]
+    about = json.loads(dataset.attrs["provenance"])
+    assert about["axes"] == {"kind": ["double", "treble"], "x": [1, 4]}
+    assert about["count"] == {"planned": 6, "finished": 2, "failed": 0}
+    assert about["failures"] == {}
+    assert assemble(cells(), AXES, Store(tmp_path / "none"), {}) is None

@@ -1,18 +1,17 @@
-"""What a trial learns: rates, augmented images, and whose batch-norm statistics evaluate."""
+"""What a trial learns: files, rates, augmented images, and the statistics that evaluate."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from detox_sim import assignments
+from detox_sim import Trial, assignments, data, train
 from detox_sim.models import one_thread
 from detox_sim.streams import stream
-from detox_sim.training import train
-from detox_sim.trials.learning_task import LearningTask
-from detox_sim.trials.trial import Trial
+from detox_sim.trials import LearningTask, learning_task
 
 SMALL = {"workers": 15, "byzantine": 0, "batch": 30, "steps": 4, "evaluate_every": 4}
 PICTURES = {"data": "outside:pictures", "model": "outside:normed"}
+PLAIN = PICTURES | {"data_options": {"padding": 0}}
 
 
 @pytest.fixture(autouse=True)
@@ -22,97 +21,129 @@ def _one_thread():
 
 
 def task_of(**fields):
-    return LearningTask(Trial(**{**SMALL, **fields}), files=5)
+    return LearningTask(Trial(**{**SMALL, **fields}))
 
 
-def seen_by_the_model(task, step, files):
-    """The images (n, images a file, channels, height, width) that `gradients` gives the model."""
+def seen_by_the_model(task, step, files, images=None, **options):
+    """The images (n, images a file, channels, height, width) and labels given to the model."""
     kept = []
     gradients = task.model.gradients
 
-    def watched(params, images, *rest):
-        kept.append(images.numpy().copy())
-        return gradients(params, images, *rest)
+    def watched(params, images, labels, *rest):
+        kept.append((images.numpy().copy(), labels))
+        return gradients(params, images, labels, *rest)
 
     task.model.gradients = watched
-    task.gradients(task.initial().params, step, files)
+    images = task.draw(step)[list(files)] if images is None else images
+    task.gradients(task.initial().params, step, files, images, **options)
     task.model.gradients = gradients
     return kept[0]
+
+
+# --- Files ------------------------------------------------------------------------------------
+
+
+def test_batch_is_drawn_from_training_images_and_split_evenly():
+    whole, less = task_of(), task_of(validation=0.5)
+    for task, images in ((whole, 1438), (less, 719)):
+        drawn = [task.draw(step) for step in range(1, 30)]
+        assert all(batch.shape == (5, 6) for batch in drawn)
+        assert all(np.unique(batch).size == 30 for batch in drawn)
+        assert images * 0.9 < np.max(drawn) < images
+    assert (whole.draw(1) == whole.draw(1)).all()
+    assert (whole.draw(1) != whole.draw(2)).any()
+    assert (whole.draw(1) != task_of(seed=1).draw(1)).any()
+
+
+def test_relabelled_gradients_are_of_reversed_classes():
+    task = task_of()
+    labels = Trial(**SMALL).dataset.train_labels[task.draw(1)]
+    assert (seen_by_the_model(task, 1, range(5))[1] == labels).all()
+    assert (seen_by_the_model(task, 1, range(5), relabelled=True)[1] == 9 - labels).all()
 
 
 # --- Rates ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("decay", "every"), [(1.0, 10), (0.5, 1), (0.9, 3)])
-def test_the_rate_decays_in_stairs(decay, every):
-    task = task_of(rate=0.25, momentum=0.0, decay=decay, decay_every=every)
-    state, one = task.initial(), np.ones(task.model.parameters, np.float32)
-    for step in range(1, 9):
-        after = task.update(state, one, np.zeros((0, 0)), step)
-        moved = state.params.astype(float) - after.params
-        assert moved == pytest.approx(0.25 * decay ** (step // every), abs=1e-6)
-
-
-def test_a_decay_trains_otherwise():
-    plain, same, other = (
-        train(Trial(**SMALL, **fields)).test_loss[-1]
-        for fields in ({}, {"decay": 1.0, "decay_every": 1}, {"decay": 0.5, "decay_every": 1})
-    )
-    assert plain == same != other
+def test_rate_decays_in_stairs():
+    for decay, every in ((1.0, 10), (0.5, 1), (0.9, 3)):
+        task = task_of(rate=0.25, momentum=0.0, decay=decay, decay_every=every)
+        state, one = task.initial(), np.ones(task.model.parameters, np.float32)
+        for step in range(1, 9):
+            after = task.update(state, one, np.zeros((0, 0)), step)
+            moved = state.params.astype(float) - after.params
+            expected = 0.25 * decay ** (step // every)
+            assert moved == pytest.approx(expected, abs=1e-6), (decay, every, step)
 
 
 # --- Images -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("padding", [1, 4])
-def test_augmented_images_are_flipped_crops_of_padded_ones(padding):
-    task = task_of(**PICTURES, data_options={"padding": padding})
-    trial = Trial(**SMALL, **PICTURES, data_options={"padding": padding})
-    images = trial.dataset.train_images
-    batch = stream(0, "batch", 3).choice(len(images), 30, False).reshape(5, 6)
-    found = np.rint(seen_by_the_model(task, 3, [4, 1]) * 255).astype(np.uint8)
-    edges = ((0, 0), (padding, padding), (padding, padding))
-    flipped = 0
-    for place, file in enumerate((4, 1)):
-        for got, index in zip(found[place], batch[file], strict=True):
-            padded = np.pad(images[index], edges, mode="reflect")
-            crops = [
-                padded[:, y : y + 32, x : x + 32]
-                for y in range(2 * padding + 1)
-                for x in range(2 * padding + 1)
-            ]
-            plain = any((got == crop).all() for crop in crops)
-            mirrored = any((got == crop[:, :, ::-1]).all() for crop in crops)
-            assert plain != mirrored
-            flipped += mirrored
-    assert 0 < flipped < 12
+def test_augmented_images_are_flipped_crops_of_padded_ones():
+    for padding in (1, 4):
+        fields = PICTURES | {"data_options": {"padding": padding}}
+        task, images = task_of(**fields), Trial(**SMALL, **fields).dataset.train_images
+        found = np.rint(seen_by_the_model(task, 3, [4, 1])[0] * 255).astype(np.uint8)
+        edges = ((0, 0), (padding, padding), (padding, padding))
+        flipped = 0
+        for i, file in enumerate((4, 1)):
+            for got, index in zip(found[i], task.draw(3)[file], strict=True):
+                padded = np.pad(images[index], edges, mode="reflect")
+                crops = [
+                    padded[:, y : y + 32, x : x + 32]
+                    for y in range(2 * padding + 1)
+                    for x in range(2 * padding + 1)
+                ]
+                plain = any((got == crop).all() for crop in crops)
+                mirrored = any((got == crop[:, :, ::-1]).all() for crop in crops)
+                assert plain != mirrored
+                flipped += mirrored
+        assert 0 < flipped < 12
 
 
-def test_every_copy_of_a_file_sees_the_same_images():
+def test_augmentation_is_drawn_for_every_file_and_step():
     task = task_of(**PICTURES)
-    whole = seen_by_the_model(task, 2, range(5))
+    same = np.zeros((3, 6), int)  # three files of one image, six times
+    first = seen_by_the_model(task, 1, [0, 1, 2], same)[0]
+    assert (first[0] != first[1]).any()
+    assert (first[1] != first[2]).any()
+    assert (first != seen_by_the_model(task, 2, [0, 1, 2], same)[0]).any()
+
+
+def test_every_copy_of_a_file_has_the_same_images_and_gradient():
+    task = task_of(**PICTURES)
+    whole, params, batch = seen_by_the_model(task, 2, range(5))[0], task.initial().params, 0
+    batch = task.draw(2)
+    rows = task.gradients(params, 2, range(5), batch).rows
     for file in range(5):
         assert (seen_by_the_model(task, 2, [file])[0] == whole[file]).all()
-    assert (seen_by_the_model(task, 3, [0]) != whole[:1]).any()
-    params = task.initial().params
-    rows = task.gradients(params, 2, range(5)).rows
-    assert task.gradients(params, 2, [3]).rows[0].tobytes() == rows[3].tobytes()
+        alone = task.gradients(params, 2, [file], batch[[file]]).rows[0]
+        assert alone.tobytes() == rows[file].tobytes()
 
 
-def test_the_model_sees_scaled_pixels():
-    task = task_of(**PICTURES, data_options={"padding": 0})
-    plain = seen_by_the_model(task, 1, [0])
-    data = Trial(**SMALL, **PICTURES).dataset
-    chosen = stream(0, "batch", 1).choice(64, 30, False)[:6]
-    np.testing.assert_allclose(plain[0], data.train_images[chosen] / 255, rtol=1e-6)
-    task._data = data._replace(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 4.0), padding=0)
-    other = seen_by_the_model(task, 1, [0])
+def test_dropout_is_drawn_for_every_file_and_step():
+    """Of one image without augmentation nothing else differs."""
+    task = task_of(**PLAIN)
+    same, params = np.zeros((2, 6), int), task.initial().params
+    first, again, other = (task.gradients(params, step, [0, 1], same).rows for step in (1, 1, 2))
+    assert (first == again).all()
+    assert (first[0] != first[1]).any()
+    assert (first[0] != other[0]).any()
+
+
+def test_model_sees_scaled_pixels():
+    task, trial = task_of(**PLAIN), Trial(**SMALL, **PLAIN)
+    plain = seen_by_the_model(task, 1, [0])[0]
+    images = trial.dataset.train_images[task.draw(1)[0]]
+    np.testing.assert_allclose(plain[0], images / 255, rtol=1e-6)
+    options = {"data_options": {"padding": 0, "mean": [0.1, 0.2, 0.3], "deviation": [1, 2, 4]}}
+    other = seen_by_the_model(task_of(**PLAIN | options), 1, [0])[0]
     for channel, (mean, deviation) in enumerate(((0.1, 1), (0.2, 2), (0.3, 4))):
         wanted = (plain[:, :, channel] - mean) / deviation
         np.testing.assert_allclose(other[:, :, channel], wanted, atol=1e-6)
 
 
-def test_a_folder_of_images_trains(tmp_path):
+def test_folder_of_images_trains(tmp_path):
     rng = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 5)):
         for label in ("dark", "light"):
@@ -131,64 +162,96 @@ def test_a_folder_of_images_trains(tmp_path):
 # --- Batch-norm statistics --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("assignment", "copies", "files_of_node_0"), [("detox", 3, 1), ("none", 1, 1), ("mols", 3, 5)]
-)
-def test_the_statistics_of_node_0_evaluate(assignment, copies, files_of_node_0):
-    """Replayed by hand: the files it holds, in their order, step after step."""
-    fields = SMALL | PICTURES | {"data_options": {"padding": 0}, "batch": 60}
-    if assignment == "mols":
-        fields["batch"] = 50
-    trial = Trial(**fields, assignment=assignment, copies=copies, groups=None, outer="mean")
-    history = train(trial)
-    holders = getattr(assignments, assignment)(15, copies)
-    mine = np.flatnonzero((holders == 0).any(axis=1))
-    assert mine.size == files_of_node_0
-    task = LearningTask(trial, len(holders))
-    state = task.initial()
-    for step in range(1, 5):
-        computed = task.gradients(state.params, step, range(len(holders)))
-        aggregate = computed.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        state = task.update(state, aggregate, computed.statistics[mine], step)
-    by_hand = task.evaluate(state)
-    assert history.test_loss.values[-1] == pytest.approx(by_hand.loss, rel=1e-4)
-    others = task.evaluate(state._replace(statistics=task.model.initial_statistics()))
-    assert others.loss != pytest.approx(by_hand.loss, rel=1e-3)
+def test_statistics_move_towards_one_file_after_the_other():
+    task = task_of(**PLAIN)
+    state, rng = task.initial(), np.random.default_rng(0)
+    seen = rng.random((3, state.statistics.size), np.float32)
+    momentum, expected = task.model.statistics_momentum, state.statistics.astype(float)
+    for each in seen:
+        expected = (1 - momentum) * expected + momentum * each
+    after = task.update(state, np.zeros_like(state.params), seen, 1)
+    assert after.statistics == pytest.approx(expected, rel=1e-5)
+
+
+def test_statistics_of_worker_0_evaluate():
+    """Replayed by hand: the files it computes, in their order, step after step."""
+    for assignment, copies, batch, files in (("detox", 3, 60, 1), ("mols", 3, 50, 5)):
+        fields = SMALL | PLAIN | {"batch": batch, "groups": None, "outer": "mean"}
+        trial = Trial(**fields, assignment=assignment, copies=copies)
+        history = train(trial)
+        holders = getattr(assignments, assignment)(15, copies)
+        mine = np.flatnonzero((holders == 0).any(axis=1))
+        assert mine.size == files
+        task = LearningTask(trial)
+        state = task.initial()
+        for step in range(1, 5):
+            computed = task.gradients(state.params, step, range(len(holders)), task.draw(step))
+            aggregate = computed.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+            state = task.update(state, aggregate, computed.statistics[mine], step)
+        loss = task.evaluate(state)["test_loss"]
+        assert history.test_loss.values[-1] == pytest.approx(loss, rel=1e-4)
+        unseen = task.evaluate(state._replace(statistics=task.model.initial_statistics()))
+        assert unseen["test_loss"] != pytest.approx(loss, rel=1e-3)
 
 
 def test_attacks_do_not_reach_the_statistics():
-    """They are of images, not of messages: only parameters carry a lie to the evaluation."""
-    lied = {"byzantine": 1, "attack": "constant", "rate": 0.0}
-    told = [train(Trial(**SMALL | PICTURES | fields)).test_loss for fields in ({"rate": 0.0}, lied)]
-    assert told[0].identical(told[1])
+    """They are of images, not of messages: only parameters carry an attack to the evaluation."""
+    attacked = {"byzantine": 1, "attack": "constant", "rate": 0.0}
+    losses = [
+        train(Trial(**SMALL | PICTURES | each)).test_loss for each in ({"rate": 0.0}, attacked)
+    ]
+    assert losses[0].identical(losses[1])
 
 
-# --- What a Trial refuses ---------------------------------------------------------------------
+# --- Evaluation -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"precision": "tf32"}, "precision 'tf32' exists on GPUs only; use 'float32'"),
-        ({"precision": "float16"}, "unknown precision 'float16'; did you mean 'bfloat16'?"),
-        ({"channels_last": 1}, "channels_last must be True or False, got 1"),
-        ({"decay": -0.5}, "decay must be a number of 0 or more, got -0.5"),
-        ({"decay_every": 0}, "decay_every must be an integer of 1 or more, got 0"),
-        ({"model": "lenet5"}, "model: lenet5 needs images of 12 x 12 or more, got 8 x 8; use cnn"),
-        ({"model": "resnet18", "batch": 5}, "model: cannot train on 1 images of 1x8x8 at once"),
-        ({"data": "images:/nowhere"}, "data: .*/nowhere"),
-    ],
-)
-def test_impossible_fields(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Trial(**{**SMALL, **fields})
+def test_recalibrated_statistics_are_of_training_images(monkeypatch):
+    """Of some of them, without augmentation, whatever the running statistics are."""
+    monkeypatch.setattr(learning_task, "RECALIBRATION_IMAGES", 16)
+    task, plain = task_of(**PICTURES), task_of(**PLAIN)
+    state = task.initial()
+    found = task.evaluate(state)
+    other = task.evaluate(state._replace(statistics=state.statistics + 1))
+    recalibrated = [name for name in found if name.startswith("recalibrated")]
+    assert recalibrated == ["recalibrated_test_loss", "recalibrated_accuracy"]
+    assert [found[name] for name in recalibrated] == [other[name] for name in recalibrated]
+    assert found["test_loss"] != other["test_loss"]
+    assert plain.evaluate(state) == found
+    trial = Trial(**SMALL, **PICTURES)
+    some = trial.dataset.train_images[stream(0, "recalibration").permutation(64)[:16]]
+    statistics = task.model.batch_statistics(state.params, some.astype(np.float32) / 255)
+    by_hand = task.evaluate(state._replace(statistics=statistics))
+    assert by_hand["test_loss"] == pytest.approx(found["recalibrated_test_loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"channels_last": True}])
-def test_options_are_part_of_the_trial(options):
-    fields = SMALL | PICTURES
-    history = train(Trial(**fields, **options))
-    assert f'"{next(iter(options))}": ' in history.attrs["trial"]
-    assert history.test_loss.values[-1] == pytest.approx(
-        float(train(Trial(**fields)).test_loss[-1]), rel=0.1
+def test_validation_images_are_held_out_and_evaluated():
+    trial = Trial(**SMALL, validation=0.25, model="softmax")
+    history = train(trial)
+    names = {"accuracy", "test_loss", "validation_accuracy", "validation_loss"}
+    assert names == {name for name in history if history[name].dims == ("eval_step",)}
+    kept, held_out = data.hold_out(trial.dataset, 0.25)
+    assert len(held_out.test_labels) == 359
+    task = LearningTask(trial)
+    found = task.evaluate(task.initial())
+    by_hand = task.model.evaluate(
+        task.initial().params, held_out.test_images.astype(np.float32), held_out.test_labels
     )
+    assert found["validation_loss"] == pytest.approx(by_hand.loss)
+    assert found["validation_accuracy"] == pytest.approx(by_hand.accuracy)
+    labels = kept.train_labels[task.draw(1)]
+    assert (seen_by_the_model(task, 1, range(5))[1] == labels).all()
+    normed = task_of(**PICTURES, validation=0.25)
+    assert list(normed.evaluate(normed.initial())) == [
+        "test_loss", "accuracy", "recalibrated_test_loss", "recalibrated_accuracy",
+        "validation_loss", "validation_accuracy", "recalibrated_validation_loss",
+        "recalibrated_validation_accuracy",
+    ]  # fmt: skip
+
+
+def test_formats_of_the_model_train_alike():
+    plain = train(Trial(**SMALL | PICTURES)).test_loss.values[-1]
+    for options in ({"precision": "bfloat16"}, {"channels_last": True}):
+        other = train(Trial(**SMALL | PICTURES, **options)).test_loss.values[-1]
+        assert other == pytest.approx(plain, rel=0.1), options
+        assert other != plain or "channels_last" in options

@@ -232,7 +232,7 @@ def draws(peer):
 
 
 def shares_of_agreement(peer):
-    """The shares of draws on which our default, and our options, give the peer's number."""
+    """Return the shares of draws on which our default, and our options, give the peer's number."""
     default, meant = [], []
     for rows, byzantine, seed in draws(peer):
         np.random.seed(seed)
@@ -255,7 +255,7 @@ def line(peer, default, meant):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("library", PEERS)
-def test_options_give_the_peer_s_numbers(library, capsys):
+def test_options_give_the_numbers_of_peers(library, capsys):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

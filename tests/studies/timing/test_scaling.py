@@ -1,6 +1,8 @@
-"""Growth: exponents, what is measured, the split for the fit, and a sweep on real workers."""
+"""Growth: exponents, measured sizes, the split for the fit, and a sweep in real processes."""
 
+import contextlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from matplotlib.figure import Figure
 from detox_sim import aggregators, costs, theory
 from detox_sim.cluster import connect
 from studies.style import draw
-from studies.timing import fits as growth
 from studies.timing import scaling
+from studies.timing import scaling_results as results
+from studies.timing.fits import exponent
 from studies.timing.rounds import METHODS, PAIRS, shape
 
 SIZES = [(15, 300), (150, 300), (300, 300), (600, 300), (1200, 300), (15, 3000), (15, 30_000)]
@@ -24,7 +27,7 @@ def fields(**others):
 
 
 def cell(p=np.nan, d=np.nan, runs=0.0):
-    """A cell as a study stores it, with the times that a model gives, or without."""
+    """Return a cell as a study stores it, with the times that a model gives, or without."""
     seconds = np.full((len(METHODS), 2, 2), np.nan)
     for place, method in enumerate(METHODS if p == p else ()):
         work = shape(method, p, parameters=d, sample_flops=0.0)
@@ -37,8 +40,8 @@ def cell(p=np.nan, d=np.nan, runs=0.0):
             "seconds": (("pipeline", "stage", "turn"), seconds),
             "sweep_seconds": (("processes", "turn"), sweep[0]),
             "run_seconds": (("processes", "turn"), sweep[1]),
-            "nodes": ((), float(p)),
-            "columns": ((), float(d)),
+            "workers": ((), float(p)),
+            "parameters": ((), float(d)),
             "runs": ((), runs),
         },
         coords={"pipeline": list(METHODS), "stage": list(scaling.STAGES), "processes": [1, 2]},
@@ -58,28 +61,28 @@ def dataset():
 # --- Exponents -----------------------------------------------------------------------------------
 
 
-def test_an_exponent_is_that_of_a_power_and_its_interval_has_it():
+def test_exponent_of_a_power_lies_in_its_interval():
     x = np.array([15, 45, 150, 450, 1500])
-    slope, low, high = growth.exponent(x, 3 * x**1.7)
+    slope, low, high = exponent(x, 3 * x**1.7)
     assert slope == pytest.approx(1.7)
     assert high - low < 1e-6
     noisy = 3 * x**1.7 * np.exp(0.1 * np.random.default_rng(0).standard_normal(5))
-    slope, low, high = growth.exponent(x, noisy)
+    slope, low, high = exponent(x, noisy)
     assert low < 1.7 < high
     assert not low < 1 < high
-    assert str(growth.exponent(x[:2], x[:2])) == "-"
+    assert str(exponent(x[:2], x[:2])) == "-"
 
 
-def test_a_series_changes_only_what_it_is_of(dataset):
-    rows, columns = growth.along(dataset, "nodes"), growth.along(dataset, "columns")
-    assert rows.nodes.values.tolist() == [15, 150, 300, 600, 1200]
-    assert set(rows.columns.values) == {300}
-    assert columns.columns.values.tolist() == [300, 3000, 30_000]
-    assert set(columns.nodes.values) == {15}
+def test_only_the_named_size_differs_along_it(dataset):
+    by_workers, by_size = (results.along(dataset, name) for name in ("workers", "parameters"))
+    assert by_workers.workers.values.tolist() == [15, 150, 300, 600, 1200]
+    assert set(by_workers.parameters.values) == {300}
+    assert by_size.parameters.values.tolist() == [300, 3000, 30_000]
+    assert set(by_size.workers.values) == {15}
 
 
-def test_the_table_has_theory_for_every_method_and_tells_linear_from_quadratic(dataset):
-    table = growth.orders(dataset)
+def test_orders_have_theory_for_every_method_and_separate_linear_from_quadratic(dataset):
+    table = results.orders(dataset)
     assert list(table.index) == list(METHODS)
     assert set(table["server, theory"]) <= {row.server for row in theory.complexity()}
     slopes = table["round in p"].map(lambda exponent: exponent[0])
@@ -89,42 +92,41 @@ def test_the_table_has_theory_for_every_method_and_tells_linear_from_quadratic(d
     assert (table["server in d"].map(lambda exponent: abs(exponent[0] - 1)) < 0.5).all()
 
 
-def test_a_failed_fit_would_show(dataset):
-    """The model behind the data is found again, and held-out sizes agree with it."""
-    found = growth.fitted(dataset)
+def test_fit_recovers_the_model_and_held_out_sizes_agree(dataset):
+    found = results.fitted(dataset)
     for name in ("pair_seconds", "sort_seconds", "vote_seconds", "call_seconds"):
-        assert getattr(found.cluster, name) == pytest.approx(getattr(TRUE, name), rel=1e-4)
-    kept, out = growth.measured_rounds(dataset)
-    sizes = [{(r.shape["workers"], r.shape["parameters"]) for r in part} for part in (kept, out)]
+        assert getattr(found.cluster, name) == pytest.approx(getattr(TRUE, name), rel=1e-4), name
+    rounds = results.measured_rounds(dataset)
+    sizes = [{(r.shape["workers"], r.shape["parameters"]) for r in part} for part in rounds]
     assert not sizes[0] & sizes[1]
     assert sizes[0] | sizes[1] == set(SIZES)
-    for errors in growth.held_out_errors(dataset, found).values():
-        assert np.abs(errors).max() < 1e-3
-    times = growth.modelled(found)
-    ends = growth.ends(times)
+    for phase, errors in rounds.errors(found.cluster).items():
+        assert np.abs(errors).max() < 1e-3, phase
+    times = results.modelled(found)
+    ends = results.ends(times)
     assert (ends.isel(quantile=0) <= times.ours * (1 + 1e-9)).all()
     assert (ends.isel(quantile=1) >= times.ours * (1 - 1e-9)).all()
 
 
-def test_efficiency_is_time_on_one_over_time_held(dataset):
-    table = growth.efficiency(dataset)
+def test_efficiency_is_time_of_one_process_over_time_of_all(dataset):
+    table = results.efficiency(dataset)
     assert table.loc[1, "efficiency"] == (1, 1, 1)
     assert table.loc[2, "efficiency"] == pytest.approx((0.9, 0.8, 1.0))
     assert table.loc[2, "share of the time inside runs"] == pytest.approx((0.8875, 0.875, 0.9))
     assert table.loc[2, "a run takes, beside others"] == pytest.approx((1.0, 0.875, 1.125))
 
 
-@pytest.mark.parametrize("kept", [[0, 1, 2, 3, 4, 5, 6, 7], [7], [0, 5, 6], []])
-def test_a_figure_of_whatever_there_is(dataset, kept):
-    part = dataset.part[kept] if kept else []
-    holes = dataset.where(dataset.part.isin(part)).assign_attrs(dataset.attrs)
-    assert isinstance(draw(scaling.figure, holes), Figure)
+def test_figure_is_drawn_of_any_cells(dataset):
+    for kept in ([0, 1, 2, 3, 4, 5, 6, 7], [7], [0, 5, 6], []):
+        part = dataset.part[kept] if kept else []
+        holes = dataset.where(dataset.part.isin(part)).assign_attrs(dataset.attrs)
+        assert isinstance(draw(scaling.figure, holes), Figure), kept
 
 
 # --- Measuring -----------------------------------------------------------------------------------
 
 
-def test_a_size_is_measured_for_every_method_that_can_run():
+def test_every_method_with_enough_rows_is_measured():
     found = scaling.run(fields()).seconds
     assert found.sel(pipeline="D-Multi-Krum").isnull().all()  # 5 votes in 2 groups: 3 rows each
     able = found.sel(pipeline=[name for name in METHODS if name != "D-Multi-Krum"])
@@ -135,7 +137,7 @@ def test_a_size_is_measured_for_every_method_that_can_run():
     assert float(voted.min()) > float(alone.max())
 
 
-def test_what_is_timed_is_the_rule():
+def test_timed_functions_are_the_rules():
     votes = np.random.default_rng(0).standard_normal((15, 9)).astype(np.float32)
     assert np.array_equal(
         scaling.aggregate("Median", votes), aggregators.median(votes, byzantine=5)
@@ -145,30 +147,50 @@ def test_what_is_timed_is_the_rule():
     assert not np.allclose(means, scaling.aggregate("D-Mean", votes))
 
 
-def test_a_sweep_runs_on_one_worker_and_on_two():
-    """The cell itself runs on a worker, and uses the cluster it runs on."""
+def test_sweep_runs_on_one_process_and_on_two():
+    """The cell itself is a task, and uses the cluster that runs it."""
     with connect(processes=2) as client:
-        found = client.submit(scaling.run, fields(parameters=1, runs=2, steps=20, turns=1)).result()
+        found = client.submit(scaling.run, fields(parameters=1, runs=2, steps=5, turns=1)).result()
     assert (found.sweep_seconds > 0).all()
     assert (found.run_seconds <= 1.001 * found.processes * found.sweep_seconds).all()
     assert found.seconds.isnull().all()
-    assert np.isnan(found.nodes)
+    assert np.isnan(found.workers)
 
 
-def test_with_one_worker_there_is_no_efficiency_of_two():
-    with connect(processes=1) as client:
-        found = client.submit(scaling.run, fields(parameters=1, runs=1, steps=2, turns=1)).result()
+class OneProcess:
+    """A client of a cluster of one process, which is this one."""
+
+    def scheduler_info(self, _):
+        return {"workers": {"here": {}}}
+
+    def submit(self, function, *arguments, workers, **_):
+        assert workers == ["here"]
+        return function(*arguments)
+
+    def gather(self, results):
+        return results
+
+
+def test_one_process_has_no_efficiency_of_two(monkeypatch):
+    monkeypatch.setattr(scaling, "here", lambda: contextlib.nullcontext(OneProcess()))
+    found = scaling.run(fields(parameters=1, runs=1, steps=2, turns=1))
     assert found.sweep_seconds.isnull().values.ravel().tolist() == [False, True]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def refusal(change: dict) -> str:
+    try:
+        fields(**change)
+    except ValueError as error:
+        return str(error)
+    return "accepted"
+
+
+def test_impossible_fields_are_refused():
+    cases = [
         ({"workers": 50}, "multiple of 15.*use 45"),
         ({"runs": 2, "steps": 0}, "steps >= 1"),
         ({"turns": 0}, "turns"),
-    ],
-)
-def test_impossible_fields_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        fields(**change)
+        ({"wrokers": 15}, "did you mean 'workers'"),
+    ]
+    for change, message in cases:
+        assert re.search(message, refusal(change)), change

@@ -1,4 +1,4 @@
-"""Small models: seconds a run on a laptop."""
+"""Small models that train in seconds on a laptop."""
 
 import math
 from typing import TYPE_CHECKING

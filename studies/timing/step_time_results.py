@@ -1,34 +1,43 @@
-"""What a dataset of `step_time` says: bars, fitted constants, the paper's cluster."""
+"""What a dataset of `step_time` says: bars, speed-ups, constants; and its figure."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from detox_sim import costs
 from studies.timing.rounds import (
     BARS,
     METHODS,
     MODELS,
-    NETWORK,
-    NODES,
     PAIRS,
     SERVER,
+    Rounds,
     bars,
     shape,
-    with_constants,
 )
 
 STATISTICS = ("max", "mean")
 HELD_OUT = ("Bulyan", "D-Bulyan")  # not fitted in any setting
 KERNELS = {"code": "the DETOX code's server", "ours": "our kernels"}
-PAPER_NODES = 45
+PAPER_WORKERS = 45
 
 
 def present(dataset: xr.Dataset) -> xr.Dataset:
     """Return the settings that did not fail."""
-    return dataset.sel(setting=dataset.setting[dataset.nodes.notnull().values])
+    return dataset.sel(setting=dataset.setting[dataset.workers.notnull().values])
+
+
+def largest(dataset: xr.Dataset, server: str) -> str:
+    """Return the setting with the most workers of those measured with a server."""
+    some = dataset.seconds.sel(server=server).notnull()
+    some = some.any([dim for dim in some.dims if dim != "setting"]).values
+    return str(dataset.setting.values[int(np.where(some, dataset.workers.values, -1).argmax())])
 
 
 def measured_bars(dataset: xr.Dataset) -> xr.DataArray:
@@ -67,63 +76,48 @@ def speedups(values: xr.DataArray) -> xr.DataArray:
     return xr.concat(ratios, pd.Index(list(PAIRS), name="rule"), coords="minimal")
 
 
-def measured_rounds(
-    dataset: xr.Dataset, server: str
-) -> tuple[list[costs.Measured], list[costs.Measured]]:
-    """Return the measured settings to fit, and those held out: a size, and a rule at all sizes."""
-    kept: tuple[list, list] = [], []
+def measured_rounds(dataset: xr.Dataset, server: str) -> Rounds:
+    """Return the measured settings; a size, and a rule at all sizes, are held out."""
+    kept = Rounds([], [])
     for setting in present(dataset).setting.values:
         one = dataset.sel(setting=setting, server=server)
         sizes: dict[str, Any] = {"server": server, "sample_flops": float(one.sample_flops)}
-        sizes |= {name: int(one[name]) for name in ("parameters", "batch", "machines")}
+        sizes |= {"parameters": int(one.parameters), "batch": int(one.batch)}
+        sizes["machines"] = int(one.processes)
         for name in METHODS:
             measured = one.sel(pipeline=name)
             seconds = measured.seconds.median(("turn", "step"))
             if seconds.isnull().any():
                 continue
-            nodes = measured.worker_seconds.median(("turn", "step"))
+            compute = measured.worker_seconds.median(("turn", "step"))
             phases = {phase: float(seconds.sel(phase=phase)) for phase in costs.PHASES}
-            phases["compute"] = float(nodes.sel(statistic="mean"))
+            phases["compute"] = float(compute.sel(statistic="mean"))
+            slowest = float(compute.sel(statistic="max"))
             out = bool(one.held_out) or name in HELD_OUT
             kept[out].append(
-                costs.Measured(
-                    shape(name, int(one.nodes), **sizes), phases, float(nodes.sel(statistic="max"))
-                )
+                costs.Measured(shape(name, int(one.workers), **sizes), phases, slowest)
             )
     return kept
 
 
 def fitted(dataset: xr.Dataset, server: str = "central") -> costs.Fitted | None:
     """Return the cluster of this machine as one server sees it; None without measured rounds."""
-    rounds, _ = measured_rounds(dataset, server)
-    return costs.fit(rounds) if rounds else None
-
-
-def held_out_errors(dataset: xr.Dataset, server: str = "central") -> dict[str, np.ndarray]:
-    """Return modelled / measured - 1 by phase at the settings that were not fitted."""
-    found = fitted(dataset, server)
-    return (
-        costs.relative_errors(found.cluster, measured_rounds(dataset, server)[1]) if found else {}
-    )
+    return measured_rounds(dataset, server).fit()
 
 
 def paper_cluster(found: costs.Cluster) -> costs.Cluster:
-    """Return the quoted nodes and network with a fitted server.
+    """Return the quoted workers and network with a fitted server.
 
     Examples
     --------
     >>> paper_cluster(costs.Cluster(bandwidth=1.0, pair_seconds=2.0)).bandwidth
     1250000000.0
     """
-    quoted = costs.Cluster()
-    return costs.Cluster(
-        **with_constants(quoted, (*NODES, *NETWORK)),
-        **with_constants(found, SERVER),
-    )
+    return replace(costs.Cluster(), **{name: getattr(found, name) for name in SERVER})
 
 
 def paper_bars(dataset: xr.Dataset, model: str, server: str = "central") -> xr.DataArray:
-    """Return modelled seconds (kernels, pipeline, bar) for the paper's 45 nodes and one model."""
+    """Return modelled seconds (kernels, pipeline, bar) for the paper's 45 workers and a model."""
     found = fitted(dataset)
     values = np.full((len(KERNELS), len(METHODS), len(BARS)), np.nan)
     values[0] = _paper(costs.Cluster(), model, server)
@@ -148,7 +142,58 @@ def paper_aggregation(dataset: xr.Dataset, model: str, level: float = 0.95) -> n
 
 def _paper(cluster: costs.Cluster, model: str, server: str) -> np.ndarray:
     """Return the seconds (pipelines, bars) at the paper's size."""
-    work = [shape(name, PAPER_NODES, server=server, **MODELS[model]) for name in METHODS]
+    work = [shape(name, PAPER_WORKERS, server=server, **MODELS[model]) for name in METHODS]
     return np.array(
         [list(bars(costs.round_seconds(cluster=cluster, **each)).values()) for each in work]
     )
+
+
+# --- The figure -----------------------------------------------------------------------------------
+
+_COLOURS = dict(zip(BARS, sns.color_palette("colorblind"), strict=False))
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw stacked bars: measured with both servers, and modelled for the paper's cluster."""
+    result = Figure(figsize=(11.0, 7.6))
+    axes = result.subplots(2, 2)
+    bars_of, gains_of = measured_bars(dataset), measured_speedups(dataset).sel(end="median")
+    for ax, server in zip(axes[0], map(str, dataset.server.values), strict=True):
+        at = {"setting": largest(dataset, server), "server": server}
+        workers, parameters = (
+            float(dataset[name].sel(setting=at["setting"])) for name in ("workers", "parameters")
+        )
+        title = f"measured, {server} server: {workers:.0f} workers, d = {parameters:,.0f}"
+        _stack(ax, bars_of.sel(at), gains_of.sel(at), title)
+    for ax, kernels in zip(axes[1], KERNELS, strict=True):
+        modelled = paper_bars(dataset, "ResNet-18").sel(kernels=kernels)
+        title = f"modelled, 46 machines, ResNet-18: {KERNELS[kernels]}"
+        _stack(ax, modelled, speedups(modelled), title)
+    handles = [Patch(color=colour, label=name) for name, colour in _COLOURS.items()]
+    result.legend(handles=handles, loc="outside upper center", ncols=3)
+    return result
+
+
+def _stack(ax, values: xr.DataArray, gains: xr.DataArray, title: str) -> None:
+    """Draw one stack a pipeline, pairs side by side, with the speed-up above each pair."""
+    names, places = [], []
+    for i, pair in enumerate(PAIRS.items()):
+        tops = []
+        for name, shift in zip(pair, (-0.21, 0.21), strict=True):
+            heights, bottom = values.sel(pipeline=name), 0.0
+            for bar, colour in _COLOURS.items():
+                height = float(heights.sel(bar=bar))
+                ax.bar(i + shift, height, 0.38, bottom=bottom, color=colour, lw=0)
+                bottom += height
+            tops.append(bottom)
+            names.append(name.replace("Geometric", "Geom.").replace("Multi-Krum", "M-Krum"))
+            places.append(i + shift)
+        if np.isfinite(tops).all():
+            text = f"{float(gains[i]):.2f}x"
+            ax.annotate(text, (i, max(tops)), (0, 3), textcoords="offset points", ha="center",
+                        fontsize=8)  # fmt: skip
+    ax.set_xticks(places, names, rotation=45, ha="right", fontsize=7.5)
+    ax.set(ylabel="seconds a round", title=title)
+    ax.margins(y=0.1)
+    ax.grid(axis="x", visible=False)
+    ax.tick_params(axis="x", length=0)

@@ -1,4 +1,4 @@
-"""The law of the number of groups with many marked members, to the last digits at any size."""
+"""The law of the number of groups with many marked members, accurate at any size."""
 
 from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
 from math import comb, log
@@ -68,8 +68,9 @@ def group_law(groups: int, size: int, threshold: int, marked: int) -> np.ndarray
         for order in (range(middle, between.size), range(middle - 1, -1, -1)):
             for i in order:  # a concave function of i: once it is tiny it stays so
                 j, x = int(between[i]), Decimal(float(np.exp(tilts[i])))
-                lost, kept = _horner(ways[threshold:], x), _horner(ways[:threshold], x)
-                factor = choices[j] * lost**j * kept ** (groups - j) / x ** (marked - j * threshold)
+                above, below = _horner(ways[threshold:], x), _horner(ways[:threshold], x)
+                factor = choices[j] * above**j * below ** (groups - j)
+                factor /= x ** (marked - j * threshold)
                 if factor < TINY:
                     break
                 law[j] = float(factor * Decimal(float(hits[i])))
@@ -77,6 +78,7 @@ def group_law(groups: int, size: int, threshold: int, marked: int) -> np.ndarray
 
 
 def _horner(coefficients: list[Decimal], x: Decimal) -> Decimal:
+    """Return the value of a polynomial at x."""
     value = Decimal(0)
     for coefficient in reversed(coefficients):
         value = value * x + coefficient

@@ -1,0 +1,147 @@
+"""Sweep: a function, or training, over every combination of some fields."""
+
+import dataclasses
+import functools
+import inspect
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from detox_sim.catalogue import check_known
+from detox_sim.cluster import versions as package_versions
+from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
+from detox_sim.training import train, versions
+from detox_sim.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+DEFAULTS: Fields = {  # of a Trial's fields: a cell's identity leaves fields at their defaults out
+    field.name: field.default
+    if field.default_factory is dataclasses.MISSING
+    else field.default_factory()
+    for field in dataclasses.fields(Trial)
+}
+PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
+
+
+def sweep(
+    base: Fields,
+    axes: Axes,
+    run: Callable[..., xr.Dataset] | None = None,
+    *,
+    client: "Client | None" = None,
+    store: str | os.PathLike[str] | None = None,
+) -> xr.Dataset:
+    """Run a function on every combination of the axes' values; return one labelled dataset.
+
+    Parameters
+    ----------
+    base : dict
+        Fields common to all cells; plain values that JSON can hold, as those of the axes.
+    axes : mapping
+        Name -> list of values of that field, or name -> {label: several fields at once}.
+    run : callable, optional
+        Takes the fields of a cell as keywords and returns an xarray.Dataset, of the same variables
+        and coordinates in every cell. One with a keyword `checkpoint` is given a path where it may
+        store what it needs to continue. None trains a `Trial` of the fields.
+    client : distributed.Client, optional
+        Its processes run the cells, one task a cell. By default this process does.
+    store : path, optional
+        A folder of finished cells: a sweep that was interrupted continues from it, and one with
+        more values runs only what is new. A cell is found again by its fields and the name of
+        `run`, not by the code of `run`: when that changes, take another folder.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of a cell, with the axes as leading dims. ``attrs["provenance"]`` is JSON:
+        packages, commit, hardware, seconds of each cell.
+
+    Raises
+    ------
+    ValueError
+        When the fields of a cell do not suit `run`, before any cell runs; when `run` has no name by
+        which `store` could find its cells.
+    RuntimeError
+        When every cell failed.
+
+    Warns
+    -----
+    UserWarning
+        When some cells failed: they are NaN, and the next call runs them again.
+
+    Examples
+    --------
+    >>> trial = {"workers": 9, "byzantine": 1, "batch": 45, "groups": 3, "steps": 2}
+    >>> histories = sweep(trial, {"attack": ["none", "reverse"], "seed": [0, 1]})
+    >>> histories.accuracy.dims
+    ('attack', 'seed', 'eval_step')
+    >>> def power(base, exponent=2):
+    ...     return xr.Dataset({"value": ((), base**exponent)})
+    >>> rules = {"square": {"exponent": 2}, "cube": {"exponent": 3}}
+    >>> sweep({}, {"rule": rules, "base": [2, 3]}, power).value.sel(rule="cube").values.tolist()
+    [8, 27]
+    """
+    if not axes or not all(axes.values()):
+        raise ValueError(f"a sweep needs axes, each with a value or more, got {dict(axes)!r}")
+    make = _trial_cell if run is None else functools.partial(_own_cell, run, store is not None)
+    cells = [make(labels, fields) for labels, fields in expand(base, axes)]
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = Store(Path(temporary if store is None else store))
+        todo = [cell for cell in cells if kept.read(cell) is None]
+        record = provenance(package_versions(PACKAGES))
+        execute(client, todo, kept, record, lambda *_: None)
+        dataset = assemble(cells, {name: list(v) for name, v in axes.items()}, kept, {"base": base})
+        failures = [(cell, error) for cell in cells if (error := kept.failure(cell))]
+    if failures:
+        cell, error = failures[0]
+        message = f"{len(failures)} of {len(cells)} cells failed; the first, {cell}: "
+        if dataset is None:
+            raise RuntimeError(message + error)
+        warnings.warn(message + error.strip().splitlines()[-1], stacklevel=2)
+    assert dataset is not None
+    return dataset
+
+
+def _trial_cell(labels: tuple, fields: Fields) -> Cell:
+    """Return the cell that trains a Trial of the fields; ValueError where they make no Trial."""
+    label = ", ".join(map(str, labels))
+    try:
+        check_known("field of Trial", fields, DEFAULTS)
+        parts = versions(Trial(**fields))
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from error
+    return Cell("trial", labels, fields, parts, _train, 1.0, 0.0, defaults=DEFAULTS)
+
+
+def _train(fields: Fields, *, checkpoint: Path | None = None) -> xr.Dataset:
+    return train(Trial(**fields), checkpoint=checkpoint)
+
+
+def _own_cell(run: Callable[..., xr.Dataset], stored: bool, labels: tuple, fields: Fields) -> Cell:
+    """Return the cell that calls a function with the fields; ValueError where it cannot."""
+    name = f"{getattr(run, '__module__', '')}.{getattr(run, '__qualname__', '<lambda>')}"
+    if stored and "<lambda>" in name:
+        raise ValueError("a store needs a run with a name of its own; define it with def")
+    signature = inspect.signature(run)
+    given = {"checkpoint": None} if "checkpoint" in signature.parameters else {}
+    try:
+        signature.bind(**given, **fields)
+    except TypeError as error:
+        label = ", ".join(map(str, labels))
+        raise ValueError(f"{label}: {error} of {name}{signature}") from error
+    has = {k: p.default for k, p in signature.parameters.items() if p.default is not p.empty}
+    call = functools.partial(_call, run)
+    return Cell(name, labels, fields, {}, call, 1.0, 0.0, defaults=has)
+
+
+def _call(run: Callable[..., xr.Dataset], fields: Fields, *, checkpoint: Any = None) -> xr.Dataset:
+    """Call a function with fields as keywords, and with the checkpoint if it asks for one."""
+    asks = "checkpoint" in inspect.signature(run).parameters
+    return run(**fields, **({"checkpoint": checkpoint} if asks else {}))

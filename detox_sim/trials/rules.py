@@ -1,0 +1,125 @@
+"""The rules after the vote, bound to a trial: mixers, the inner and the outer rule."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detox_sim import aggregators, mixers, theory, voting
+from detox_sim.catalogue import bind
+
+if TYPE_CHECKING:
+    from detox_sim.trials.trial import Trial
+
+
+def distorted_files_assumed(trial: "Trial", holders: np.ndarray) -> int:
+    """Return how many distorted votes the rules must withstand: the worst case.
+
+    Exact where a closed form or a short search proves the worst case, else its proven bound.
+
+    Examples
+    --------
+    >>> from detox_sim import Trial, assignments
+    >>> distorted_files_assumed(Trial(), assignments.detox(45, 3))
+    2
+    """
+    if trial.vote == "cyclic":
+        return int(trial.byzantine > (trial.copies - 1) // 2)
+    return theory.worst_case_distorted_files(holders, trial.byzantine, seconds=0).bound
+
+
+@contextlib.contextmanager
+def named(stage: str) -> Iterator[None]:
+    """Put the name of the stage before an error, and make it a ValueError.
+
+    Examples
+    --------
+    >>> with named("vote"):
+    ...     raise TypeError("not a ballot")
+    Traceback (most recent call last):
+    ValueError: vote: not a ballot
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{stage}: {error}") from error
+
+
+def hierarchy(trial: "Trial", distorted: int) -> Callable:
+    """Return ``aggregate(votes (files, d), rng) -> (d,)``: mixers, `inner` and `outer`.
+
+    Each stage is given the number of distorted rows it must withstand.
+    """
+    mix = _mixers(trial, "votes", distorted)
+    inner = None
+    if trial.inner is not None:
+        withstood = 0 if trial.inner == "mean" else distorted
+        inner, withstood = _stage(trial, "inner", trial.inner, trial.inner_options, withstood)
+    if trial.groups is not None:
+        distorted = voting.distorted_groups_assumed(distorted, withstood)
+    outer, _ = _stage(trial, "outer", trial.outer, trial.outer_options, distorted)
+
+    def aggregate(votes, rng: np.random.Generator):
+        return voting.hierarchy(
+            mix(votes, rng),
+            groups=trial.groups,
+            inner=None if inner is None else functools.partial(inner, rng=rng),
+            outer=functools.partial(outer, rng=rng),
+            rng=rng,
+        )
+
+    return aggregate
+
+
+def mixers_by_stage(trial: "Trial") -> Mapping[str, list[str]]:
+    """Return the mixers' names for the stages that have some.
+
+    Examples
+    --------
+    >>> from detox_sim import Trial
+    >>> mixers_by_stage(Trial(mixers=["nnm"]))
+    {'votes': ['nnm']}
+    """
+    return trial.mixers if isinstance(trial.mixers, dict) else {"votes": trial.mixers}
+
+
+def _mixers(trial: "Trial", stage: str, byzantine: int) -> Callable:
+    """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
+    with named("mixers"):
+        chain = [
+            bind(mixers, name, {"byzantine": byzantine, **trial.mixers_options.get(name, {})})
+            for name in mixers_by_stage(trial).get(stage, [])
+        ]
+
+    def mix(rows, rng):
+        with named("mixers"):
+            for mixer in chain:
+                rows = mixer(rows, rng=rng)
+        return rows
+
+    return mix
+
+
+def _stage(
+    trial: "Trial", stage: str, name: str, options: dict[str, Any], byzantine: int
+) -> tuple[Callable, int]:
+    """Return the mixers and rule of one stage as one function, and the `byzantine` it is given.
+
+    Its errors begin with the name of the stage.
+    """
+    options = {"byzantine": byzantine, **options}
+    with named(stage):
+        rule = bind(aggregators, name, options)
+        given = options["byzantine"]
+        if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+            raise ValueError(f"{name} needs an integer byzantine >= 0, got {given!r}")
+    mix = _mixers(trial, stage, given)
+
+    def staged(rows, rng):
+        rows = mix(rows, rng)
+        with named(stage):
+            return rule(rows)
+
+    return staged, given

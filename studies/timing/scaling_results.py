@@ -1,0 +1,251 @@
+"""What a dataset of `scaling` says: exponents, fitted constants, efficiency; and its figure."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+
+from detox_sim import costs, theory
+from studies.timing.fits import LEVEL, Exponent, exponent
+from studies.timing.rounds import METHODS, MODELS, PAIRS, Rounds, shape
+
+LEAST = 150  # workers from which exponents are fitted: below, fixed costs show
+WORKERS = (15, 45, 150, 300, 600, 1200, 2400, 4995)  # of the modelled rounds
+TARGET = 0.9  # parallel efficiency of a sweep
+
+
+def servers(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the measured sizes, with `total` (part, pipeline): median seconds of both stages."""
+    measured = dataset.sel(part=dataset.part[dataset.workers.notnull().values])
+    return measured.assign(total=measured.seconds.sum("stage", skipna=False).median("turn"))
+
+
+def along(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Return the sizes in which only `name` ("workers" or "parameters") differs, in its order.
+
+    Workers grow at the fewest parameters, parameters at the workers with the most sizes.
+    """
+    sizes = servers(dataset)
+    other = {"workers": "parameters", "parameters": "workers"}[name]
+    values = list(sizes[other].values)
+    kept = max(values, key=lambda value: (values.count(value), -value)) if values else np.nan
+    sizes = sizes.sel(part=sizes.part[(sizes[other] == kept).values])
+    return sizes.sortby(name)
+
+
+def measured_rounds(dataset: xr.Dataset) -> Rounds:
+    """Return the measured sizes; every third is held out."""
+    sizes = servers(dataset).sortby(["parameters", "workers"])
+    kept = Rounds([], [])
+    for number, part in enumerate(sizes.part.values):
+        one = sizes.sel(part=part)
+        for method in METHODS:
+            seconds = one.seconds.sel(pipeline=method).median("turn")
+            if np.isfinite(seconds).all():
+                phases = {
+                    str(stage): float(seconds.sel(stage=stage)) for stage in sizes.stage.values
+                }
+                size = {"parameters": int(one.parameters), "sample_flops": 0.0}
+                kept[number % 3 == 1].append(
+                    costs.Measured(shape(method, int(one.workers), **size), phases)
+                )
+    return kept
+
+
+def fitted(dataset: xr.Dataset) -> costs.Fitted:
+    """Return the server's constants of our kernels; workers and network as quoted."""
+    return costs.fit(measured_rounds(dataset).fitted)
+
+
+def modelled(found: costs.Fitted, model: str = "ResNet-18") -> xr.Dataset:
+    """Return seconds of a whole round at the paper's size: with our kernels and its code's.
+
+    Returns
+    -------
+    xarray.Dataset
+        `ours` and `code` (pipeline, workers), and `draws` (pipeline, workers, draw): ours with
+        each bootstrap sample of the constants.
+    """
+    clusters = [found.cluster, *found.draws, costs.Cluster()]
+    work = [[shape(name, p, **MODELS[model]) for p in WORKERS] for name in METHODS]
+    seconds = np.array([
+        [[sum(costs.round_seconds(cluster=c, **each).values()) for c in clusters] for each in row]
+        for row in work
+    ])  # fmt: skip
+    dims = ("pipeline", "workers")
+    return xr.Dataset(
+        {
+            "ours": (dims, seconds[..., 0]),
+            "draws": ((*dims, "draw"), seconds[..., 1:-1]),
+            "code": (dims, seconds[..., -1]),
+        },
+        coords={"pipeline": list(METHODS), "workers": list(WORKERS)},
+    )
+
+
+def ends(times: xr.Dataset) -> xr.DataArray:
+    """Return the interval (..., quantile) of a modelled time over the fitted constants."""
+    return times.draws.quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2], "draw")
+
+
+def modelled_exponent(times: xr.Dataset) -> Exponent:
+    """Return the exponent of one pipeline's modelled rounds, with the interval over the draws."""
+    slopes = np.polyfit(np.log(times.workers), np.log(times.draws), 1)[0]
+    low, high = np.quantile(slopes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Exponent((exponent(times.workers, times.ours)[0], float(low), float(high)))
+
+
+_THEORY = {
+    "Mean": "mean",
+    "Median": "median",
+    "Geometric median": "geometric_median",
+    "Multi-Krum": "krum, multi_krum, bulyan",
+    "Bulyan": "krum, multi_krum, bulyan",
+    "D-Mean": "DETOX: vote, mean",
+    "D-Median": "DETOX: vote, mean in k groups, any of them",
+    "D-Geometric median": "DETOX: vote, mean in k groups, any of them",
+    "D-Multi-Krum": "DETOX: vote, multi_krum in k groups, mean",
+    "D-Bulyan": "DETOX: vote, krum or bulyan on all votes",
+}
+
+
+def orders(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return theory beside fitted exponents, one row a method."""
+    theories = {row.method: row for row in theory.complexity()}
+    by_workers, by_size = along(dataset, "workers"), along(dataset, "parameters")
+    times = modelled(fitted(dataset)).sel(workers=slice(LEAST, None))
+    by_workers = by_workers.sel(part=by_workers.part[(by_workers.workers >= LEAST).values])
+    table = {}
+    for method in METHODS:
+        theory_of = theories[_THEORY[method]]
+        one = times.sel(pipeline=method)
+        table[method] = {
+            "server, theory": theory_of.server,
+            "server in p": exponent(by_workers.workers, by_workers.total.sel(pipeline=method)),
+            "server in d": exponent(by_size.parameters, by_size.total.sel(pipeline=method)),
+            "round, theory": theory_of.total,
+            "round in p": modelled_exponent(one),
+            "round in p, DETOX code": _slope(one.workers, one.code, method),
+        }
+    return pd.DataFrame(table).T.rename_axis("method")
+
+
+def _slope(workers, seconds, method: str) -> str:
+    known = method != "Geometric median"  # the code's own iterates: its time is not known
+    return f"{exponent(workers, seconds)[0]:.2f}" if known else "-"
+
+
+def efficiency(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return how well a sweep uses processes, medians over the turns with their range."""
+    swept = dataset.sel(part=dataset.part[(dataset.runs > 0).values])
+    table = {}
+    for processes in swept.processes.values if swept.sizes["part"] else ():
+        one, alone = (swept.isel(part=0).sel(processes=k) for k in (processes, 1))
+        if one.sweep_seconds.isnull().all():
+            continue
+        held = processes * one.sweep_seconds
+        table[int(processes)] = {
+            "seconds": _spread(one.sweep_seconds),
+            "efficiency": _spread(alone.sweep_seconds / held),
+            "share of the time inside runs": _spread(one.run_seconds / held),
+            "a run takes, beside others": _spread(one.run_seconds / alone.run_seconds),
+        }
+    return pd.DataFrame(table).T.rename_axis("processes")
+
+
+def _spread(values: xr.DataArray) -> tuple[float, float, float]:
+    low, middle, high = (float(values.quantile(share)) for share in (0, 0.5, 1))
+    return middle, low, high
+
+
+# --- The figure ---------------------------------------------------------------------------------
+
+_COLOURS = dict(zip(PAIRS, sns.color_palette("colorblind"), strict=False))
+_MARKERS = dict(zip(PAIRS, "osD^v", strict=True))
+
+
+def look(method: str) -> dict:
+    """Return the style of a pipeline's line: colour and marker of its rule, dashed without DETOX.
+
+    Examples
+    --------
+    >>> look("D-Median")["marker"] == look("Median")["marker"], look("Median")["ls"]
+    (True, '--')
+    """
+    rule = next(
+        name for pair in PAIRS.items() for name in PAIRS if name == pair[0] and method in pair
+    )
+    detox = method.startswith("D-")
+    return {
+        "color": _COLOURS[rule],
+        "marker": _MARKERS[rule],
+        "ls": "-" if detox else "--",
+        "mfc": _COLOURS[rule] if detox else "white",
+        "ms": 4.5,
+        "lw": 1.3,
+    }
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw growth with workers (measured server, modelled round), with parameters, and a sweep."""
+    result = Figure(figsize=(10.8, 8.0))
+    axes = result.subplot_mosaic([["server", "round"], ["parameters", "sweep"]])
+    by_workers, by_size = along(dataset, "workers"), along(dataset, "parameters")
+    _lines(axes["server"], by_workers.workers, by_workers.total, "workers p", LEAST)
+    d = f"{float(by_workers.parameters[0]):,.0f}" if by_workers.sizes["part"] else "-"
+    axes["server"].set(title=f"(a) server, measured, d = {d}", ylabel="seconds")
+    _lines(axes["parameters"], by_size.parameters, by_size.total, "parameters d", 0)
+    p = f"{float(by_size.workers[0]):.0f}" if by_size.sizes["part"] else "-"
+    axes["parameters"].set(title=f"(c) server, measured, p = {p}", ylabel="seconds")
+    if by_workers.sizes["part"]:
+        _rounds(axes["round"], modelled(fitted(dataset)))
+    _processes(axes["sweep"], efficiency(dataset))
+    return result
+
+
+def _lines(ax, x: xr.DataArray, seconds: xr.DataArray, label: str, least: float) -> None:
+    for method in METHODS:
+        y = seconds.sel(pipeline=method).values
+        slope = exponent(x.values[x.values >= least], y[x.values >= least])[0]
+        known = f" ({slope:.2f})" if np.isfinite(slope) else ""
+        ax.plot(x, y, label=method + known, **look(method))
+    ax.set(xlabel=label)
+    if np.isfinite(seconds).any():
+        ax.set(xscale="log", yscale="log")
+    _beside(ax)
+
+
+def _beside(ax) -> None:
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5,
+              title="(fitted exponent)", title_fontsize=7.5)  # fmt: skip
+
+
+def _rounds(ax, times: xr.Dataset) -> None:
+    low, high = ends(times).transpose("quantile", ...)
+    for method in METHODS:
+        one = times.sel(pipeline=method)
+        slope = modelled_exponent(one.sel(workers=slice(LEAST, None)))[0]
+        ax.plot(one.workers, one.ours, label=f"{method} ({slope:.2f})", **look(method))
+        band = low.sel(pipeline=method), high.sel(pipeline=method)
+        ax.fill_between(one.workers, *band, color=look(method)["color"], alpha=0.2, lw=0)
+    ax.set(xscale="log", yscale="log", xlabel="workers p", ylabel="modelled seconds a round")
+    ax.set_title("(b) round of ResNet-18, our kernels; 95 % bands")
+    _beside(ax)
+
+
+def _processes(ax, table: pd.DataFrame) -> None:
+    names = ("efficiency", "share of the time inside runs")
+    for offset, (name, colour) in zip((-0.17, 0.17), zip(names, sns.color_palette("colorblind"),
+                                      strict=False), strict=True):  # fmt: skip
+        if not len(table):
+            continue
+        middle, low, high = np.array(table[name].tolist()).T
+        x = np.arange(len(table)) + offset
+        ax.bar(x, middle, 0.3, color=colour, label=name)
+        ax.vlines(x, low, high, color="0.2", lw=1.5)
+    ax.axhline(TARGET, color="0.3", ls=":", lw=1.2, label=f"{TARGET:.0%}")
+    ax.set_xticks(range(len(table)), [str(count) for count in table.index])
+    ax.set(xlabel="processes", ylabel="share", ylim=(0, 1.1), title="(d) a sweep on Dask")
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5)

@@ -1,0 +1,178 @@
+"""What a dataset of `throughput` says, and its figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+
+from studies.style import DETOX, THEORY, VANILLA
+from studies.timing.beside_byzfl import PARTS
+from studies.timing.beside_torch import BATCHING, CLOCKS
+
+SIMULATORS = ("ours", "ByzFL")
+LEAST = 0.85  # of plain torch's speed: the target
+FASTER = 5.0  # than ByzFL: the target
+
+BARS = {
+    "round": ("gradients", "filtering"),
+    "with judging": ("gradients", "filtering", "judging"),
+    "whole train": ("train",),
+}
+
+
+def speeds(dataset: xr.Dataset) -> xr.DataArray:
+    """Return speeds relative to plain torch (..., clock, bar, end): least, median, most of turns.
+
+    Examples
+    --------
+    >>> seconds = np.array([[[4.0], [3.0], [1.0], [1.0], [8.0]]])
+    >>> timed = ["plain torch", "gradients", "filtering", "judging", "train"]
+    >>> dims = {"clock": ["processor"], "timed": timed, "turn": [0]}
+    >>> found = speeds(xr.Dataset({"seconds": (tuple(dims), seconds)}, coords=dims))
+    >>> found.sel(end="median").values.tolist()
+    [[1.0, 0.8, 0.5]]
+    """
+    plain = dataset.seconds.sel(timed="plain torch", drop=True)
+    ratios = [
+        plain / dataset.seconds.sel(timed=list(parts)).sum("timed", skipna=False)
+        for parts in BARS.values()
+    ]
+    return _ends(xr.concat(ratios, xr.Variable("bar", list(BARS))).transpose(..., "bar", "turn"))
+
+
+def faster(dataset: xr.Dataset) -> xr.DataArray:
+    """Return how many times faster than ByzFL (..., clock, end): least, median, most of turns.
+
+    Whole runs by both clocks, and by that on the wall "rounds alone": the parts both must do.
+    """
+    wall = dataset.simulator_seconds
+    rounds = wall.sel(part=list(PARTS[:2])).sum("part", skipna=False)
+    taken = [dataset.simulator_processor, wall.sum("part", skipna=False), rounds]
+    taken = xr.concat(taken, xr.Variable("clock", [*CLOCKS, "rounds alone"]))
+    ratio = taken.sel(simulator="ByzFL", drop=True) / taken.sel(simulator="ours", drop=True)
+    return _ends(ratio.transpose(..., "clock", "turn"))
+
+
+def _ends(values: xr.DataArray) -> xr.DataArray:
+    ends = [values.min("turn"), values.median("turn", skipna=False), values.max("turn")]
+    found = xr.concat(ends, xr.Variable("end", ["least", "median", "most"]), coords="minimal")
+    return found.transpose(..., "end")
+
+
+def verdict(ends: Sequence[float], target: float) -> str:
+    """Return whether a speed is `target` or more: in all turns, in the median, or not.
+
+    Examples
+    --------
+    >>> [verdict(ends, 0.85) for ends in ((0.9, 1.0, 1.1), (0.8, 0.9, 1.0), (0.5, 0.6, 0.7))]
+    ['met', 'met by the median, not by every turn', 'missed']
+    """
+    least, median, most = ends
+    if not np.isfinite(ends).all():
+        return "not measured"
+    if least >= target:
+        return "met"
+    if median >= target:
+        return "met by the median, not by every turn"
+    return "missed" if most < target else "missed by the median, not by every turn"
+
+
+def ranged(ends: xr.DataArray) -> str:
+    """Return the median and, in brackets, the range.
+
+    Examples
+    --------
+    >>> ranged(xr.DataArray([0.5, 1.0, 2.0]))
+    '1.00 (0.50 to 2.00)'
+    """
+    least, median, most = ends.values
+    return f"{median:.2f} ({least:.2f} to {most:.2f})"
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw speed beside plain torch, `vmap` against a loop, and time beside ByzFL."""
+    result = Figure(figsize=(11.0, 3.9))
+    left, middle, right = result.subplots(1, 3, width_ratios=(1.2, 1, 1.1))
+    _panel_of_speeds(left, dataset)
+    _panel_of_batching(middle, dataset)
+    _panel_of_simulators(right, dataset)
+    return result
+
+
+def measured(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Return the settings in which a variable was measured."""
+    values = dataset[name]
+    kept = values.notnull().any([dim for dim in values.dims if dim != "setting"])
+    return dataset.isel(setting=np.flatnonzero(kept.values))
+
+
+def _panel_of_speeds(ax, dataset: xr.Dataset) -> None:
+    known = measured(dataset, "seconds")
+    found = speeds(known).sel(clock="processor").astype(float)
+    places = np.arange(known.sizes["setting"])
+    colours = (DETOX, sns.light_palette(DETOX, 5)[3], sns.light_palette(DETOX, 5)[2])
+    for k, (bar, colour) in enumerate(zip(BARS, colours, strict=True)):
+        least, median, most = found.sel(bar=bar).values.reshape(-1, 3).T
+        at = places + 0.27 * (k - 1)
+        ax.bar(at, median, 0.25, color=colour, label=bar)
+        ax.vlines(at, least, most, color="0.2", lw=1.2)
+    ax.axhline(1, color="0.4", lw=1)
+    ax.axhline(LEAST, color=VANILLA, lw=1.2, ls="--", label="target of a round: 0.85")
+    ax.set_xticks(places, known.setting.values)
+    ax.set(ylabel="speed / that of plain torch", title="Training, one thread")
+    ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+    ax.grid(axis="x", visible=False)
+
+
+def _panel_of_batching(ax, dataset: xr.Dataset) -> None:
+    known = measured(dataset, "batching_seconds")
+    loop, vmap = (known.batching_seconds.sel(batching=name) for name in BATCHING)
+    found, x = _ends(loop / vmap).astype(float), np.arange(known.sizes["images"])
+    colours = sns.color_palette("colorblind", max(1, known.sizes["setting"]))
+    for setting, colour, marker in zip(known.setting.values, colours, "osD^vP", strict=False):
+        least, median, most = found.sel(setting=setting).values.reshape(-1, 3).T
+        ax.plot(x, median, marker=marker, color=colour, label=setting)
+        ax.vlines(x, least, most, color=colour, lw=1)
+    ax.axhline(1, color="0.4", lw=1)
+    ax.set_xticks(x, [f"{size:g}" for size in known.images.values])
+    title = "vmap against a loop"
+    if np.isnan(dataset.batching_seconds.values).any():
+        title += " (batch norm: loop only)"
+    ax.set(xlabel="images a file", ylabel="time of a loop / of vmap", title=title)
+    ax.set_ylim(bottom=0)
+    if len(known.setting):
+        ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+
+
+def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
+    known = measured(dataset, "simulator_seconds")
+    ax.set_title("The same experiment beside ByzFL")
+    if not known.sizes["setting"]:
+        ax.text(0.5, 0.5, "left out: ByzFL was not\ninstalled where this ran", ha="center",
+                va="center", transform=ax.transAxes, color="0.35")  # fmt: skip
+        ax.set_axis_off()
+        return
+    gains = faster(known).sel(clock="processor").astype(float)
+    seconds = known.simulator_seconds.median("turn")
+    seconds = seconds / seconds.sel(simulator="ByzFL").sum("part")
+    colours = (DETOX, VANILLA, THEORY)
+    for i, setting in enumerate(known.setting.values):
+        for simulator, shift in zip(SIMULATORS, (-0.2, 0.2), strict=True):
+            bottom = 0.0
+            for part, colour in zip(PARTS, colours, strict=True):
+                height = float(seconds.sel(setting=setting, simulator=simulator, part=part))
+                ax.bar(i + shift, height, 0.36, bottom=bottom, color=colour, lw=0,
+                       label=part if not i and shift < 0 else None,
+                       alpha=1 if simulator == "ours" else 0.55)  # fmt: skip
+                bottom += height
+        text = f"{float(gains.sel(setting=setting, end='median')):.1f}x"
+        top = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
+        ax.annotate(text, (i - 0.2, top + 0.02), ha="center", fontsize=8)
+    names = ["\n".join(str(setting).replace(",", "").split()) for setting in known.setting.values]
+    ax.set_xticks(range(len(names)), names, fontsize=7)
+    ax.set(ylabel="time / ByzFL's (pale)")
+    ax.margins(y=0.1)
+    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+    ax.grid(axis="x", visible=False)

@@ -1,0 +1,276 @@
+"""Damage, defence, price and their parts on synthetic runs whose effects are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from studies.training import effects, estimates
+from studies.training.effects import (
+    CONTRADICTED,
+    DEPENDS,
+    NO_BITE,
+    NOT_RUN,
+    REPRODUCED,
+    SAME_DIRECTION,
+    UNDECIDED,
+    VERDICTS,
+)
+
+PIPELINES = ["Mean", "Median", "Bulyan", "D-Mean", "D-Median", "D-Bulyan"]
+UNHARMED = {"Mean": 0.95, "Median": 0.9, "Bulyan": 0.92, "D-Mean": 0.95, "D-Median": 0.93,
+            "D-Bulyan": 0.94}  # fmt: skip
+STEPS = [0, 10, 20, 30, 40, 50, 60]
+
+
+def runs(damage, recalibrated=None, *, seeds=5, noise=0.0, compute=None):
+    """Return a dataset in which an attack does given damage.
+
+    Parameters
+    ----------
+    damage, recalibrated : dict
+        Pipeline -> damage at equal batch, as one worker evaluates and recalibrated.
+    compute : dict, optional
+        Rule -> damage at equal compute, in both evaluations; by default as at equal batch.
+    """
+    axes = {
+        "task": ["digits"],
+        "attack": ["alie", "nobody"],
+        "pipeline": PIPELINES,
+        "variant": ["equal batch", "equal compute"],
+        "seed": list(range(seeds)),
+        "eval_step": STEPS,
+    }
+    shape = [len(labels) for labels in axes.values()]
+    rng = np.random.default_rng(5)
+    dataset = xr.Dataset(coords=axes)
+    for name, values in (("accuracy", damage), ("recalibrated_accuracy", recalibrated or damage)):
+        done = {"equal batch": values, "equal compute": values | (compute or {})}
+        array = xr.DataArray(np.zeros(shape), axes, list(axes))
+        for pipeline, variant in itertools.product(PIPELINES, axes["variant"]):
+            place = {"pipeline": pipeline, "variant": variant}
+            array.loc[place] = UNHARMED[pipeline]
+            array.loc[place | {"attack": "alie"}] -= done[variant].get(pipeline, 0.0)
+        array += noise * rng.standard_normal(array.isel(eval_step=[0]).shape)
+        array.loc[{"eval_step": STEPS[:2]}] = 0.1
+        detox = array.pipeline.str.startswith("D-") & (array.variant == "equal compute")
+        dataset[name] = array.where(~detox)
+    return dataset
+
+
+def means(values, rule, evaluation="one worker"):
+    """Return the mean of an effect on a rule over seeds."""
+    where = {"rule": rule} | ({"evaluation": evaluation} if "evaluation" in values.dims else {})
+    return float(values.sel(where).mean())
+
+
+def test_known_effects_are_estimated():
+    damage = {"Median": 0.6, "Bulyan": 0.5, "D-Median": 0.05, "D-Bulyan": 0.0}
+    recalibrated = {"Median": 0.3, "Bulyan": 0.4, "D-Median": 0.04}
+    dataset = runs(damage, recalibrated, compute={"Median": 0.2})
+    place = {"pipeline": "Median", "variant": "equal compute", "attack": "alie"}
+    dataset["accuracy"].loc[place] -= 0.07
+    found = effects.effects(dataset)
+    assert found.rule.values.tolist() == ["Mean", "Median", "Bulyan"]
+    for name, evaluation, expected in (
+        ("damage", "one worker", 0.6),
+        ("damage", "recalibrated", 0.3),
+        ("damage_equal_compute", "one worker", 0.27),
+        ("damage_equal_compute", "recalibrated", 0.2),
+        ("damage_detox", "one worker", 0.05),
+        ("price", "one worker", 0.95 - 0.9),
+        ("price_detox", "one worker", 0.95 - 0.93),
+        ("defence", "one worker", 0.55),
+        ("defence", "recalibrated", 0.26),
+        ("defence_equal_compute", "one worker", 0.22),
+        ("defence_equal_compute", "recalibrated", 0.16),
+        ("lead_equal_compute", "one worker", (0.93 - 0.05) - (0.9 - 0.27)),
+    ):
+        assert means(found[name], "Median", evaluation) == pytest.approx(expected), name
+    parts = effects.decomposition(found).sel(rule="Median").mean(("task", "seed"))
+    expected = {"evaluation": 0.3, "compute": 0.1, "vote": 0.16, "remainder": 0.04}
+    assert dict(zip(parts.part.values, parts.values, strict=True)) == pytest.approx(expected)
+
+
+def test_parts_of_the_damage_add_up_seed_by_seed():
+    damage = {"Median": 0.5, "Bulyan": 0.2, "D-Median": 0.1}
+    found = effects.effects(runs(damage, {"Median": 0.4}, noise=0.05))
+    total = effects.decomposition(found).sum("part", skipna=False)
+    xr.testing.assert_allclose(total, found.damage.sel(evaluation="one worker", drop=True))
+
+
+def test_accuracy_is_the_mean_of_the_last_five_evaluations_after_the_first_step():
+    dataset = runs({})
+    dataset["accuracy"] = xr.zeros_like(dataset.accuracy) + dataset.eval_step
+    final = effects.final_accuracy(dataset)
+    assert float(final.sel(evaluation="one worker").max()) == 40.0
+    few = effects.final_accuracy(dataset.isel(eval_step=slice(3)))
+    assert float(few.sel(evaluation="one worker").max()) == 15.0
+
+
+def test_without_recalibration_or_variants_both_evaluations_are_one_at_equal_batch():
+    whole = runs({"Median": 0.4, "D-Median": 0.1}, noise=0.01)
+    dataset = whole.drop_vars("recalibrated_accuracy").sel(variant="equal batch", drop=True)
+    found = effects.effects(dataset)
+    xr.testing.assert_equal(
+        found.defence.sel(evaluation="one worker", drop=True),
+        found.defence.sel(evaluation="recalibrated", drop=True),
+    )
+    expected = effects.effects(whole).defence.sel(evaluation="one worker")
+    xr.testing.assert_allclose(found.defence.sel(evaluation="one worker"), expected)
+    assert found.defence_equal_compute.isnull().all()
+    assert effects.verdicts(found).sel(rule="Median").item() == SAME_DIRECTION
+    assert (effects.verdicts(found, "defence_equal_compute") == NOT_RUN).all()
+
+
+# --- Intervals and p values -----------------------------------------------------------------------
+
+
+def test_interval_of_the_defence_covers_0_under_all_sign_patterns():
+    seeds, draws = 8, 20
+    signs = np.array(list(itertools.product([1, -1], repeat=seeds)))
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((draws, 1, 2, 2, seeds)) * [[[0.01], [0.2]], [[0.1], [0.02]]]
+    nobody = signs[:, None, :] > 0
+    values = np.where(nobody, noise[:, :, 0], noise[:, :, 1])
+    swapped = np.where(nobody, noise[:, :, 1], noise[:, :, 0])
+    accuracy = np.stack([values, swapped], axis=2).reshape(-1, 2, 2, seeds, 1)
+    axes = {"attack": ["nobody", "alie"], "pipeline": ["Median", "D-Median"]}
+    dims = ("task", "attack", "pipeline", "seed", "eval_step")
+    dataset = xr.Dataset({"accuracy": (dims, accuracy)}, axes | {"eval_step": [9]})
+    found = estimates.estimate(effects.effects(dataset).defence, threshold=0.0)
+    covers = ((found.low <= 0) & (found.high >= 0)).mean().item()
+    assert covers == pytest.approx(0.95, abs=0.01)
+    assert (found.p > 0.05).mean().item() == pytest.approx(covers)
+
+
+def test_interval_and_p_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    values = xr.DataArray(rng.normal(0.05, 0.03, (40, 6)), dims=("rule", "seed"))
+    values[:, 0] = values[:, 0].where(values.rule % 2 == 0)
+    found = estimates.estimate(values)
+    for i in range(40):
+        one = values.isel(rule=i).dropna("seed").values
+        test = stats.ttest_1samp(one, estimates.THRESHOLD)
+        low, high = test.confidence_interval(0.95)
+        assert found.p.values[i] == pytest.approx(test.pvalue), i
+        assert (found.low.values[i], found.high.values[i]) == pytest.approx((low, high)), i
+        assert (found.p.values[i] < 0.05) == (not low <= estimates.THRESHOLD <= high), i
+    assert found.seeds.values.tolist() == [6, 5] * 20
+
+
+def test_seeds_that_all_agree_are_sure_and_one_seed_is_not():
+    same = estimates.estimate(
+        xr.DataArray([[0.5] * 5, [0.02] * 5, [0.0] * 5], dims=("rule", "seed"))
+    )
+    assert same.p.values.tolist() == [0.0, 1.0, 0.0]
+    assert estimates.decisions(same).values.tolist() == ["above", UNDECIDED, "below"]
+    one = estimates.estimate(xr.DataArray([[0.5, np.nan], [np.nan] * 2], dims=("rule", "seed")))
+    assert one.p.isnull().all()
+    assert one.low.isnull().all()
+    assert estimates.decisions(one).values.tolist() == [UNDECIDED, NOT_RUN]
+
+
+def test_holm_rejects_at_most_5_percent_of_families_without_effect():
+    rng = np.random.default_rng(1)
+    families = rng.uniform(size=(4000, 6))
+    wrong = np.mean([(estimates.holm(p) < 0.05).any() for p in families])
+    assert wrong == pytest.approx(1 - (1 - 0.05 / 6) ** 6, abs=0.012)
+    for p in families[:50]:
+        adjusted = estimates.holm(p)
+        assert (adjusted >= p).all()
+        assert (np.argsort(adjusted, kind="stable") == np.argsort(p)).all() or adjusted.max() == 1
+    assert estimates.holm([0.004, 0.02, 0.5]).tolist() == [0.012, 0.04, 0.5]
+
+
+def test_more_rules_make_a_decision_harder():
+    values = xr.DataArray(np.array([[0.03, 0.06, 0.08, 0.1, 0.05]] * 3), dims=("rule", "seed"))
+    alone, family = estimates.estimate(values[:1]), estimates.estimate(values)
+    assert alone.p.values[0] == family.p.values[0]
+    assert estimates.decisions(alone).values.tolist() == ["above"]
+    assert estimates.decisions(family).values.tolist() == [UNDECIDED] * 3
+
+
+# --- Verdicts -------------------------------------------------------------------------------------
+
+
+def words(dataset, quantity="defence", **how):
+    found = effects.verdicts(effects.effects(dataset), quantity, **how).isel(task=0)
+    assert set(found.values) <= set(VERDICTS)
+    return dict(zip(found.rule.values.tolist(), found.values.tolist(), strict=True))
+
+
+def test_attack_that_does_nothing_did_not_bite():
+    for noise in (0.0, 0.002, 0.05):
+        for quantity in ("defence", "defence_equal_compute"):
+            found = words(runs({}, noise=noise), quantity)
+            assert set(found.values()) == {NO_BITE}, (noise, quantity)
+
+
+def test_verdict_follows_the_defence_at_each_comparison():
+    damage = {"Median": 0.6, "Bulyan": 0.5, "D-Bulyan": 0.5}
+    dataset = runs(damage, noise=0.003, compute={"Median": 0.0, "Bulyan": 0.5})
+    assert words(dataset) == {"Mean": NO_BITE, "Median": SAME_DIRECTION, "Bulyan": CONTRADICTED}
+    at_scale = words(dataset, paper_scale=True)
+    assert at_scale == {"Mean": NO_BITE, "Median": REPRODUCED, "Bulyan": CONTRADICTED}
+    found = words(dataset, "defence_equal_compute")
+    assert found == {"Mean": NO_BITE, "Median": CONTRADICTED, "Bulyan": CONTRADICTED}
+
+
+def test_redundancy_without_a_vote_is_no_defence_at_equal_compute():
+    damage = {"Median": 0.6, "D-Median": 0.2}
+    dataset = runs(damage, noise=0.003, compute={"Median": 0.2})
+    assert words(dataset)["Median"] == SAME_DIRECTION
+    assert words(dataset, "defence_equal_compute")["Median"] == CONTRADICTED
+    parts = effects.decomposition(effects.effects(dataset)).sel(rule="Median").mean("seed")
+    assert abs(parts.sel(part="vote").item()) < 0.02
+    assert parts.sel(part="compute").item() == pytest.approx(0.4, abs=0.02)
+
+
+def test_damage_that_only_one_evaluation_sees_depends_on_the_evaluation():
+    damage = {"Median": 0.6, "Bulyan": 0.6}
+    found = words(runs(damage, {"Bulyan": 0.3}, noise=0.003))
+    assert (found["Median"], found["Bulyan"]) == (DEPENDS, SAME_DIRECTION)
+
+
+def test_few_seeds_wide_intervals_and_missing_runs_decide_nothing():
+    damage = {"Median": 0.6, "Bulyan": 0.6}
+    assert words(runs(damage, seeds=4, noise=0.003))["Median"] == UNDECIDED
+    assert words(runs({}, seeds=4, noise=0.003))["Median"] == UNDECIDED
+    wide = runs(damage | {"D-Median": 0.57}, noise=0.02)
+    assert words(wide)["Median"] == UNDECIDED
+    partly = runs(damage, noise=0.003)
+    partly = partly.where((partly.pipeline != "D-Bulyan") | (partly.attack != "nobody"))
+    assert words(partly)["Bulyan"] == NOT_RUN
+    assert words(partly)["Median"] == SAME_DIRECTION
+    lost = runs(damage, noise=0.003)
+    lost = lost.where((lost.pipeline != "Median") | (lost.seed != 2))
+    assert words(lost)["Median"] == UNDECIDED
+
+
+# --- Collapsed runs -------------------------------------------------------------------------------
+
+
+def test_collapsed_runs_are_those_below_twice_chance():
+    dataset = runs({"Median": 0.75, "Bulyan": 0.7})
+    found = effects.collapsed(dataset, 0.1).sel(evaluation="one worker", task="digits")
+    attacked = found.sel(attack="alie", variant="equal batch")
+    counted = dict(zip(PIPELINES, attacked.collapsed.values.tolist(), strict=True))
+    assert counted == {name: 5 * (name == "Median") for name in PIPELINES}
+    assert (found.sel(attack="nobody").collapsed == 0).all()
+    absent = found.sel(pipeline="D-Median", variant="equal compute", attack="alie")
+    assert absent.runs.item() == 0
+    assert np.isnan([absent.low.item(), absent.high.item()]).all()
+
+
+def test_binomial_interval_is_exact_and_covers_every_share():
+    for runs_ in (1, 5, 8):
+        low, high = estimates.binomial_interval(np.arange(runs_ + 1), runs_)
+        for count in range(runs_ + 1):
+            expected = stats.binomtest(count, runs_).proportion_ci(0.95, method="exact")
+            assert (low[count], high[count]) == pytest.approx(tuple(expected)), (count, runs_)
+        for share in np.linspace(0.01, 0.99, 50):
+            law = stats.binom.pmf(np.arange(runs_ + 1), runs_, share)
+            assert law[(low <= share) & (share <= high)].sum() >= 0.95 - 1e-12, (runs_, share)

@@ -1,0 +1,89 @@
+"""The public function `detox_sim.sweep`."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from detox_sim import sweep
+from detox_sim.cluster import connect
+from detox_sim.sweeps.store import content
+
+TRIAL = {"workers": 9, "byzantine": 1, "batch": 45, "groups": 3, "steps": 2}
+ATTACKS = {"none": {"attack": "none"}, "strong": {"attack": "constant", "rate": 0.2}}
+
+
+def test_sweep_of_trials_is_the_same_with_processes_and_from_its_store(tmp_path):
+    def bits(dataset):
+        return content(dataset.drop_vars("seconds"))  # measured
+
+    here = sweep(TRIAL, {"attack": ATTACKS, "seed": [0]}, store=tmp_path)
+    assert here.accuracy.dims == ("attack", "seed", "eval_step")
+    with connect(processes=1) as client:
+        there = sweep(TRIAL, {"attack": ATTACKS, "seed": [0]}, client=client)
+    assert bits(here) == bits(there)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nc")}
+    assert len(times) == 2
+    explicit = TRIAL | {"momentum": 0.9, "mixers": []}  # the defaults of Trial
+    again = sweep(explicit, {"attack": ATTACKS, "seed": [0]}, store=tmp_path)
+    assert content(again) == content(here)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nc")} == times
+
+
+def test_sweep_runs_only_what_its_store_lacks(tmp_path):
+    calls = []
+
+    def run(x, y=1):
+        calls.append((x, y))
+        return xr.Dataset({"value": ((), 10 * x + y)})
+
+    first = sweep({}, {"x": [1, 2]}, run, store=tmp_path)
+    more = sweep({}, {"x": [1, 2, 3], "y": [1, 2]}, run, store=tmp_path)
+    assert first.value.values.tolist() == [11, 21]
+    assert more.value.values.tolist() == [[11, 12], [21, 22], [31, 32]]
+    assert sorted(calls) == [(x, y) for x in (1, 2, 3) for y in (1, 2)]
+
+
+def test_sweep_passes_a_checkpoint_to_a_run_that_asks_for_one(tmp_path):
+    def run(x, *, checkpoint):
+        return xr.Dataset({"suffix": ((), checkpoint.endswith(".checkpoint"))})
+
+    assert sweep({}, {"x": [1]}, run, store=tmp_path).suffix.values.all()
+
+
+def test_sweep_warns_of_failed_cells_and_runs_them_again(tmp_path):
+    broken = [2]
+
+    def run(x):
+        if x in broken:
+            raise ArithmeticError(f"no {x} today")
+        return xr.Dataset({"value": ((), float(x))})
+
+    with pytest.warns(UserWarning, match=r"1 of 2 cells failed; the first, .*run 2: .*no 2 today"):
+        found = sweep({}, {"x": [1, 2]}, run, store=tmp_path)
+    assert np.isnan(found.value.values).tolist() == [False, True]
+    assert json.loads(found.attrs["provenance"])["count"]["failed"] == 1
+    broken.clear()
+    assert sweep({}, {"x": [1, 2]}, run, store=tmp_path).value.values.tolist() == [1, 2]
+    broken.append(3)
+    with pytest.raises(RuntimeError, match="1 of 1 cells failed"):
+        sweep({}, {"x": [3]}, run)
+
+
+def test_sweep_refuses_what_cannot_run_before_it_runs(tmp_path):
+    def run(x):
+        raise AssertionError("it ran")
+
+    refused = {
+        "3, 1: byzantine must be below": lambda: sweep({}, {"byzantine": [3, 23], "seed": [1]}),
+        "did you mean 'steps'": lambda: sweep({"step": 2}, {"seed": [0]}),
+        "1: missing a required argument: 'x' of": lambda: sweep({}, {"y": [1]}, run),
+        "a sweep needs axes": lambda: sweep({"x": 1}, {}, run),
+        "name of its own": lambda: sweep({}, {"x": [1]}, lambda x: run(x), store=tmp_path),
+    }
+    for message, call in refused.items():
+        message = message.replace("3, 1", "23, 1")
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert list(tmp_path.iterdir()) == []
