@@ -10,7 +10,6 @@ import shlex
 import signal
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ from studies.workflow.plans import Plan, make_plans, parse_settings, with_profil
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
 PROCESS_MEMORY = 4e8  # bytes of a Dask process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
-PAUSE = 9  # times the seconds that outputs took to make, before more are made during a sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -196,18 +194,13 @@ def _run(
             for cell in todo if options.fresh else ():
                 store.forget(cell)
             with Progress(unique) as progress:
-                missing, made, due = set(todo), 0, 0.0
+                missing = set(todo)
 
                 def done(cell: Cell, error: str | None) -> None:
-                    nonlocal made, due
                     progress.done(cell, error)
                     missing.difference_update(same[store.path(cell)])
                     finished = [plan for plan in plans if missing.isdisjoint(plan.cells)]
-                    start = time.monotonic()
-                    if missing and len(finished) > made and start >= due:
-                        outputs.make(finished, missing)
-                        end = time.monotonic()
-                        made, due = len(finished), end + PAUSE * (end - start)
+                    outputs.make_meanwhile(finished, missing)
                     if pressed:
                         raise KeyboardInterrupt
 
@@ -215,7 +208,9 @@ def _run(
                 execute(client, shared, store, record, done, resources)
                 for cell in unique:
                     if cell in timed:
+                        outputs.wait()
                         execute(client, [cell], store, record, done, resources)
+        outputs.wait()
         return outputs.make(plans)
 
 
