@@ -1,6 +1,5 @@
 """How a cell of the training studies is run, what is kept of its history, and what follows."""
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from detox_sim import costs, training
+from detox_sim.sweeping import DEFAULTS
 from detox_sim.training import train
 from detox_sim.trials.trial import Trial
 from studies import Study
@@ -50,7 +50,7 @@ def study(**own) -> Study:
         "cost": pipelines.cost,
         "derive": derive,
         "kind": "training",
-        "defaults": dataclasses.asdict(Trial()),
+        "defaults": DEFAULTS,
     }
     return Study(**shared | own)
 
