@@ -134,7 +134,7 @@ def test_recipe_for_one_machine_runs_a_study(terminals, tmp_path):
     }
     assert listening == {"127.0.0.1"}
     printed = shells.run(study)
-    assert f"ok      scheduler  tcp://127.0.0.1:{port}: 2 workers" in printed
+    assert f"ok      scheduler  tcp://127.0.0.1:{port}: 2 processes" in printed
     assert (tmp_path / "by-hand" / "filtering.nc").exists()
 
 

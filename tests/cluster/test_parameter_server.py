@@ -230,7 +230,7 @@ def test_killed_process_changes_nothing(monkeypatch):
     alone = train(trial)
     with connect(processes=2) as client:
         for server in SERVERS:
-            client.wait_for_workers(2)
+            client.wait_for_workers(2, timeout=60)
             pid = min(client.run(os.getpid).items())[1]
             with monkeypatch.context() as patch:
                 once_in(patch, 3, lambda pid=pid: os.kill(pid, signal.SIGKILL))
@@ -244,8 +244,8 @@ def test_process_that_joins_or_leaves_changes_nothing(monkeypatch):
     refresh, step = Processes.refresh, training.step
     trial = dataclasses.replace(HONEST, steps=4)
     alone = train(trial)
-    with connect(processes=1) as client:
-        for server in SERVERS:
+    for server in SERVERS:
+        with connect(processes=1) as client:
             now, left = [], []
 
             def watched_step(server, k, now=now):
@@ -258,9 +258,9 @@ def test_process_that_joins_or_leaves_changes_nothing(monkeypatch):
                     left.append(self.addresses[0])
                     self.client.retire_workers(left)
 
-            def join():
+            def join(client=client):
                 client.cluster.scale(2)
-                client.wait_for_workers(2)
+                client.wait_for_workers(2, timeout=60)
 
             with monkeypatch.context() as patch:
                 once_in(patch, 2, join)
