@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from detox_sim.catalogue import check_known
+from detox_sim.cluster import PACKAGES
 from detox_sim.cluster import versions as package_versions
 from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
 from detox_sim.training import train, versions
@@ -27,7 +28,6 @@ DEFAULTS: Fields = {  # of a Trial's fields: a cell's identity leaves fields at 
     else field.default_factory()
     for field in dataclasses.fields(Trial)
 }
-PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
 
 
 def sweep(

@@ -4,19 +4,22 @@ A study is a module in the folder of one of the `GROUPS` that has a `Study` call
 found by that name.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import xarray as xr
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from detox_sim.catalogue import check_known
-from detox_sim.sweeps import Fields, Grid
-from detox_sim.training import VERSIONS
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from detox_sim.sweeps import Fields, Grid
 
 GROUPS = ("redundancy", "training", "robustness", "timing")
 
@@ -166,6 +169,8 @@ def outdated(study: str, versions: Mapping[str, int] | None) -> str:
         return ""
     if not versions:
         return "made by a version that it does not state part by part"
+    from detox_sim.training import VERSIONS
+
     now = {study: load(study).version, **VERSIONS}
     return ", ".join(
         f"made by version {version} of {part}, which is now {now.get(part)}"

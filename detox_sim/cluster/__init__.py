@@ -11,6 +11,9 @@ from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.cluster.joining import Tls, versions
 from detox_sim.cluster.sharded import ShardedServer
 
+# Whose versions make results; a Dask process with others is refused.
+PACKAGES = ("dask", "detox-sim", "distributed", "numpy", "scipy", "torch", "xarray")
+
 __all__ = [
     "CentralServer",
     "ClusterError",

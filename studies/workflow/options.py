@@ -2,8 +2,7 @@
 
 import argparse
 
-from detox_sim.cluster import Tls
-from detox_sim.sweeping import PACKAGES
+from detox_sim.cluster import PACKAGES, Tls
 
 __all__ = ["PACKAGES", "add_tls", "tls_files"]
 
