@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from studies.workflow.plans import Plan, make_plans, parse_settings, with_profil
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
 PROCESS_MEMORY = 4e8  # bytes of a Dask process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
+PAUSE = 9  # times the seconds that outputs took to make, before more are made during a sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,13 +196,18 @@ def _run(
             for cell in todo if options.fresh else ():
                 store.forget(cell)
             with Progress(unique) as progress:
-                missing = set(todo)
+                missing, made, due = set(todo), 0, 0.0
 
                 def done(cell: Cell, error: str | None) -> None:
+                    nonlocal made, due
                     progress.done(cell, error)
                     missing.difference_update(same[store.path(cell)])
                     finished = [plan for plan in plans if missing.isdisjoint(plan.cells)]
-                    outputs.make_meanwhile(finished, missing)
+                    start = time.monotonic()
+                    if missing and len(finished) > made and start >= due:
+                        outputs.make(finished, missing)
+                        end = time.monotonic()
+                        made, due = len(finished), end + PAUSE * (end - start)
                     if pressed:
                         raise KeyboardInterrupt
 
@@ -208,9 +215,7 @@ def _run(
                 execute(client, shared, store, record, done, resources)
                 for cell in unique:
                     if cell in timed:
-                        outputs.wait()
                         execute(client, [cell], store, record, done, resources)
-        outputs.wait()
         return outputs.make(plans)
 
 

@@ -3,9 +3,7 @@
 import functools
 import hashlib
 import json
-import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import reports
@@ -14,8 +12,6 @@ from detox_sim.sweeps import Cell, Store, assemble, write_netcdf
 from reports.render import GENERAL, Report
 from studies.style import FORMATS, draw, save
 from studies.workflow.plans import Plan
-
-PAUSE = 9  # times as long as outputs took: making them during a sweep takes a tenth of the time
 
 
 class Outputs:
@@ -32,9 +28,6 @@ class Outputs:
     def __init__(self, plans: Sequence[Plan], store: Store, folder: Path):
         self.plans, self.store, self.folder = plans, store, folder
         self._report = Report(folder, studies.names())
-        self._thread = ThreadPoolExecutor(1)
-        self._job: Future | None = None
-        self._finished, self._due = 0, 0.0
         self._ledger = folder / "made.json"
         try:
             self._made: dict[str, str] = json.loads(self._ledger.read_text())
@@ -46,32 +39,7 @@ class Outputs:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._thread.shutdown(cancel_futures=True)
         self._report.__exit__(*exception)
-
-    def make_meanwhile(self, plans: Sequence[Plan], missing: Collection[Cell]) -> None:
-        """Make the outputs of finished studies in a thread, while cells are run and stored.
-
-        Does nothing while the thread is busy, in the pause after it, and before one more study is
-        finished.
-        """
-        busy = self._job is not None and not self._job.done()
-        if len(plans) > self._finished and not busy and time.monotonic() >= self._due:
-            self.wait()
-            self._finished = len(plans)
-            self._job = self._thread.submit(self._make_and_pause, plans, frozenset(missing))
-
-    def _make_and_pause(self, plans: Sequence[Plan], missing: Collection[Cell]) -> None:
-        start = time.monotonic()
-        self.make(plans, missing)
-        end = time.monotonic()
-        self._due = end + PAUSE * (end - start)
-
-    def wait(self) -> None:
-        """Wait until the thread has made its outputs; raise what it raised."""
-        job, self._job = self._job, None
-        if job is not None:
-            job.result()
 
     def make(self, plans: Sequence[Plan], missing: Collection[Cell] = ()) -> list[str]:
         """Make the dataset, figure and page of some studies, and the general pages.
