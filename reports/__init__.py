@@ -57,6 +57,14 @@ def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[
     return dataset, json.loads(dataset.attrs["provenance"])
 
 
+def draw_figure(name: str) -> None:
+    """Draw a study's stored dataset, and store the figure."""
+    from studies.style import draw, save
+
+    dataset, _ = open_study(name)
+    save(draw(load(name).figure, dataset), results_folder() / "figures" / name)
+
+
 def show(name: str) -> None:
     """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
     _, about = open_study(name)

@@ -1,12 +1,13 @@
 """Execute the notebooks on stored datasets and write one self-contained HTML page each."""
 
 import asyncio
+import functools
 import json
 import os
 import queue
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
@@ -20,7 +21,7 @@ HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}
-PAGES_PER_KERNEL = 6  # about what the start of a second kernel costs
+PAGES_PER_KERNEL = 3  # about what the start of a second kernel costs
 
 
 class Report:
@@ -54,8 +55,14 @@ class Report:
         files = {name: self.results / f"{name}.nc" for name in self.studies}
         return GENERAL | {name: _title(path) for name, path in files.items() if path.exists()}
 
-    def execute(self, names: Sequence[str]) -> None:
-        """Execute the notebooks of pages, many of them on two kernels.
+    def execute(self, names: Sequence[str], draw: Collection[str] = ()) -> None:
+        """Execute the notebooks of pages, several of them on two kernels.
+
+        Parameters
+        ----------
+        names : sequence of str
+        draw : collection of str
+            Those whose figure is drawn before, by the same kernel.
 
         Raises
         ------
@@ -64,7 +71,7 @@ class Report:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1 + (len(names) > PAGES_PER_KERNEL)) as threads:
-            list(threads.map(self._execute, names))
+            list(threads.map(lambda name: self._execute(name, name in draw), names))
 
     def write(self, names: Iterable[str]) -> None:
         """Write the HTML of executed pages, and delete the pages of studies without a dataset."""
@@ -85,12 +92,15 @@ class Report:
                 f"<body><nav>{links}</nav><main>{self._body(name)}</main></body></html>\n"
             )
 
-    def _execute(self, name: str) -> None:
+    def _execute(self, name: str, draw: bool) -> None:
         import jupytext
         import nbformat
         from nbclient.exceptions import CellExecutionError
 
         notebook = jupytext.read(source(name))
+        code = f"from reports import draw_figure\ndraw_figure({name!r})"
+        first = [nbformat.v4.new_code_cell(code)] if draw else []
+        notebook.cells = first + notebook.cells
         try:
             kernel = self._idle.get_nowait()
         except queue.Empty:
@@ -102,21 +112,24 @@ class Report:
             raise RuntimeError(f"{path} failed: {error}") from error
         finally:
             self._idle.put(kernel)
+        notebook.cells = notebook.cells[len(first) :]
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
         self._bodies.pop(name, None)
 
     def _body(self, name: str) -> str:
         """Return a page's HTML without head and links."""
         import nbformat
-        from nbconvert import HTMLExporter
 
         if name not in self._bodies:
             notebook = nbformat.read(self.folder / f"{name}.ipynb", as_version=4)
-            exporter = HTMLExporter(
-                template_name="basic", exclude_input=True, exclude_output_prompt=True
-            )
-            self._bodies[name] = exporter.from_notebook_node(notebook)[0]
+            self._bodies[name] = self._exporter.from_notebook_node(notebook)[0]
         return self._bodies[name]
+
+    @functools.cached_property
+    def _exporter(self) -> Any:
+        from nbconvert import HTMLExporter
+
+        return HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
 
 
 def source(name: str) -> Path:

@@ -10,7 +10,6 @@ import shlex
 import signal
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import connect, cores, versions
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
+from studies.workflow.background import Background
 from studies.workflow.options import PACKAGES, add_tls, tls_files
 from studies.workflow.outputs import Outputs, committed_datasets
 from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
@@ -28,7 +28,6 @@ from studies.workflow.plans import Plan, make_plans, parse_settings, with_profil
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
 PROCESS_MEMORY = 4e8  # bytes of a Dask process with torch loaded
 START_SECONDS, REPORT_SECONDS = 6, 15
-PAUSE = 9  # times the seconds that outputs took to make, before more are made during a sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,7 +183,7 @@ def _run(
         same[store.path(cell)].append(cell)
     unique = [alike[0] for alike in same.values()]
     timed = {cell for plan in plans if plan.study.exclusive for cell in plan.cells}
-    with Outputs(plans, store, folder) as outputs:
+    with Background(plans, store, folder) as outputs:
         with connect(
             options.scheduler,
             processes=_processes(plans, todo, options),
@@ -196,27 +195,28 @@ def _run(
             for cell in todo if options.fresh else ():
                 store.forget(cell)
             with Progress(unique) as progress:
-                missing, made, due = set(todo), 0, 0.0
+                missing, made = set(todo), 0
 
                 def done(cell: Cell, error: str | None) -> None:
-                    nonlocal made, due
+                    nonlocal made
                     progress.done(cell, error)
                     missing.difference_update(same[store.path(cell)])
                     finished = [plan for plan in plans if missing.isdisjoint(plan.cells)]
-                    start = time.monotonic()
-                    if missing and len(finished) > made and start >= due:
-                        outputs.make(finished, missing)
-                        end = time.monotonic()
-                        made, due = len(finished), end + PAUSE * (end - start)
+                    quiet = cell in timed or not missing or len(finished) == made
+                    if not quiet and outputs.start(finished, missing):
+                        made = len(finished)
                     if pressed:
                         raise KeyboardInterrupt
 
                 shared = [cell for cell in unique if cell not in timed]
                 execute(client, shared, store, record, done, resources)
+                outputs.wait()
                 for cell in unique:
                     if cell in timed:
                         execute(client, [cell], store, record, done, resources)
-        return outputs.make(plans)
+        outputs.wait()
+        outputs.start(plans, ())
+        return outputs.wait()
 
 
 def _processes(plans: list[Plan], todo: list[Cell], options: argparse.Namespace) -> int:

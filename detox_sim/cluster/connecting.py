@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -20,6 +21,10 @@ ENVIRONMENT = {
     f"distributed.nanny.pre-spawn-environ.MALLOC_{name}_THRESHOLD_": 1 << 30
     for name in ("TRIM", "MMAP")
 } | {"distributed.nanny.pre-spawn-environ.OMP_WAIT_POLICY": "PASSIVE"}
+
+# What tasks of training import; the processes are forked from one that has done so.
+PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch._dynamo"]
+PRELOADED += ["detox_sim.training"]
 
 
 def cores() -> int:
@@ -88,7 +93,7 @@ def connect(
         return
     if tls:
         raise ConnectionError("tls needs the address of a scheduler: tls://HOST:PORT")
-    with dask.config.set(ENVIRONMENT):
+    with dask.config.set(ENVIRONMENT), _forked():
         with _ignoring_interrupts(), _starting():
             cluster = LocalCluster(
                 n_workers=1 if gpu else processes or cores(),
@@ -98,6 +103,7 @@ def connect(
                 dashboard_address="127.0.0.1:0",
                 worker_dashboard_address="127.0.0.1:0",
                 resources={"GPU": 1} if gpu else None,
+                env=dict(os.environ),  # not that of the process they are forked from
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster, set_as_default=False) as client:
@@ -132,6 +138,23 @@ def here() -> "Iterator[Client]":
         return
     with worker_client() as client:
         yield client
+
+
+@contextlib.contextmanager
+def _forked() -> Iterator[None]:
+    """Fork the processes that Dask starts from one that has imported what they need.
+
+    Importing takes seconds of each new process. Where a system cannot do so, they import.
+    """
+    import dask
+    from distributed.utils import get_mp_context
+
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        yield
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(PRELOADED)
+        yield
 
 
 @contextlib.contextmanager

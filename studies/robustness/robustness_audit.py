@@ -71,7 +71,7 @@ _SETTINGS = {f"n=11, f={f}": {"workers": 11, "byzantine": f} for f in (1, 2, 4)}
 _COMMON = {"largest_scale": 1e4, "offset": 3.0}
 PROFILES = {
     "smoke": (
-        _COMMON | {"dimensions": [2], "evaluations": 16},
+        _COMMON | {"dimensions": [2], "evaluations": 8},
         {"rule": RULES, "setting": {k: _SETTINGS[k] for k in ("n=11, f=2", "n=11, f=4")}}
         | {"seed": [0]},
     ),

@@ -41,7 +41,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {"steps": 1, "turns": 1, "seed": 0},
         {
             "setting": {
-                "p = 15": _setting(15, 1, 60, 40, ("Mean", "D-Mean"), ("D-Mean",)),
+                "p = 15": _setting(15, 1, 60, 40, ("D-Mean", "Median"), ("D-Mean", "Median")),
                 "p = 15, held out": _setting(15, 1, 120, 80, ("D-Mean",), (), 1),
             }
         },

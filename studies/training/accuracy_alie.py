@@ -87,7 +87,7 @@ def _cifar_grids() -> list:
 
 PROFILES = {
     "smoke": (
-        _DIGITS | {"steps": 10, "evaluate_every": 5},
+        _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=2),
     ),
     "laptop": (

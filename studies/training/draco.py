@@ -14,7 +14,7 @@ _WORKERS = {"workers": 45, "byzantine": 4}
 _DIGITS = _WORKERS | {"batch": 90, "rate": 0.1}
 PROFILES = {
     "smoke": (
-        _DIGITS | {"steps": 10, "evaluate_every": 5},
+        _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=2),
     ),
     "laptop": (

@@ -57,7 +57,7 @@ _BASE = {
 }
 _AXES = {"scheme": SCHEMES, "rule": RULES, "arrangement": ARRANGEMENTS}
 PROFILES: dict = {
-    "smoke": (_BASE | {"steps": 4, "evaluate_every": 2}, _AXES | {"seed": [0]}),
+    "smoke": (_BASE | {"steps": 2, "evaluate_every": 1}, _AXES | {"seed": [0]}),
     "laptop": (_BASE | {"steps": 60}, _AXES | {"seed": list(range(2))}),
 }
 

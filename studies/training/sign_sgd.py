@@ -15,7 +15,7 @@ _ATTACK = {"constant": {"attack": "constant", "attack_options": {"value": -100.0
 _DIGITS = {"batch": 90}
 PROFILES = {
     "smoke": (
-        _DIGITS | {"steps": 10, "evaluate_every": 5},
+        _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, pipelines.SIGN, seeds=2),
     ),
     "laptop": (

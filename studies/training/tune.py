@@ -32,15 +32,20 @@ _EVERY = _ALIE | ATTACK | tasks.NOBODY
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 
 
-def _axes(attacks: dict, rates: list[float]) -> dict:
-    return {"attack": attacks, "pipeline": _METHODS, "rate": rates, "seed": [0, 1, 2]}
+def _axes(attacks: dict, rates: list[float], seeds: int = 3) -> dict:
+    return {
+        "attack": attacks,
+        "pipeline": _METHODS,
+        "rate": rates,
+        "seed": list(range(seeds)),
+    }
 
 
 _LAST = {"steps": 200, "evaluate_every": 200}
 _DIGITS = {**tasks.DIGITS["MLP on digits"], "batch": 90}
 _PAPER = {**tasks.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
 PROFILES = {
-    "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_EVERY, RATES[1::5])),
+    "smoke": (_DIGITS | {"steps": 5, "evaluate_every": 5}, _axes(_ALIE, RATES[1::5], 2)),
     "laptop": (_DIGITS | _LAST, _axes(_ALIE, RATES[1::2])),
     "paper": (_PAPER | _LAST, _axes(_EVERY, RATES)),
 }

@@ -10,7 +10,7 @@ import reports
 import studies
 from detox_sim.sweeps import Cell, Store, assemble, write_netcdf
 from reports.render import GENERAL, Report
-from studies.style import FORMATS, draw, save
+from studies.style import FORMATS
 from studies.workflow.plans import Plan
 
 
@@ -57,16 +57,16 @@ class Outputs:
         list of str
             The studies that were made, and "report" if a page was.
         """
-        changed = [plan.name for plan in plans if self._make_study(plan, missing)]
+        changed = [plan.name for plan in plans if self._make_dataset(plan, missing)]
         self._write_unfinished(missing)
-        if self._make_pages(missing):
+        if self._make_pages(changed, missing):
             changed.append("report")
         if changed:
             self._ledger.write_text(json.dumps(self._made, indent=1))
         return changed
 
-    def _make_pages(self, missing: Collection[Cell]) -> bool:
-        """Make the pages that are out of date; return whether any was."""
+    def _make_pages(self, changed: Sequence[str], missing: Collection[Cell]) -> bool:
+        """Make pages that are out of date, figures of changed studies first; return if any was."""
         pages = self._report.pages()
         state = [[name, self._made.get(name)] for name in pages]
         general = _key(_source(), state, [cell.digest for cell in missing])
@@ -75,13 +75,14 @@ class Outputs:
         outdated = [
             name
             for name, key in keys.items()
-            if not self._page(name).exists()
+            if name in changed
+            or not self._page(name).exists()
             or (self._made.get(f"page {name}") != key and name not in later)
         ]
         if not outdated:
             return False
         for names in (set(outdated) - {*GENERAL}, set(outdated) & {*GENERAL}):
-            self._report.execute(sorted(names))
+            self._report.execute(sorted(names), draw=changed)
         self._report.write(outdated if missing else list(pages))
         self._made |= {f"page {name}": keys[name] for name in outdated}
         return True
@@ -89,8 +90,8 @@ class Outputs:
     def _page(self, name: str) -> Path:
         return self.folder / "report" / f"{name}.html"
 
-    def _make_study(self, plan: Plan, missing: Collection[Cell]) -> bool:
-        """Make one dataset and its figure if they are out of date; return whether they were."""
+    def _make_dataset(self, plan: Plan, missing: Collection[Cell]) -> bool:
+        """Make one dataset if it or its figure is out of date; return whether one was."""
         digests = [cell.digest for cell in plan.cells if cell not in missing]
         key = _key(
             _source(), plan.settings, digests, [self.store.failure(cell) for cell in plan.cells]
@@ -106,7 +107,6 @@ class Outputs:
             self._made.pop(plan.name, None)
             return False
         write_netcdf(dataset, files[0], compressed=True)
-        save(draw(plan.study.figure, dataset), self.folder / "figures" / plan.name)
         self._made[plan.name] = key
         return True
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,17 +17,14 @@ import pytest
 import xarray as xr
 
 import studies
+from detox_sim.sweeps import Store, assemble, execute
 from detox_sim.sweeps.store import content
-from reports.render import GENERAL, Report
-from studies.reproduce import main
+from reports.render import GENERAL
+from studies.reproduce import _checked, _parser, main
+from studies.workflow.background import Background
+from studies.workflow.outputs import _about
 
 COMMAND = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke"]
-
-
-def finish(output: Path, *more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*COMMAND, "--output", output, *more], capture_output=True, text=True, timeout=300
-    )
 
 
 BAD_USAGE = [  # of accuracy_alie
@@ -102,9 +100,8 @@ def test_finished_run_leaves_datasets_figures_and_pages(smoke):
 def test_second_call_changes_no_file(smoke, capsys):
     output, _ = smoke
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
-    result = finish(output)
-    assert result.returncode == 0
-    assert result.stdout.startswith("cached: all ")
+    assert main(["--profile", "smoke", "--output", str(output)]) == 0
+    assert capsys.readouterr().out.startswith("cached: all ")
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
     assert main(["--profile", "smoke", "--output", str(output), "--plan"]) == 0
     assert "cached: nothing to run" in capsys.readouterr().out
@@ -150,7 +147,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     The hash seed is another one too: a figure must not depend on the order of a set.
     """
     undisturbed, _ = smoke
-    output, names = tmp_path / "out", ["filtering", "accuracy_alie"]
+    output, names = tmp_path / "out", ["accuracy_alie"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     quiet["env"] = os.environ | {"PYTHONHASHSEED": "2"}
     driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--processes", "1"], **quiet)
@@ -163,7 +160,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     processes = [
         child
         for child in psutil.Process(driver.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
+        if "forkserver" in " ".join(child.cmdline()) and child.ppid() != driver.pid
     ]
     os.kill(processes[0].pid, signal.SIGKILL)
     assert driver.wait(300) == 0
@@ -176,7 +173,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
 def test_interrupt_prints_the_command_that_resumes(tmp_path):
     """As on a terminal: the signal goes to the driver and to all its processes."""
     output = tmp_path / "out"
-    arguments = ["accuracy_reverse", "--output", str(output)]
+    arguments = ["accuracy_reverse", "--processes", "1", "--output", str(output)]
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--fresh"],
         stdout=subprocess.PIPE,
@@ -188,110 +185,87 @@ def test_interrupt_prints_the_command_that_resumes(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    resume = f"python -m studies.reproduce --profile smoke accuracy_reverse --output {output}"
+    resume = f"python -m studies.reproduce --profile smoke {shlex.join(arguments)}"
     # Python reports and drops an interrupt that falls into a destructor.
     error = re.sub(r"Exception ignored in: .*?\nKeyboardInterrupt: *\n", "", error, flags=re.DOTALL)
     assert error == f"\ninterrupted; finished cells are kept. Resume with:\n  {resume}\n"
     assert len(list(output.rglob("cells/*/*.nc"))) >= 1
 
 
-@pytest.fixture
-def no_pages(monkeypatch):
-    """Execute no notebook."""
-    monkeypatch.setattr(Report, "execute", lambda *_: None)
-    monkeypatch.setattr(Report, "write", lambda *_: None)
-
-
-def test_setting_reaches_every_cell_and_the_provenance(tmp_path, no_pages):
-    output = tmp_path / "out"
-    settings = ["steps=2", "seed=0", "pipeline=D-Median", "copies=5", "groups=3", "batch=90"]
+def test_setting_reaches_every_cell_and_the_provenance(tmp_path):
+    settings = ["steps=2", "seed=0", "attack=alie", "pipeline=D-Median"]
+    settings += ["copies=5", "groups=3", "batch=90"]
     arguments = [part for setting in settings for part in ("--set", setting)]
-    assert main(["accuracy_alie", "--profile", "smoke", "--output", str(output), *arguments]) == 0
-    with xr.open_dataset(output / "accuracy_alie.nc", engine="netcdf4") as dataset:
-        assert json.loads(dataset.attrs["provenance"])["settings"]["copies"] == 5
-    cell = next(output.rglob("cells/*/*.nc"))
-    with xr.open_dataset(cell, engine="netcdf4") as dataset:
+    arguments += ["accuracy_alie", "--profile", "smoke"]
+    (plan,), store = _checked(_parser().parse_args(arguments)), Store(tmp_path)
+    execute(None, plan.cells, store, {"packages": {}, "commit": None, "dirty": None}, print)
+    (cell,) = plan.cells
+    assert (cell.fields["copies"], cell.fields["groups"], cell.fields["steps"]) == (5, 3, 2)
+    with xr.open_dataset(store.path(cell), engine="netcdf4") as dataset:
         assert json.loads(dataset.attrs["cell"])["fields"]["copies"] == 5
+    dataset = assemble(plan.cells, plan.axes, store, _about(plan), plan.study.derive)
+    about = json.loads(dataset.attrs["provenance"])
+    assert about["settings"]["copies"] == about["fields"]["copies"] == 5
 
 
-def test_failed_cells_are_printed_and_run_again(tmp_path, capsys, no_pages):
-    """Cells fail in the Dask processes only, in a model from outside."""
-    module = tmp_path / "failing.py"
-    sys.path.insert(0, str(tmp_path))
-    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Mean,D-Mean"]
-    settings += ["--set", "model=failing:model"]
-    module.write_text(
-        "import os\n"
-        "from detox_sim.models import softmax\n"
-        "def model(shape, classes):\n"
-        "    module = softmax(shape, classes)\n"
-        "    module.register_forward_pre_hook(check)\n"
-        "    return module\n"
-        "def check(_, inputs):\n"
-        f"    broken = os.path.exists({str(tmp_path / 'broken')!r})\n"
-        "    if broken and inputs[0].device.type != 'meta':\n"
-        "        raise RuntimeError('the disk is full')\n"
-    )
-    (tmp_path / "broken").touch()
-    arguments = ["accuracy_alie", "--profile", "smoke", "--output", str(tmp_path / "out")]
-    try:
-        assert main([*arguments, *settings]) == 1
-        assert "RuntimeError: the disk is full" in capsys.readouterr().err
-        (tmp_path / "broken").unlink()
-        assert main([*arguments, *settings]) == 0
-    finally:
-        sys.path.remove(str(tmp_path))
-    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="netcdf4") as dataset:
-        assert dataset.accuracy.notnull().all()
+def test_unfinished_run_is_reported_and_continued(smoke, tmp_path, capsys):
+    """What is missing, damaged or failed is left out, and run by the next call.
 
-
-def test_finished_cells_are_reported_without_running_the_others(smoke, tmp_path, capsys):
-    """What is missing or damaged is left out, and run by the next call."""
-    output = tmp_path / "out"
-    shutil.copytree(smoke[0] / "cells" / "filtering", output / "cells" / "filtering")
-    absent, damaged = sorted(output.rglob("cells/filtering/*.nc"))[:2]
+    The index is there after the first finished study, and says what is still running.
+    """
+    output, studied = tmp_path / "out", ["filtering", "stragglers"]
+    for kind in studied:
+        shutil.copytree(smoke[0] / "cells" / kind, output / "cells" / kind)
+    absent, damaged, failed = sorted(output.rglob("cells/filtering/*.nc"))[:3]
     absent.unlink()
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    arguments = ["filtering", "--profile", "smoke", "--output", str(output)]
-    assert main([*arguments, "--finished"]) == 0
-    assert "finished: 6 of 8 cells" in capsys.readouterr().out
+    arguments = ["--profile", "smoke", "--output", str(output)]
+    (plan,) = _checked(_parser().parse_args(["filtering", *arguments]))
+    (broken,) = [cell for cell in plan.cells if cell.digest == failed.stem]
+    failed.unlink()
+    Store(output / "cells").write_failure(broken, "RuntimeError: the disk is full")
+
+    assert main(["filtering", *arguments, "--finished"]) == 1
+    printed = capsys.readouterr()
+    assert "finished: 5 of 8 cells" in printed.out
+    assert f"failed: {broken}: RuntimeError: the disk is full" in printed.err
     with xr.open_dataset(output / "filtering.nc", engine="netcdf4") as dataset:
         about = json.loads(dataset.attrs["provenance"])
-        assert about["count"] == {"planned": 8, "finished": 6, "failed": 0}
-        assert about["failures"] == {}
-    assert "filtering 6 of 8 cells" in (output / "report" / "index.html").read_text()
+    assert about["count"] == {"planned": 8, "finished": 5, "failed": 1}
+    assert len(about["failures"]) == 1
+    index = output / "report" / "index.html"
+    assert "filtering 6 of 8 cells" in index.read_text()
     page = (output / "report" / "filtering.html").read_text()
-    assert "<strong>Not finished:</strong> 6 of 8 cells" in page
-    assert main(arguments) == 0
-    assert "running 2 cells" in capsys.readouterr().out
-    assert facts(output / "filtering.nc") == facts(smoke[0] / "filtering.nc")
-    assert "of 8 cells" not in (output / "report" / "index.html").read_text()
-    assert main([*arguments[:-1], str(tmp_path / "none"), "--finished"]) == 2
+    assert "<strong>Not finished:</strong>" in page
+
+    next(output.rglob("cells/stragglers/*.nc")).unlink()
+    index.unlink()
+    seen = []
+    command = [*COMMAND, *studied, "--output", output, "--processes", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            text = index.read_text() if index.exists() else ""
+            if text.endswith("</html>\n") and text not in seen[-1:]:
+                seen.append(text)
+            time.sleep(0.05)
+    assert process.returncode == 0
+    assert "Still running" in seen[0]
+    for name in studied:
+        assert facts(output / f"{name}.nc") == facts(smoke[0] / f"{name}.nc"), name
+        assert f'href="{name}.html"' in index.read_text()
+    assert "Still running" not in index.read_text()
+    assert main(["filtering", *arguments[:-1], str(tmp_path / "none"), "--finished"]) == 2
     assert "no cell is finished" in capsys.readouterr().err
 
 
-def test_first_page_is_there_while_other_studies_run(smoke, tmp_path, monkeypatch):
-    output, seen, cells = tmp_path / "out", [], {}
-    for kind in ("filtering", "stragglers"):
-        shutil.copytree(smoke[0] / "cells" / kind, output / "cells" / kind)
-        cells[kind] = len(list((output / "cells" / kind).glob("*.nc")))
-        next((output / "cells" / kind).glob("*.nc")).unlink()
-    index = output / "report" / "index.html"
-    written = Report.write
-
-    def write(report, names):
-        written(report, names)
-        seen.append(index.read_text())
-
-    monkeypatch.setattr(Report, "write", write)
-    studied = ["filtering", "stragglers"]
-    arguments = [*studied, "--profile", "smoke", "--output", str(output), "--processes", "1"]
-    assert main(arguments) == 0
-    first, last = seen
-    (running,) = [name for name in studied if f'href="{name}.html"' not in first]
-    assert f"{running} {cells[running] - 1} of {cells[running]} cells" in first
-    assert f'href="{running}.html"' in last
-    assert f"of {cells[running]} cells" not in last
+def test_lost_process_of_outputs_is_one_clear_error(tmp_path):
+    with Background([], Store(tmp_path / "cells"), tmp_path) as outputs:
+        assert outputs.wait() == []
+        assert outputs.start([], ())
+        outputs._process.kill()
+        outputs._process.join()
+        with pytest.raises(RuntimeError, match="makes figures and pages ended"):
+            outputs.wait()
 
 
 def test_report_loads_nothing_from_anywhere(smoke):

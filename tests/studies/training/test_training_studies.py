@@ -9,8 +9,7 @@ import xarray as xr
 import reports
 import studies
 from detox_sim import costs, data
-from detox_sim.sweeps import assemble, expand
-from detox_sim.sweeps.store import Store
+from detox_sim.sweeps import expand
 from detox_sim.training import train
 from detox_sim.trials.trial import Trial
 from studies.reproduce import main
@@ -44,29 +43,10 @@ def module(name):
     return studies.module(name)
 
 
-def made(name, folder, **settings):
-    """Run a study of few steps in this process, and assemble its dataset."""
-    (plan,) = make_plans([name], "smoke", {"steps": 4, "evaluate_every": 2} | settings)
-    store = Store(folder)
-    for cell in plan.cells:
-        store.write(cell, cell.run(cell.fields), dict(RECORD))
-    about = {
-        "study": name,
-        "title": plan.study.title,
-        "claim": plan.study.claim,
-        "definitions": plan.study.definitions,
-        "scale": plan.study.scale(plan.cells[0].fields),
-        "profile": "smoke",
-        "settings": plan.settings,
-        "versions": plan.cells[0].versions,
-    }
-    return assemble(plan.cells, plan.axes, store, about, plan.study.derive)
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cells")
-    return {name: made(name, folder) for name in STUDIES}
+@pytest.fixture
+def datasets(smoke):
+    """Return the datasets of the smoke profile by study."""
+    return {name: xr.load_dataset(smoke[0] / f"{name}.nc", engine="netcdf4") for name in STUDIES}
 
 
 @pytest.fixture
@@ -460,7 +440,7 @@ def variants(dataset):
     narrowed = {
         f"{which} of {name}": dataset.isel({name: [place]})
         for name in ("attack", "pipeline", "seed")
-        if name in dataset.dims
+        if dataset.sizes.get(name, 1) > 1
         for which, place in (("first", 0), ("last", -1))
     }
     blank = dataset.astype(float)
@@ -475,7 +455,7 @@ def variants(dataset):
 def test_figure_draws_narrowed_and_incomplete_datasets(name, datasets):
     for said, dataset in variants(datasets[name]).items():
         figure = draw(module(name).STUDY.figure, dataset.assign_attrs(datasets[name].attrs))
-        assert len(figure.axes) >= 2, said
+        assert figure.axes, said
 
 
 def test_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):

@@ -1,0 +1,97 @@
+"""Outputs made in a process of their own, beside the cells that run."""
+
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Collection, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from detox_sim.sweeps import Cell, Store
+from studies.workflow.plans import Plan
+
+
+class Background:
+    """A process that makes outputs; a context that ends it.
+
+    netCDF's library is not safe in threads, so this is a process.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+    store : Store
+    folder : pathlib.Path
+        As of `Outputs`.
+    """
+
+    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path):
+        self._arguments = list(plans), store, folder
+        self._process: Any = None  # started when first needed
+        self._pipe: Any = None
+        self._busy = False
+        self._made: list[str] = []
+
+    def __enter__(self) -> "Background":
+        return self
+
+    def __exit__(self, kind, *exception) -> None:
+        if self._process is not None:
+            if kind is not None:
+                self._process.terminate()
+            self._pipe.close()
+            self._process.join()
+
+    def start(self, plans: Sequence[Plan], missing: Collection[Cell]) -> bool:
+        """Start `Outputs.make`; return False where the last one is not finished."""
+        if self._busy and not self._pipe.poll():
+            return False
+        self.wait()
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
+            self._process.start()
+            theirs.close()
+        self._pipe.send(([plan.name for plan in plans], {cell.digest for cell in missing}))
+        self._busy = True
+        return True
+
+    def wait(self) -> list[str]:
+        """Wait until what was started is made; return what was made so far.
+
+        Raises
+        ------
+        RuntimeError
+            When a figure or a page failed.
+        """
+        if self._busy:
+            self._busy = False
+            try:
+                made, error = self._pipe.recv()
+            except (EOFError, ConnectionError):
+                raise RuntimeError("the process that makes figures and pages ended") from None
+            if error is not None:
+                raise RuntimeError(error)
+            self._made += made
+        return self._made
+
+
+def _serve(pipe: Connection, plans: list[Plan], store: Store, folder: Path) -> None:
+    """Make outputs as asked, until the other side closes."""
+    from studies.workflow.outputs import Outputs
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends this process
+    cells = [cell for plan in plans for cell in plan.cells]
+    with Outputs(plans, store, folder) as outputs:
+        while True:
+            try:
+                names, digests = pipe.recv()
+            except EOFError:
+                return
+            missing = {cell for cell in cells if cell.digest in digests}
+            try:
+                made = outputs.make([plan for plan in plans if plan.name in names], missing)
+                pipe.send((made, None))
+            except Exception:
+                pipe.send(([], traceback.format_exc()))
