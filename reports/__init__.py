@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from studies import load, outdated
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 UNFINISHED = "unfinished.json"  # in that folder: study -> how many cells are finished and planned
 DATA = Path(__file__).with_name("data")
-COMMITTED = {"paper": "At the paper's scale"}
+COMMITTED = {
+    "digits": "On digits: every rule, five seeds",
+    "cifar": "On CIFAR-10",
+    "paper": "At the paper's scale",
+}
 
 
 def results_folder() -> Path:
@@ -97,7 +101,7 @@ def show_larger(
     name: str,
     about: dict[str, Any],
     tables: Callable[[xr.Dataset], None],
-    found: Mapping[str, str],
+    finding: Callable[[xr.Dataset], str] = lambda dataset: "",
 ) -> None:
     """Display results of larger profiles that come with the package, as sections of a page.
 
@@ -108,8 +112,8 @@ def show_larger(
         Provenance of the results at hand: their profile is not shown twice.
     tables : callable
         Displays the tables of a dataset.
-    found : mapping
-        Profile -> what we found in its results.
+    finding : callable
+        dataset -> what was found in it.
     """
     from IPython.display import Markdown, display
 
@@ -121,14 +125,14 @@ def show_larger(
         except FileNotFoundError:
             continue
         display(Markdown(f"## {heading}"))
-        describe(larger, brief=True)
+        display(Markdown(finding(dataset)))
         show_committed(name, profile)
-        display(Markdown(found.get(profile, "")))
         tables(dataset)
+        describe(larger, brief=True)
 
 
 def describe(about: dict[str, Any], brief: bool = False) -> None:
-    """Display the paper's claim, the definitions taken, and the provenance of a dataset.
+    """Display the paper's claim, the definitions taken, and the provenance of a dataset, folded.
 
     `brief` leaves out claim and definitions, for a page that shows a second dataset of a study.
     """
@@ -148,25 +152,32 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
         items = "\n".join(f"* {item}" for item in about["definitions"])
         lines.insert(0, f"**What the paper says.** {about['claim']}")
         lines.insert(2, f"**Definitions taken.**\n\n{items}")
-    old = outdated(about["study"], about.get("versions"))
-    if old:
-        lines.append(f"**It was {old}:** the same fields may give other numbers today.")
     if len(about["environments"]) > 1:
         lines.append(
             f"Cells come from {len(about['environments'])} environments; the last is named."
         )
+    display(Markdown("\n\n".join(warnings(about))))
+    folded = ["<details><summary>Scale, definitions, versions</summary>", *lines, "</details>"]
+    display(Markdown("\n\n".join(folded)))
+
+
+def warnings(about: dict[str, Any]) -> list[str]:
+    """Return what a reader must know of a dataset that is old, not finished or has failed cells."""
+    found = []
+    if old := outdated(about["study"], about.get("versions")):
+        found.append(f"**It was {old}:** the same fields may give other numbers today.")
     count = about.get("count", {})
     if count and count["finished"] + count["failed"] < count["planned"]:
-        lines.append(
+        found.append(
             f"**Not finished:** {count['finished']} of {count['planned']} cells. The others were not "
             "run and are left out."
         )
     if about["failures"]:
-        lines.append(
+        found.append(
             "**Failed cells, left out.** "
             + "; ".join(f"{cell}: {error}" for cell, error in about["failures"].items())
         )
-    display(Markdown("\n\n".join(lines)))
+    return found
 
 
 def table(frame) -> None:

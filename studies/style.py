@@ -1,6 +1,7 @@
 """Draw figures in one style, with a line on what they show, and save them."""
 
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:
         mpl.rcdefaults()
         mpl.style.use(Path(__file__).with_name("detox.mplstyle"))
         result = figure(dataset)
-        result.text(0.005, -0.01, statement(dataset), fontsize=7, color="0.35", va="top")
+        line = "\n".join(textwrap.wrap(statement(dataset), 170))
+        result.text(0.005, -0.01, line, fontsize=7, color="0.35", va="top")
         _settle(result)
         return result
 

@@ -8,7 +8,12 @@ from reports import describe, open_study, show, show_larger, table
 from studies.training import comparisons
 
 dataset, about = open_study("draco")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(comparisons.speed_up_finding(dataset, "DRACO")))
 
 # %%
 show("draco")
@@ -20,19 +25,6 @@ show("draco")
 # ahead; the question is time. Time here is the *modelled* round at the paper's size: it follows from counts of
 # operations, with DRACO's load of 288 images a worker against 96. An expensive rule after the vote, such as Bulyan,
 # can take more time at the server than DETOX saves at the workers.
-
-# %%
-FOUND = {
-    "laptop": """
-In the profile `laptop` the paper's direction holds only in part. In modelled time D-Median and D-Multi-Krum are a
-tenth faster than DRACO to 80 and 90 %, which few seeds hardly tell from nothing, and D-Bulyan needs
-twice DRACO's time. To 95 % only D-Median keeps up: the robust rules use less than half of the votes. The nine copies cost
-DRACO 2.2 s of a modelled round of 4.4 s, three copies 0.7 s; but Bulyan of 15 votes costs the server 4.8 s, the mean
-of 5 nothing. With slower workers the copies weigh more; `detox_sim.costs.round_seconds` computes how much.
-""",
-}
-if not about["settings"]:
-    display(Markdown(FOUND.get(about["profile"], "")))
 
 # %% [markdown]
 # ## The tables
@@ -60,4 +52,10 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("draco", about, tables, FOUND)
+show_larger("draco", about, tables, lambda dataset: comparisons.speed_up_finding(dataset, "DRACO"))
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

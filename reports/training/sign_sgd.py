@@ -1,14 +1,22 @@
 # %% [markdown]
 # # signSGD under the constant attack
+#
+# **The question.** Workers send signs, and the server takes the majority in each coordinate (signSGD). The attackers send a
+# constant. How much accuracy does that take, alone and with DETOX?
 
 # %%
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, sign_sgd
+from studies.training import comparisons, effect_panels, effects, sign_sgd
 
 dataset, about = open_study("sign_sgd")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(effect_panels.finding(dataset)))
 
 # %%
 show("sign_sgd")
@@ -18,18 +26,6 @@ show("sign_sgd")
 # does not matter: five Byzantine workers of 45 have five votes in a coordinate, and decide only where the honest ones are
 # split nearly evenly. With DETOX the gradient of a group is voted on first, then its signs are counted in three groups of
 # votes, and the signs of these are counted again.
-
-# %%
-FOUND = {
-    "laptop": """
-In the profile `laptop` the two differ by a few points of accuracy where the paper has 34.92 % against 78.75 %,
-and they differ as much when nobody attacks: a vote here holds six images and a worker alone two, so signs are
-less noisy after the vote. That five Byzantine workers of 45 decide so little is likely due to the easy task: on a far
-harder one about as many honest signs are positive as negative. No run here tests that.
-""",
-}
-if not about["settings"]:
-    display(Markdown(FOUND.get(about["profile"], "")))
 
 # %% [markdown]
 # ## The tables
@@ -41,9 +37,16 @@ DIRECTION = ["votes", "distorted files a step", "cosine with the honest mean"]
 
 
 def tables(dataset):
+    found = effects.effects(dataset)
     for task in comparisons.tasks_in(dataset):
         one = dataset.sel(task=task)
         attack = comparisons.attack_in(one)
+        display(Markdown(f"### {task}: does DETOX defend?"))
+        table(effect_panels.verdicts_table(found.sel(task=task)))
+        display(Markdown(f"### {task}: damage, defence and price"))
+        table(effect_panels.effects_table(found.sel(task=task), "one worker"))
+        display(Markdown(f"### {task}: collapsed runs"))
+        table(effect_panels.collapsed_table(one))
         display(Markdown(f"### {task}: test accuracy after the last step, {attack}"))
         table(comparisons.final_accuracies(one.sel(attack=attack), sign_sgd.reported(task)))
         display(Markdown(f"### {task}: the price of redundancy"))
@@ -55,4 +58,10 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("sign_sgd", about, tables, FOUND)
+show_larger("sign_sgd", about, tables, effect_panels.finding)
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

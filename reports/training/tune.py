@@ -54,5 +54,4 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-FOUND: dict[str, str] = {}
-show_larger("tune", about, tables, FOUND)
+show_larger("tune", about, tables)

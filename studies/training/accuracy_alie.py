@@ -1,9 +1,20 @@
 """Test accuracy under "a little is enough"."""
 
+from collections.abc import Sequence
+
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.training import comparisons, panels, pipelines, schedules, tasks
+from studies.style import DETOX, VANILLA
+from studies.training import (
+    comparisons,
+    effect_panels,
+    effects,
+    panels,
+    pipelines,
+    schedules,
+    tasks,
+)
 from studies.training.cells import study
 
 REPORTED = {
@@ -25,28 +36,28 @@ REPORTED = {
     },
 }
 
-_USED = {
-    "weight of distorted files": comparisons.mean_of("distorted_weight"),
-    "cosine with the honest mean": comparisons.mean_of("cosine"),
-    "error / norm of the honest mean": comparisons.relative_error,
-}
-
 _ATTACK = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 _DIGITS = {"batch": 90, "rate": 0.2}
 
 
-def digits_grids(attack: dict) -> list:
-    """Return the grids of the profile digits: every pipeline, and rules alone at equal compute."""
-    equal = tasks.of_batch(180)
-    alone = {"equal compute": equal.pop("equal compute")}
-    seeds = list(range(5))
+def digits_grids(attack: dict, rules: Sequence[str], seeds: int) -> list:
+    """Return grids on digits: rules alone, with DETOX, and alone at equal compute.
+
+    Parameters
+    ----------
+    attack : dict
+        Label -> fields of the attack.
+    rules : sequence of str
+    seeds : int
+    """
+    variants = tasks.of_batch(180)
+    alone = {rule: _METHODS[rule] for rule in rules}
+    with_detox = {pipelines.PAIRS[rule]: _METHODS[pipelines.PAIRS[rule]] for rule in rules}
+    batch, compute = ({name: variants[name]} for name in ("equal batch", "equal compute"))
     return [
-        (
-            tasks.ON_DIGITS,
-            tasks.varied(tasks.RESNET, attack, methods, variants, seeds),
-        )
-        for methods, variants in ((_METHODS, equal), (pipelines.VANILLA, alone))
+        (tasks.ON_DIGITS, tasks.varied(tasks.RESNET, attack, methods, variant, list(range(seeds))))
+        for methods, variant in ((alone | with_detox, batch), (alone, compute))
     ]
 
 
@@ -90,34 +101,58 @@ PROFILES = {
         _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=2),
     ),
-    "laptop": (
-        _DIGITS | {"steps": 200},
-        tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=3),
-    ),
-    "digits": digits_grids(_ATTACK),
+    "laptop": digits_grids(_ATTACK, ["Median"], seeds=3),
+    "digits": digits_grids(_ATTACK, list(pipelines.VANILLA), seeds=5),
     "cifar": _cifar_grids(),
     "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, _METHODS)),
 }
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw accuracy by step and by modelled time for each rule, its price, and what it used."""
-    result = panels.by_task(dataset, 7.0, _task)
-    panels.accuracy_legend(result)
+    """Draw accuracy under the attack and without, effects, their parts, and the mechanism."""
+    names = comparisons.tasks_in(dataset)
+    result = Figure(figsize=(panels.WIDTH, 10.5 * len(names) + 0.4))
+    grid = result.add_gridspec(len(names), 1)
+    for i, task in enumerate(names):
+        _task(result, grid[i], dataset.sel(task=task), f"{task}\n" if len(names) > 1 else "")
+    effect_panels.contenders_legend(result, stars=True)
     return result
 
 
 def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
-    upper, middle, lower = place.subgridspec(3, 1, height_ratios=[2.2, 2.2, 2.6])
-    panels.accuracy_rows(figure, (upper, middle), dataset, reported(dataset.task.item()), start)
-    names = comparisons.in_pairs(dataset)
-    first, *rest = (figure.add_subplot(cell) for cell in lower.subgridspec(1, 4))
-    panels.price_panel(first, dataset)
-    attacked = dataset.sel(attack=comparisons.attack_in(dataset))
-    for ax, (label, of) in zip(rest, _USED.items(), strict=True):
-        panels.point_panel(ax, of(attacked), label, names)
-        ax.tick_params(labelleft=False)
-    rest[1].set_title("the aggregate under the attack")
+    attack = comparisons.attack_in(dataset)
+    rules = [rule for rule, _ in comparisons.pairs_in(dataset)]
+    *rows, effect, mechanism = place.subgridspec(4, 1, height_ratios=[2.2, 2.2, 3.2, 2.2])
+    below = None
+    for row, label in zip(rows, (attack, "nobody"), strict=True):
+        cells = row.subgridspec(1, len(rules))
+        for i, rule in enumerate(rules):
+            below = figure.add_subplot(cells[i], sharey=below)
+            below.tick_params(labelleft=i == 0)
+            below.set_title(rule if label == attack else "")
+            if i == 0:
+                below.set_ylabel(f"{start}test accuracy, {label}")
+            if label in dataset.attack.values:
+                effect_panels.accuracy_panel(below, dataset.sel(attack=label), rule)
+            if label == attack != "nobody":
+                _stars(below, rule, reported(dataset.task.item()))
+    left, right = (figure.add_subplot(cell) for cell in effect.subgridspec(1, 2))
+    found = effects.effects(dataset.expand_dims("task")).isel(task=0)
+    effect_panels.effects_panel(left, found)
+    left.set_title("what the attack does, what DETOX saves, and its price")
+    effect_panels.decomposition_panel(right, effects.decomposition(found))
+    right.set_title("the damage, in parts")
+    effect_panels.mechanism_panels(
+        figure, mechanism, dataset.sel(attack=attack), rules[len(rules) > 1]
+    )
+
+
+def _stars(ax, rule: str, values: dict[str, float]) -> None:
+    """Mark the paper's values at the right edge."""
+    for name, colour in ((rule, VANILLA), (pipelines.PAIRS[rule], DETOX)):
+        if name in values:
+            ax.plot(1.0, values[name] / 100, "*", mec=colour, transform=ax.get_yaxis_transform(),
+                    clip_on=False, **panels.STAR)  # fmt: skip
 
 
 def reported(task: str) -> dict[str, float]:

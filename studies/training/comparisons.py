@@ -29,6 +29,11 @@ def attack_in(dataset: xr.Dataset) -> str:
     return next((name for name in names if name != "nobody"), names[0])
 
 
+def equal_batch(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the runs at equal batch, which are all where there is no axis of variants."""
+    return dataset.sel(variant="equal batch") if "variant" in dataset.dims else dataset
+
+
 def pairs_in(dataset: xr.Dataset) -> list[tuple[str, str]]:
     """Return the (vanilla, D-) pairs of which the dataset has at least one."""
     present = {str(name) for name in dataset.pipeline.values}
@@ -256,6 +261,31 @@ def speed_up_table(dataset: xr.Dataset, pairs: list[tuple[str, str]]) -> pd.Data
         if {slow, fast} <= {str(name) for name in dataset.pipeline.values}
     }
     return pd.DataFrame(rows).T.rename_axis("pair")
+
+
+def speed_up_finding(dataset: xr.Dataset, slow: str) -> str:
+    """Return, a sentence for each other pipeline, how much sooner than `slow` it is, as Markdown.
+
+    To the highest accuracy that all seeds of both reach, in modelled time, under the attack.
+    """
+    lines = []
+    for task in tasks_in(dataset):
+        one = dataset.sel(task=task, attack=attack_in(dataset))
+        lines.append(f"On {task}, in modelled time:\n")
+        for name in [str(name) for name in one.pipeline.values if name != slow]:
+            ratios = speed_up(one, slow, name)
+            reached = ratios.notnull().all("seed")
+            if not reached.any():
+                lines.append(f"* **{name}** and {slow} reach no accuracy together in every seed.")
+                continue
+            at = {"threshold": float(ratios.threshold[reached.values][-1])}
+            centre, low, high = mean_ratio(ratios.sel(at), speed_up_ends(one, slow, name).sel(at))
+            word = "undecided" if low < 1 < high else "sooner" if low >= 1 else "later"
+            lines.append(
+                f"* **{name}** takes 1/{centre:.2f} of the time of {slow} to {at['threshold']:.0%} "
+                f"(95 % interval of the ratio {low:.2f} to {high:.2f}): {word}."
+            )
+    return "\n".join(lines)
 
 
 def mean_ratio(ratios, ends=None) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from detox_sim.sweeps.intervals import student_t
 from studies.style import DETOX, VANILLA
 from studies.training.comparisons import (
     attack_in,
+    equal_batch,
     in_pairs,
     mean_ratio,
     pairs_in,
@@ -43,8 +44,7 @@ def by_task(dataset: xr.Dataset, height: float, draw: Callable) -> Figure:
     draw : callable
         (figure, its place in the grid, dataset of one task, start of labels).
     """
-    if "variant" in dataset.dims:
-        dataset = dataset.sel(variant="equal batch")
+    dataset = equal_batch(dataset)
     tasks = tasks_in(dataset)
     figure = Figure(figsize=(WIDTH, height * len(tasks) + 0.4))
     grid = figure.add_gridspec(len(tasks), 1)

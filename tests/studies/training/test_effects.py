@@ -1,13 +1,15 @@
 """Damage, defence, price and their parts on synthetic runs whose effects are known."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from scipy import stats
 
-from studies.training import effects, estimates
+from studies.training import effect_panels, effects, estimates
 from studies.training.effects import (
     CONTRADICTED,
     DEPENDS,
@@ -274,3 +276,51 @@ def test_binomial_interval_is_exact_and_covers_every_share():
         for share in np.linspace(0.01, 0.99, 50):
             law = stats.binom.pmf(np.arange(runs_ + 1), runs_, share)
             assert law[(low <= share) & (share <= high)].sum() >= 0.95 - 1e-12, (runs_, share)
+
+
+# --- Panels, tables, and the finding --------------------------------------------------------------
+
+KNOWN = {"Median": 0.5, "Bulyan": 0.1, "D-Median": 0.05, "D-Mean": 0.0}
+RECALIBRATED = {"Median": 0.3, "Bulyan": 0.1, "D-Median": 0.04, "D-Mean": 0.0}
+
+
+def test_finding_states_every_part_of_the_damage():
+    dataset = runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})
+    said = effect_panels.finding(dataset)
+    median = next(line for line in said.splitlines() if "**Median**" in line)
+    numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
+    assert numbers == pytest.approx([0.5, 0.2, 0.15, 0.11, 0.04])
+    assert "(5 seeds)" in median
+    only_batch = dataset.sel(variant=["equal batch"])
+    median = next(m for m in effect_panels.finding(only_batch).splitlines() if "**Median**" in m)
+    numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
+    assert numbers == pytest.approx([0.5, 0.05, 0.45])
+    assert SAME_DIRECTION in median
+
+
+def test_tables_use_seeds_with_all_parts_only():
+    dataset = runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})
+    hole = {"pipeline": "Median", "variant": "equal compute", "seed": 3}
+    for name in ("accuracy", "recalibrated_accuracy"):
+        dataset[name].loc[hole] = np.nan
+    found = effects.effects(dataset).isel(task=0)
+    parts = effect_panels.parts_table(effects.decomposition(found))
+    assert parts.loc["Median", "seeds"] == "4"
+    assert parts.loc["Bulyan", "seeds"] == "5"
+    table = effect_panels.effects_table(found, "one worker")
+    assert table.loc["Median", "damage to the rule alone"].startswith("0.500 [")
+    verdicts = effect_panels.verdicts_table(found)
+    assert verdicts.loc["Median", "at equal compute"] == UNDECIDED
+    assert verdicts.loc["Median", "at equal batch"] == SAME_DIRECTION
+    collapsed = effect_panels.collapsed_table(dataset.isel(task=0), 2)
+    assert collapsed.loc[("Median, equal batch", "alie"), "one worker"].startswith("5 of 5")
+
+
+def test_bars_of_the_parts_add_up_to_the_damage():
+    found = effects.effects(runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})).isel(task=0)
+    ax = Figure().add_subplot()
+    effect_panels.decomposition_panel(ax, effects.decomposition(found))
+    rules = [tick.get_text() for tick in ax.get_yticklabels()]
+    for place, rule in enumerate(rules):
+        bars = [b for b in ax.patches if abs(b.get_y() + 0.3 - place) < 1e-9]
+        assert sum(b.get_width() for b in bars) == pytest.approx(KNOWN.get(rule, 0.0)), rule

@@ -1,0 +1,358 @@
+"""Panels and tables of what an attack does: damage, defence, price, their parts, the mechanism."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from detox_sim.sweeps.intervals import student_t
+from studies.style import DETOX, VANILLA
+from studies.training import effects, estimates
+from studies.training.comparisons import attack_in
+from studies.training.pipelines import PAIRS
+
+COMPUTE = sns.color_palette("colorblind")[4]
+ALONE, MORE, WITH = "rule alone", "alone, equal compute", "with DETOX"
+STYLES = {ALONE: (VANILLA, "o"), MORE: (COMPUTE, "^"), WITH: (DETOX, "s")}
+QUANTITIES = {
+    "damage": "damage to the rule alone",
+    "damage_equal_compute": "damage, alone at equal compute",
+    "damage_detox": "damage with DETOX",
+    "defence": "defence (equal batch)",
+    "defence_equal_compute": "defence (equal compute)",
+    "price": "price of the rule alone",
+    "price_detox": "price with DETOX",
+}
+PART_COLOURS = dict(zip(effects.PARTS, ("#d55e00", "#cc78bc", "#029e73", "0.6"), strict=True))
+LIMITS = -0.3, 1.1  # of differences of accuracy; wider intervals are cut
+BELOW: dict = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+MECHANISM = {
+    "spread of honest gradients\n/ norm of their mean": ("gradient_spread", "gradient_norm"),
+    "error of the aggregate\n/ norm of the mean": ("gradient_error", "gradient_norm"),
+    "cosine of aggregate\nand mean": ("cosine", None),
+}
+
+# --- Panels ---------------------------------------------------------------------------------------
+
+
+def contenders(dataset: xr.Dataset, rule: str) -> dict[str, xr.Dataset]:
+    """Return the runs of a rule alone, alone at equal compute and with DETOX, those that are there.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        One task; over pipeline, seed, and variant if it has that axis.
+    rule : str
+    """
+    if "variant" not in dataset.dims:
+        dataset = dataset.expand_dims(variant=["equal batch"])
+    wanted = {
+        ALONE: (rule, "equal batch"),
+        MORE: (rule, "equal compute"),
+        WITH: (PAIRS[rule], "equal batch"),
+    }
+    found = {}
+    for label, (pipeline, variant) in wanted.items():
+        if pipeline in dataset.pipeline.values and variant in dataset.variant.values:
+            runs = dataset.sel(pipeline=pipeline, variant=variant)
+            if runs.accuracy.notnull().any():
+                found[label] = runs
+    return found
+
+
+def accuracy_panel(ax, dataset: xr.Dataset, rule: str, name: str = "accuracy") -> None:
+    """Draw a measured accuracy by step of a rule alone, at equal compute and with DETOX.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    dataset : xarray.Dataset
+        One task and one attack.
+    rule : str
+    name : str
+        "accuracy" or "recalibrated_accuracy".
+    """
+    for label, runs in contenders(dataset, rule).items():
+        _lines(ax, runs[name], label)
+    ax.set(ylim=(0, 1.02), xlabel="step")
+
+
+def _lines(ax, values: xr.DataArray, label: str) -> None:
+    """Draw a mean over seeds by step and its interval."""
+    colour, marker = STYLES[label]
+    values = values.transpose("seed", "eval_step").astype(float)
+    ends = np.array([student_t(values.values[:, k]) for k in range(values.eval_step.size)])
+    steps, every = values.eval_step.values, max(1, values.eval_step.size // 8)
+    ax.plot(steps, values.mean("seed"), marker=marker, color=colour, markevery=every, label=label)
+    ax.fill_between(steps, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, lw=0)
+
+
+def contenders_legend(figure, stars: bool = False) -> None:
+    """Explain the lines once, above the panels."""
+    handles = [
+        Line2D([], [], color=colour, marker=marker, label=label)
+        for label, (colour, marker) in STYLES.items()
+    ]
+    if stars:
+        label = "reported, paper's scale"
+        handles.append(Line2D([], [], color="0.3", marker="*", ls="", mfc="none", label=label))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
+def effects_panel(ax, found: xr.Dataset) -> None:
+    """Draw each effect of each rule with its interval: filled as one worker, hollow recalibrated.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    found : xarray.Dataset
+        `effects.effects` of one task.
+    """
+    names = [n for n in QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()]
+    rules = [str(rule) for rule in found.rule.values]
+    colours = sns.color_palette("colorblind", len(names))
+    height = 0.84 / max(len(names), 1)
+    for k, name in enumerate(names):
+        for i, rule in enumerate(rules):
+            for evaluation, fill in zip(effects.EVALUATIONS, (colours[k], "white"), strict=True):
+                values = found[name].sel(rule=rule, evaluation=evaluation).values.astype(float)
+                if np.isnan(values).all():
+                    continue
+                place = i - 0.42 + height * (k + 0.3 + 0.4 * (fill == "white"))
+                ax.plot(student_t(values), [place, place], color=colours[k], lw=1)
+                ax.plot(np.nanmean(values), place, "o", ms=3.5, mec=colours[k], mfc=fill)
+        ax.plot([], [], "o", color=colours[k], label=QUANTITIES[name])
+    ax.axvline(0, color="0.4", lw=0.8)
+    ax.axvline(estimates.THRESHOLD, color="0.4", lw=0.8, ls=":")
+    ax.set_yticks(range(len(rules)), rules)
+    ax.set_ylim(len(rules) - 0.5, -0.5)
+    ax.set_xlim(*LIMITS)
+    ax.set_xlabel("test accuracy; filled: statistics of one worker, hollow: recalibrated")
+    if names:
+        ax.legend(ncols=2, **BELOW)
+
+
+def decomposition_panel(ax, parts: xr.DataArray, legend: bool = True) -> None:
+    """Draw the parts of the damage to each rule as bars one after the other, their sum as a point.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    parts : xarray.DataArray
+        `effects.decomposition` of one task: (part, rule, seed). A rule of which some part is
+        missing is left out.
+    legend : bool
+    """
+    rules = [str(rule) for rule in parts.rule.values if complete(parts, rule).seed.size]
+    for place, rule in enumerate(rules):
+        seeds = complete(parts, rule)
+        ends = {True: 0.0, False: 0.0}  # of the bars above and below zero
+        for part in effects.PARTS:
+            value = float(seeds.sel(part=part).mean("seed"))
+            ax.barh(place, value, 0.6, left=ends[value > 0], color=PART_COLOURS[part])
+            ends[value > 0] += value
+        total = seeds.sum("part").values
+        ax.plot(student_t(total), [place, place], color="0.2", lw=1.2)
+        ax.plot(np.nanmean(total), place, "D", color="0.2", ms=4)
+    ax.axvline(0, color="0.4", lw=0.8)
+    ax.set_yticks(range(len(rules)), rules)
+    ax.set_ylim(max(len(rules), 1) - 0.5, -0.5)
+    ax.set_xlim(*LIMITS)
+    ax.set_xlabel("test accuracy lost under the attack")
+    if not rules:
+        ax.text(0.5, 0.5, "equal compute was not run", transform=ax.transAxes, ha="center")
+    if legend:
+        handles: list = [Patch(color=PART_COLOURS[part], label=part) for part in effects.PARTS]
+        handles.append(Line2D([], [], color="0.2", marker="D", ms=4, label="all, 95 % interval"))
+        ax.legend(handles=handles, ncols=3, **BELOW)
+
+
+def mechanism_panels(figure, place, dataset: xr.Dataset, rule: str) -> None:
+    """Draw the spread of gradients, the error and the direction of the aggregate by step.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    place : matplotlib.gridspec.SubplotSpec
+    dataset : xarray.Dataset
+        One task and one attack.
+    rule : str
+    """
+    cells = place.subgridspec(1, len(MECHANISM))
+    for cell, (label, (above, below)) in zip(cells, MECHANISM.items(), strict=True):
+        ax = figure.add_subplot(cell)
+        for name, runs in contenders(dataset, rule).items():
+            if above in runs:
+                values = runs[above].astype(float)
+                _lines(ax, values if below is None else values / runs[below].astype(float), name)
+        ax.set(xlabel="step", title=label)
+        if below is None:
+            ax.set_ylim(-1.05, 1.05)
+        elif ax.lines:
+            ax.set_yscale("log")
+            means = np.concatenate([line.get_ydata() for line in ax.lines])
+            means = means[np.isfinite(means) & (means > 0)]
+            if means.size:
+                ax.set_ylim(means.min() / 2, means.max() * 2)
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def effects_table(found: xr.Dataset, evaluation: str) -> pd.DataFrame:
+    """Return each effect of each rule: its mean and 95 % interval over seeds.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        `effects.effects` of one task.
+    evaluation : str
+        One of `effects.EVALUATIONS`.
+    """
+    one = found.sel(evaluation=evaluation)
+    columns = {
+        label: [_interval(one[name].sel(rule=rule)) for rule in one.rule.values]
+        for name, label in QUANTITIES.items()
+        if one[name].notnull().any()
+    }
+    return pd.DataFrame(columns, index=pd.Index(one.rule.values, name="rule"))
+
+
+def verdicts_table(found: xr.Dataset) -> pd.DataFrame:
+    """Return whether DETOX defends each rule: the verdict, adjusted p values and seeds.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        `effects.effects` of one task.
+    """
+    rows: dict[str, dict[str, str]] = {str(rule): {} for rule in found.rule.values}
+    comparisons = {"defence": "equal batch", "defence_equal_compute": "equal compute"}
+    for quantity, comparison in comparisons.items():
+        words = effects.verdicts(found, quantity)
+        judged = estimates.estimate(found[quantity])
+        for rule, row in rows.items():
+            row[f"at {comparison}"] = str(words.sel(rule=rule).item())
+            p = judged.adjusted.sel(rule=rule)
+            row[f"adjusted p, {comparison}"] = " / ".join(
+                "-" if np.isnan(value) else f"{value:.3f}" for value in p.values
+            )
+    seeds = found.defence.notnull().all("evaluation").sum("seed")
+    for rule, row in rows.items():
+        row["seeds"] = str(int(seeds.sel(rule=rule)))
+    return pd.DataFrame(rows).T.rename_axis("rule")
+
+
+def parts_table(parts: xr.DataArray) -> pd.DataFrame:
+    """Return the parts of the damage to each rule with their intervals.
+
+    Parameters
+    ----------
+    parts : xarray.DataArray
+        `effects.decomposition` of one task.
+    """
+    rows = {}
+    for rule in (str(rule) for rule in parts.rule.values):
+        one = complete(parts, rule)
+        rows[rule] = {part: _interval(one.sel(part=part)) for part in effects.PARTS}
+        rows[rule] |= {"damage": _interval(one.sum("part")), "seeds": str(one.seed.size)}
+    return pd.DataFrame(rows).T.rename_axis("rule")
+
+
+def complete(parts: xr.DataArray, rule: str) -> xr.DataArray:
+    """Return the parts of the damage to a rule (part, seed), of seeds with all of them."""
+    one = parts.sel(rule=rule)
+    return one.isel(seed=one.notnull().all("part").values)
+
+
+def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
+    """Return how many runs of each pipeline end below twice the accuracy of chance.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        One task.
+    classes : int
+    """
+    found = effects.collapsed(dataset, 1 / classes)
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for attack in found.attack.values:
+        for pipeline in found.pipeline.values:
+            for variant in found.variant.values:
+                one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
+                if int(one.runs.max()):
+                    rows[f"{pipeline}, {variant}", f"{attack}"] = {
+                        name: _share(one.sel(evaluation=name)) for name in effects.EVALUATIONS
+                    }
+    frame = pd.DataFrame(rows).T
+    return frame.rename_axis(["pipeline", "attack"])
+
+
+def _share(one: xr.Dataset) -> str:
+    low, high = (f"{100 * float(one[name]):.0f}" for name in ("low", "high"))
+    return f"{int(one.collapsed)} of {int(one.runs)} ({low} to {high} %)"
+
+
+def _interval(values: xr.DataArray) -> str:
+    """Return "mean [low, high]" over seeds; "not run" without a seed."""
+    known = values.values[np.isfinite(values.values)]
+    if not known.size:
+        return "not run"
+    if known.size == 1:
+        return f"{known[0]:.3f} (1 seed)"
+    low, high = student_t(known)
+    return f"{known.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+# --- The finding ----------------------------------------------------------------------------------
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found, a sentence a rule, as Markdown.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        See `effects.final_accuracy`.
+
+    Returns
+    -------
+    str
+        What the damage to a rule consists of where it also ran at equal compute, else what DETOX
+        saves; and whether the attack bit.
+    """
+    found, blocks = effects.effects(dataset), []
+    for task in found.task.values:
+        one = found.sel(task=task)
+        sentences = [_sentence(one, str(rule), attack_in(dataset)) for rule in one.rule.values]
+        blocks.append("\n".join([f"On {task}:\n", *(f"* {each}" for each in sentences)]))
+    return "\n\n".join(blocks)
+
+
+def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
+    parts = complete(effects.decomposition(found), rule)
+    if parts.seed.size:
+        of = {name: _interval(parts.sel(part=name)) for name in effects.PARTS}
+        total, count = _interval(parts.sum("part")), _seeds(parts.seed.size)
+        return (
+            f"**{rule}** ({count}): {attack} takes {total} of its accuracy, as the DETOX code "
+            f"evaluates. Of that {of['evaluation']} is the evaluation; {of['compute']} does not "
+            f"occur with three times the images and no vote; {of['vote']} more the vote keeps "
+            f"away; {of['remainder']} remains with DETOX."
+        )
+    one = found.sel(rule=rule, evaluation="one worker")
+    seeds = int(one.defence.notnull().sum())
+    if not seeds:
+        return f"**{rule}**: not run."
+    word = str(effects.verdicts(found, "defence").sel(rule=rule).item())
+    alone, detox, defence = (_interval(one[name]) for name in ("damage", "damage_detox", "defence"))
+    return (
+        f"**{rule}** ({_seeds(seeds)}): {attack} takes {alone} of its accuracy alone and {detox} "
+        f"with DETOX, a defence of {defence} at equal batch: {word}."
+    )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
