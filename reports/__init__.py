@@ -72,28 +72,54 @@ def draw_figure(name: str) -> None:
 def show(name: str) -> None:
     """Display a study's stored figure in a notebook, as vector graphics with nothing to load."""
     _, about = open_study(name)
-    _display((results_folder() / "figures" / f"{name}.svg").read_bytes(), name, about)
+    _display((results_folder() / "figures" / f"{name}.svg").read_bytes(), about["title"])
 
 
 def show_committed(name: str, profile: str) -> None:
     """Display the figure of a dataset that comes with the package, drawn from it."""
-    import matplotlib as mpl
-
     from studies.style import draw
 
     dataset, about = open_study(name, profile)
-    figure = draw(load(name).figure, dataset)
+    alt = f"{name}, profile {profile}: {about['title']}"
+    _display(_as_svg(draw(load(name).figure, dataset)), alt)
+
+
+def main_finding() -> tuple[Any, list[str]]:
+    """Return the figure of what the damage by ALIE consists of, and what was found, a text a task.
+
+    Of the datasets on digits and on CIFAR-10 that come with the package.
+    """
+    from studies.style import draw
+    from studies.training import effect_panels
+
+    profiles = [p for p in COMMITTED if (DATA / p / "accuracy_alie.nc").exists() and p != "paper"]
+    datasets = [open_study("accuracy_alie", profile)[0] for profile in profiles]
+    found = [effect_panels.finding(dataset) for dataset in datasets]
+    return draw(effect_panels.decomposition_figure, datasets), found
+
+
+def show_main_finding() -> None:
+    """Display the figure and the text of `main_finding`."""
+    from IPython.display import Markdown, display
+
+    figure, found = main_finding()
+    _display(_as_svg(figure), "The parts of the damage that ALIE does to each rule, by task")
+    display(Markdown("\n\n".join(found)))
+
+
+def _as_svg(figure: Any) -> bytes:
+    import matplotlib as mpl
+
     content = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
         figure.savefig(content, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    _display(content.getvalue(), f"{name}, profile {profile}", about)
+    return content.getvalue()
 
 
-def _display(content: bytes, name: str, about: dict[str, Any]) -> None:
+def _display(content: bytes, alt: str) -> None:
     from IPython.display import HTML, display
 
-    image = base64.b64encode(content).decode()
-    alt = escape(f"Figure of the study {name}: {about['title']}", quote=True)
+    image, alt = base64.b64encode(content).decode(), escape(f"Figure: {alt}", quote=True)
     display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
 
 

@@ -132,7 +132,9 @@ def _folder(options: argparse.Namespace) -> Path:
 
 
 def _store(options: argparse.Namespace) -> Store:
-    return Store(_folder(options) / "cells", [] if options.fresh else committed_datasets())
+    return Store(
+        _folder(options) / "cells", [] if options.fresh else committed_datasets(options.profile)
+    )
 
 
 def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[bool]) -> int:

@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
@@ -15,13 +16,22 @@ FORMATS = ("svg", "pdf", "png")
 PIXELS_PER_INCH = 160
 
 
-def draw(figure: Callable[[xr.Dataset], Figure], dataset: xr.Dataset) -> Figure:
-    """Draw a study's figure in the house style, with a line on seeds, profile and hardware."""
+def draw(figure: Callable[[Any], Figure], dataset: Any) -> Figure:
+    """Draw a figure in the house style, with a line on seeds, profile and hardware.
+
+    Parameters
+    ----------
+    figure : callable
+        Of a study.
+    dataset : xarray.Dataset or list of xarray.Dataset
+        What it is drawn from.
+    """
+    several = dataset if isinstance(dataset, list) else [dataset]
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.style.use(Path(__file__).with_name("detox.mplstyle"))
         result = figure(dataset)
-        line = "\n".join(textwrap.wrap(statement(dataset), 170))
+        line = "\n".join(part for one in several for part in textwrap.wrap(statement(one), 170))
         result.text(0.005, -0.01, line, fontsize=7, color="0.35", va="top")
         _settle(result)
         return result

@@ -5,28 +5,59 @@ from typing import Any
 
 import xarray as xr
 
+from detox_sim.sweeps.intervals import interval
 from studies.evidence.compare import Finding, greater, ratio, within
 from studies.evidence.decisions import RESNET18, VGG13, Decision, on_both
 from studies.evidence.results import Results
+from studies.training import effects, estimates
+from studies.training.pipelines import PAIRS
 
 ALONE = ["Median", "Multi-Krum", "Bulyan"]
 DETOX = [f"D-{rule}" for rule in ALONE]
 TOLERANCE = 0.05  # of a reported final accuracy
+MAGNITUDE = 2.0  # of a ratio that the paper calls orders of magnitude, below its scale
+OUTCOMES = {
+    effects.SAME_DIRECTION: "met",
+    effects.CONTRADICTED: "contradicted",
+    effects.UNDECIDED: "undecided",
+    effects.NO_BITE: "no bite",
+    effects.DEPENDS: "depends",
+    effects.NOT_RUN: "missing",
+}
 
 
 def final(results: Results, **labels: Any) -> xr.DataArray:
-    """Return the test accuracy of the last evaluation."""
-    return results.values("accuracy", "eval_step", **labels).isel(eval_step=-1, drop=True)
+    """Return the test accuracy of the last evaluation, at equal batch."""
+    variant = {"variant": "equal batch"} if "variant" in results.dataset.dims else {}
+    values = results.values("accuracy", "eval_step", **variant, **labels)
+    return values.isel(eval_step=-1, drop=True)
 
 
-def ends_more_accurate(results: Results, attack: str, alone: str, detox: str) -> Finding:
-    """Under an attack, a pipeline of DETOX ends more accurate than a rule alone.
+def defends(results: Results, attack: str, alone: str, detox: str) -> Finding:
+    """An attack does damage to a rule alone that DETOX keeps away, by more than 0.02 of accuracy.
 
-    At the paper's scale the difference must be above half of the reported one.
+    At equal batch, as the paper compares. At the paper's scale, where its table compares under the
+    attack only: DETOX ends more accurate by half of the reported difference.
     """
-    margin = round((results.number or 0.0) / 2, 3) if results.paper_scale else 0.0
-    with_detox = final(results, attack=attack, pipeline=detox)
-    return greater(with_detox, final(results, attack=attack, pipeline=alone), margin)
+    names = [alone, detox]
+    if results.paper_scale:
+        margin = round((results.number or 0.0) / 2, 3)
+        last = final(results, attack=attack, pipeline=names)
+        return greater(last.isel(pipeline=1, drop=True), last.isel(pipeline=0, drop=True), margin)
+    final(results, attack=[attack, "nobody"], pipeline=names)  # raises where a run is missing
+    dataset = results.dataset.sel({axis: [label] for axis, label in results.at.items()})
+    found = effects.effects(dataset, attack, pairs=[(alone, detox)])
+    if PAIRS.get(alone) == detox:
+        found = effects.effects(dataset, attack)
+    word = str(effects.verdicts(found).sel(rule=alone).item())
+    one = found.sel(rule=alone).squeeze("task")
+    ours = "; ".join(
+        f"{name}: damage alone {interval(one.damage.sel(evaluation=name))}, defence "
+        f"{interval(one.defence.sel(evaluation=name))}"
+        for name in one.evaluation.values
+    )
+    detail = f"{one.seed.size} seeds, equal batch, threshold {estimates.THRESHOLD}"
+    return Finding(OUTCOMES[word], detail, ours, "direction")
 
 
 def ends_at(results: Results, attack: str, pipeline: str) -> Finding:
@@ -38,10 +69,10 @@ def ends_at(results: Results, attack: str, pipeline: str) -> Finding:
 def is_many_times_as_accurate(results: Results) -> Finding:
     """Under ALIE, DETOX ends with ten times the accuracy of some rule alone.
 
-    Below the paper's scale only the direction is asked.
+    Below the paper's scale twice is asked, a margin fixed beforehand.
     """
     with_detox, alone = (final(results, attack="alie", pipeline=p) for p in (DETOX, ALONE))
-    return ratio(with_detox, alone, 10.0 if results.paper_scale else 1.0, some=True)
+    return ratio(with_detox, alone, 10.0 if results.paper_scale else MAGNITUDE, some=True)
 
 
 def all_converge(results: Results) -> Finding:
@@ -51,12 +82,14 @@ def all_converge(results: Results) -> Finding:
 
 
 _final = functools.partial(Decision, axes=("attack", "pipeline", "seed"), scale=RESNET18)
-_alie = functools.partial(_final, study="accuracy_alie")
+_alie = functools.partial(
+    _final, study="accuracy_alie", profiles=("laptop", "digits", "cifar", "paper")
+)
 
 
 def _under_alie(alone: str, detox: str, finding: str = "") -> Decision:
     options = {"attack": "alie", "alone": alone, "detox": detox}
-    return _alie(decide=ends_more_accurate, options=options, finding=finding)
+    return _alie(decide=defends, options=options, finding=finding)
 
 
 def _at_under_alie(pipeline: str) -> Decision:
@@ -84,7 +117,7 @@ DECISIONS = {
     **on_both(
         "figure-5-{}",
         _final(
-            decide=ends_more_accurate,
+            decide=defends,
             study="sign_sgd",
             options={"attack": "constant", "alone": "signSGD", "detox": "D-signSGD"},
         ),

@@ -18,7 +18,8 @@ class Finding(NamedTuple):
     Attributes
     ----------
     outcome : str
-        "met", "contradicted", "undecided" or "missing".
+        "met", "contradicted", "undecided", "missing", "no bite" (the attack did no damage that a
+        defence could show), or "depends" (on how accuracy is evaluated).
     detail : str
         Why.
     ours : str

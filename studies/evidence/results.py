@@ -71,7 +71,8 @@ class Results:
         finished = functools.reduce(operator.or_, known)
         finished = finished.isel(_places(finished, labels), drop=True)
         if not bool(finished.all()):
-            raise MissingError(f"{int((~finished).sum())} of its {finished.size} cells failed")
+            absent = int((~finished).sum())
+            raise MissingError(f"{absent} of its {finished.size} cells have no result")
 
 
 def _places(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,25 @@ from studies.evidence.compare import Finding
 from studies.evidence.decisions import Decision, short
 from studies.evidence.entries import Claim
 from studies.evidence.results import MissingError, Results
+from studies.training.effects import (
+    CONTRADICTED,
+    DEPENDS,
+    NO_BITE,
+    NOT_RUN,
+    REPRODUCED,
+    SAME_DIRECTION,
+    UNDECIDED,
+    VERDICTS,
+)
 
-VERDICTS = ("reproduced", "same direction at toy scale", "not reproduced", "not run")
-PROFILES = ("smoke", "laptop", "paper")  # the largest last
+PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the largest last
 HARMLESS = {"backend", "evaluate_every"}
+WORDS = {  # of the outcome of a finding; "met" depends on the scale
+    "contradicted": CONTRADICTED,
+    "undecided": UNDECIDED,
+    "no bite": NO_BITE,
+    "depends": DEPENDS,
+}
 COLUMNS = ("claim", "reported", "ours", "scale", "verdict", "deviations", "detail")
 
 _TOPICS = (accuracy, times, theory)
@@ -40,7 +55,8 @@ class Stored(NamedTuple):
 class Verdict(NamedTuple):
     """What we say of one claim; of the claim and the numbers, in words.
 
-    `observation` is the same for claims of one statement that the same runs decided.
+    `observation` is the same for claims of one statement that the same runs decided; `page` is the
+    study whose figure shows it.
     """
 
     claim: Claim
@@ -49,9 +65,14 @@ class Verdict(NamedTuple):
     scale: str = ""
     deviations: str = ""
     detail: str = ""
-    contradicted: bool = False
     finding: str = ""
     observation: str = ""
+    page: str = ""
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the interval lies wholly on the other side."""
+        return self.verdict == CONTRADICTED
 
     def row(self) -> dict[str, str]:
         """Return the verdict as one row of a table, over `COLUMNS`."""
@@ -98,7 +119,7 @@ def _open(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
 
 
 def differences(decision: Decision, about: Mapping[str, Any]) -> list[str]:
-    """Return what keeps a dataset from the paper's scale: fields, settings, age, deviations."""
+    """Return what keeps a dataset from the paper's scale: fields, settings, deviations."""
     scale, axes = decision.scale, about["axes"]
     stated = about["base"] | {k: v for k, v in about["settings"].items() if k not in axes}
     found = scale.differences(stated | about.get("fields", {}))
@@ -107,7 +128,6 @@ def differences(decision: Decision, about: Mapping[str, Any]) -> list[str]:
         found.append(f"task {', '.join(tasks)}, not {scale.task}")
     if not all(part.startswith(scale.says) for part in about["scale"].split("; ")):
         found.append(f"it does not say {scale.says!r}")
-    found += filter(None, [outdated(decision.study, about.get("versions"))])
     compared = {*scale.fields, *scale.at_least, *decision.axes, *["task"] * bool(scale.task)}
     found += [
         f"{name}={short(value)} by --set"
@@ -143,7 +163,7 @@ def judge(claims: Iterable[Claim], stored: Sequence[Stored]) -> list[Verdict]:
     return [
         decided(claim, DECISIONS[claim.id], stored)
         if claim.id in DECISIONS
-        else Verdict(claim, "not run", detail=UNTESTED[claim.id])
+        else Verdict(claim, NOT_RUN, detail=UNTESTED[claim.id])
         for claim in claims
     ]
 
@@ -166,22 +186,28 @@ def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdi
         for each in stored
         if each.about["study"] == decision.study
         and each.about["profile"] in decision.profiles
+        and not outdated(decision.study, each.about.get("versions"))
         and (each.named or all(_harmless(*item) for item in each.about["settings"].items()))
     ]
     if not fit:
         command = f"python -m studies.reproduce {decision.study} --profile {decision.profiles[0]}"
         detail = f"no dataset; run: {command}"
-        return Verdict(claim, "not run", detail=detail, finding=decision.finding)
+        return Verdict(claim, NOT_RUN, detail=detail, finding=decision.finding)
 
     def size(each: Stored) -> tuple[bool, int]:
         return not differences(decision, each.about), PROFILES.index(each.about["profile"])
 
-    best = max(fit, key=size)
-    below = differences(decision, best.about)
-    at = _task(decision, best.about["axes"])
-    found = _decide(decision, Results(best.dataset, at, claim.number, paper_scale=not below))
-    changed = "".join(f", {k}={short(v)}" for k, v in best.about["settings"].items())
-    said = f"{best.about['scale']}; profile {best.about['profile']}{changed}"
+    found = [_by(claim, decision, each) for each in sorted(fit, key=size, reverse=True)]
+    return next((verdict for verdict in found if verdict.verdict != NOT_RUN), found[0])
+
+
+def _by(claim: Claim, decision: Decision, one: Stored) -> Verdict:
+    """Return the verdict on one claim by one dataset."""
+    below = differences(decision, one.about)
+    at = _task(decision, one.about["axes"])
+    found = _decide(decision, Results(one.dataset, at, claim.number, paper_scale=not below))
+    changed = "".join(f", {k}={short(v)}" for k, v in one.about["settings"].items())
+    said = f"{one.about['scale']}; profile {one.about['profile']}{changed}"
     word, detail = _word(claim, found, bool(below))
     return Verdict(
         claim,
@@ -190,9 +216,9 @@ def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdi
         said,
         "; ".join(below),
         detail,
-        contradicted=word == VERDICTS[2] and found.outcome == "contradicted",
         finding=decision.finding,
         observation=f"{decision.decide.__name__} {dict(decision.options)} {at} {said}",
+        page=decision.study,
     )
 
 
@@ -213,27 +239,24 @@ def _decide(decision: Decision, results: Results) -> Finding:
 def _word(claim: Claim, found: Finding, below: bool) -> tuple[str, str]:
     """Return the verdict and why."""
     if found.outcome == "missing":
-        return VERDICTS[3], found.detail
+        return NOT_RUN, found.detail
     if found.asks == "number" and below:
-        return VERDICTS[3], "a number is judged at the paper's scale only"
+        return NOT_RUN, "a number is judged at the paper's scale only"
     if found.outcome == "met":
         partly = below and found.asks == "direction" and claim.number is not None
         only = f"; the direction only, not the {claim.reported}" * partly
-        return VERDICTS[below], found.detail + only
-    return VERDICTS[2], found.detail
+        return SAME_DIRECTION if below else REPRODUCED, found.detail + only
+    return WORDS[found.outcome], found.detail
 
 
 def counts(found: Sequence[Verdict]) -> dict[str, int]:
-    """Return how many claims have each verdict, and how many are contradicted.
-
-    Every claim counts, also those that share an `observation`.
+    """Return how many claims have each verdict; those that share an `observation` are one.
 
     Examples
     --------
     >>> counts(judged([]))["reproduced"]
     0
     """
-    words = [each.verdict for each in found]
-    return {word: words.count(word) for word in VERDICTS} | {
-        "of the not reproduced, contradicted": sum(each.contradicted for each in found)
-    }
+    distinct = {each.observation or each.claim.id: each.verdict for each in found}
+    words = list(distinct.values())
+    return {word: words.count(word) for word in VERDICTS}

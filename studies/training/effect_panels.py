@@ -1,9 +1,12 @@
 """Panels and tables of what an attack does: damage, defence, price, their parts, the mechanism."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -167,6 +170,24 @@ def decomposition_panel(ax, parts: xr.DataArray, legend: bool = True) -> None:
         handles: list = [Patch(color=PART_COLOURS[part], label=part) for part in effects.PARTS]
         handles.append(Line2D([], [], color="0.2", marker="D", ms=4, label="all, 95 % interval"))
         ax.legend(handles=handles, ncols=3, **BELOW)
+
+
+def decomposition_figure(datasets: Sequence[xr.Dataset]) -> Figure:
+    """Draw the parts of the damage to each rule, a panel for each task of some datasets.
+
+    Parameters
+    ----------
+    datasets : sequence of xarray.Dataset
+        See `effects.final_accuracy`; each with runs at equal compute.
+    """
+    parts = [effects.decomposition(effects.effects(dataset)) for dataset in datasets]
+    tasks = [one.sel(task=task) for one in parts for task in one.task.values]
+    figure = Figure(figsize=(4.8 * max(len(tasks), 2), 2.9))
+    for i, one in enumerate(tasks):
+        ax = figure.add_subplot(1, len(tasks), i + 1)
+        decomposition_panel(ax, one)
+        ax.set_title(str(one.task.item()))
+    return figure
 
 
 def mechanism_panels(figure, place, dataset: xr.Dataset, rule: str) -> None:

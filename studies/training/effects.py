@@ -14,6 +14,7 @@ apart in an order that was fixed beforehand: evaluation, compute, vote, remainde
 """
 
 import itertools
+from collections.abc import Sequence
 
 import xarray as xr
 
@@ -68,7 +69,11 @@ def final_accuracy(dataset: xr.Dataset) -> xr.DataArray:
     return xr.concat(means, labels)
 
 
-def effects(dataset: xr.Dataset, attack: str | None = None) -> xr.Dataset:
+def effects(
+    dataset: xr.Dataset,
+    attack: str | None = None,
+    pairs: Sequence[tuple[str, str]] = tuple(PAIRS.items()),
+) -> xr.Dataset:
     """Return what an attack does to each rule alone and with DETOX, a value a seed.
 
     Parameters
@@ -78,11 +83,13 @@ def effects(dataset: xr.Dataset, attack: str | None = None) -> xr.Dataset:
         compute".
     attack : str, optional
         By default the one that is there beside "nobody".
+    pairs : sequence of (str, str)
+        A rule alone and a pipeline with DETOX; those of which both are there are compared.
 
     Returns
     -------
     xarray.Dataset
-        Over (evaluation, task, rule, seed), for every rule whose D- version is there: `damage`,
+        Over (evaluation, task, rule, seed), for every pair: `damage`,
         `damage_equal_compute`, `damage_detox`, `price`, `price_detox`, `defence`,
         `defence_equal_compute`, and `lead_equal_compute`, the accuracy under the attack with DETOX
         less that of the rule alone at equal compute. NaN where a run is missing.
@@ -99,7 +106,7 @@ def effects(dataset: xr.Dataset, attack: str | None = None) -> xr.Dataset:
     """
     accuracy, attack = final_accuracy(dataset), attack or attack_in(dataset)
     present = {str(name) for name in accuracy.pipeline.values}
-    pairs = [pair for pair in PAIRS.items() if set(pair) <= present]
+    pairs = [pair for pair in pairs if set(pair) <= present]
     rules = [rule for rule, _ in pairs]
 
     def runs(names: list[str], variant: str = "equal batch") -> xr.DataArray:

@@ -124,9 +124,9 @@ class Outputs:
             path.unlink(missing_ok=True)
 
 
-def committed_datasets() -> list[Path]:
-    """Return the datasets that come with the package; their cells are not run again."""
-    return sorted((Path(reports.__path__[0]) / "data").glob("*/*.nc"))
+def committed_datasets(profile: str) -> list[Path]:
+    """Return the datasets of a profile that come with the package; it does not run their cells."""
+    return sorted((Path(reports.__path__[0]) / "data" / profile).glob("*.nc"))
 
 
 def _about(plan: Plan) -> dict:

@@ -16,7 +16,7 @@ CLAIMS = {claim.id: claim for claim in entries.read()}
 
 
 def _training(attack, pipelines):
-    axes = {"attack": [attack, "nobody"], "pipeline": pipelines, "seed": [0, 1, 2, 3]}
+    axes = {"attack": [attack, "nobody"], "pipeline": pipelines, "seed": [0, 1, 2, 3, 4]}
     return axes | {"eval_step": [0.0, 0.01], "threshold": [0.8, 0.9]}
 
 
@@ -53,7 +53,6 @@ def pipelines(variable, good, bad):
 
 # Statement -> (what is made larger so that it holds, so that it does not): variable and labels.
 RAISED = {
-    "ends_more_accurate": lambda o: pipelines("accuracy", o["detox"], o["alone"]),
     "is_many_times_as_accurate": lambda o: pipelines("accuracy", DETOX, ALONE),
     "all_converge": lambda o: (
         ("accuracy", {"attack": "reverse"}),
@@ -121,6 +120,14 @@ def _doctor(dataset, decision, number, good):
     name = decision.decide.__name__
     if name == "ends_at":
         dataset["accuracy"] = number - (not good) + 0.1 * (dataset.accuracy - 1)
+        return
+    if name == "defends":
+        ends = {"alone": 0.1, "detox": 0.9} if good else {"alone": 0.5, "detox": 0.1}
+        noise = 0.1 * (dataset.accuracy - 1)
+        dataset["accuracy"] = 0.9 + noise
+        for which, end in ends.items():
+            at = {"attack": decision.options["attack"], "pipeline": decision.options[which]}
+            dataset["accuracy"].loc[at] = end + noise.loc[at]
         return
     variable, labels = RAISED[name](decision.options)[not good]
     here = xr.ones_like(dataset[variable], dtype=bool)

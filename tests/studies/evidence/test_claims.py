@@ -30,10 +30,10 @@ def test_exit_code_is_1_where_a_claim_is_contradicted(folder, capsys):
     assert "44 not run" in capsys.readouterr().out
     write(folder / "results" / "laptop", task="digits", profile="laptop")
     assert claims.main([]) == 0
-    assert f"{CLAIM}: SAME DIRECTION AT TOY SCALE" in capsys.readouterr().out
+    assert f"{CLAIM}: SAME DIRECTION, SMALLER SCALE" in capsys.readouterr().out
     write(folder / "results" / "paper", task="digits", good=False)
     assert claims.main([]) == 1
-    assert f"{CLAIM}: NOT REPRODUCED" in capsys.readouterr().out
+    assert f"{CLAIM}: CONTRADICTED" in capsys.readouterr().out
 
 
 def test_changed_dataset_counts_only_where_its_folder_is_named(folder, capsys):

@@ -140,7 +140,7 @@ def test_failed_cell_is_missing_and_a_missing_value_is_undecided():
     partly = results(score=hole, loss=[HIGH, LOW])
     assert greater(partly.values("score", rule="A"), 5.0).outcome == "undecided"
     failed = results(score=hole, loss=hole)
-    with pytest.raises(MissingError, match="1 of its 3 cells failed"):
+    with pytest.raises(MissingError, match="1 of its 3 cells have no result"):
         failed.values("score", rule="A")
     assert failed.values("score", rule="B").values.tolist() == LOW
 

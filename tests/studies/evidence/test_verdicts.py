@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from paper_claims import CLAIMS, doctored, stated, verdict
 
 from studies.evidence import verdicts
+from studies.evidence.accuracy import DETOX
 from studies.evidence.compare import greater, within
 from studies.evidence.decisions import Decision, Scale
 from studies.evidence.entries import Claim
 from studies.redundancy import filtering
 
-TOY = "same direction at toy scale"
+TOY = "same direction, smaller scale"
 HIGH, LOW, WIDE = [9.0, 9.1, 9.2], [1.0, 1.1, 1.2], [-90.0, 5.0, 99.0]
 ONE = Claim(id="one", text="A beats B", where="here", tag="M", reported="twice", number=2.0)
 
@@ -85,8 +86,8 @@ def test_only_a_dataset_that_states_the_papers_scale_reproduces():
         (cut | {"named": True}, TOY, "copies=[3] by --set"),
         ({"profile": "smoke"}, "not run", ""),
         ({"profile": "laptop"}, "reproduced", ""),
-        ({"versions": {"filtering": 0}}, TOY, "made by version 0 of filtering, which is now"),
-        ({"versions": None}, TOY, "made by a version that it does not state"),
+        ({"versions": {"filtering": 0}}, "not run", ""),
+        ({"versions": None}, "not run", ""),
     ):
         found = decided(stored(HIGH, LOW, **changed))
         assert found.verdict == word, changed
@@ -112,19 +113,27 @@ def test_largest_scale_decides():
     assert decided(stored(HIGH, LOW), stored(LOW, HIGH)).verdict == "reproduced"
 
 
-def test_verdict_is_one_of_four_words_and_counts_add_up():
+def test_verdict_is_one_word_and_counts_add_up():
     found = [
         decided(stored(*scores, steps=steps))
         for scores in ((HIGH, LOW), (LOW, HIGH), (WIDE, LOW))
         for steps in (1, 5)
     ]
-    counted = verdicts.counts(found)
-    assert [counted[word] for word in verdicts.VERDICTS] == [1, 1, 4, 0]
-    assert counted["of the not reproduced, contradicted"] == 2
+    words = [TOY, "reproduced", *["contradicted"] * 2, *["undecided"] * 2]
+    assert [each.verdict for each in found] == words
+    apart = [one._replace(observation=str(i)) for i, one in enumerate(found)]
+    counted = verdicts.counts(apart)
+    assert {word: counted[word] for word in words} == {word: words.count(word) for word in words}
+    assert sum(verdicts.counts([one._replace(observation="same") for one in found]).values()) == 1
     assert found[0].detail.endswith("; the direction only, not the twice")
     assert "direction" not in found[1].detail
     met = decided(stored(HIGH, LOW, steps=1), options={"margin": 0.5})
     assert (met.verdict, met.detail) == (TOY, "above 0.5")
+
+
+def test_largest_dataset_that_decides_is_taken():
+    whole, part = stored(HIGH, LOW, profile="laptop"), stored([9.0, np.nan, 9.2], LOW)
+    assert decided(part, whole).verdict == "reproduced"
 
 
 def test_number_is_judged_at_the_papers_scale_only():
@@ -140,7 +149,7 @@ def test_without_a_dataset_or_with_part_of_one_a_claim_is_not_run():
     assert found.verdict == "not run"
     assert "studies.reproduce filtering --profile laptop" in found.detail
     found = decided(stored([9.0, np.nan, 9.2], LOW))
-    assert (found.verdict, found.detail) == ("not run", "1 of its 3 cells failed")
+    assert (found.verdict, found.detail) == ("not run", "1 of its 3 cells have no result")
 
 
 # --- The claims of the paper ----------------------------------------------------------------------
@@ -151,7 +160,7 @@ def test_each_claim_is_met_and_only_at_the_papers_scale_reproduced():
         small = "not run" if decision.decide.__name__ == "ends_at" else TOY
         found = verdict(name, doctored(name))
         assert found.verdict == (TOY if decision.deviations else "reproduced"), found
-        below = [({"versions": {}}, "made by")]
+        below = []
         if decision.scale.task:
             below += [({"task": "digits"}, "task digits, not"), ({"scale": "no"}, "does not say")]
         for changed, said in below:
@@ -181,7 +190,7 @@ def test_each_field_of_the_papers_scale_is_needed():
 def test_gap_of_a_claim_is_asked_at_the_papers_scale_only():
     name = "table-1-resnet18-median"
     one = doctored(name)
-    one.dataset["accuracy"] = 0.001 * one.dataset.accuracy
+    one.dataset["accuracy"] = 0.1 * one.dataset.accuracy
     assert verdict(name, one).contradicted
     one.about["base"] = {}
     assert verdict(name, one).verdict == TOY
@@ -235,3 +244,40 @@ def test_nothing_below_the_papers_scale_is_reproduced(data):
         and set(changed) <= {*whole, "backend", "evaluate_every"}
     )
     assert (verdict(name, one).verdict == "reproduced") == at_scale
+
+
+# --- Accuracy below the paper's scale -------------------------------------------------------------
+
+
+def small(alone, detox, recalibrated=None, seeds=5):
+    """Return a small dataset with given damage to the median alone and with DETOX."""
+    one = doctored("table-1-resnet18-median", task="digits")
+    noise = 0.02 * (one.dataset.accuracy - 1)
+    for name, damage in (("accuracy", (alone, detox)), ("recalibrated_accuracy", recalibrated)):
+        if damage is not None:
+            one.dataset[name] = 0.9 + noise
+            for pipeline, lost in zip(("Median", "D-Median"), damage, strict=True):
+                at = {"attack": "alie", "pipeline": pipeline}
+                one.dataset[name].loc[at] = 0.9 - lost + noise.loc[at]
+    return one._replace(dataset=one.dataset.isel(seed=slice(seeds)))
+
+
+def test_defence_is_judged_by_damage_at_equal_batch():
+    for runs, word in (
+        (small(0.5, 0.0), TOY),
+        (small(0.5, 0.0, seeds=4), "undecided"),
+        (small(0.001, 0.0), "attack did not bite"),
+        (small(0.5, 0.6), "contradicted"),
+        (small(0.5, 0.0, recalibrated=(0.4, 0.0)), TOY),
+        (small(0.5, 0.0, recalibrated=(0.001, 0.0)), "depends on the evaluation"),
+    ):
+        assert verdict("table-1-resnet18-median", runs).verdict == word
+
+
+def test_orders_of_magnitude_need_twice_at_a_smaller_scale():
+    for factor, word in ((1.5, "contradicted"), (3.0, TOY)):
+        one = doctored("abstract-accuracy", task="digits")
+        one.dataset["accuracy"] = 0.3 + 0.001 * (one.dataset.accuracy - 1)
+        detox = one.dataset.pipeline.isin(DETOX)
+        one.dataset["accuracy"] = one.dataset.accuracy.where(~detox, one.dataset.accuracy * factor)
+        assert verdict("abstract-accuracy", one).verdict == word, factor
