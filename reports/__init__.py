@@ -190,7 +190,7 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
 def warnings(about: dict[str, Any]) -> list[str]:
     """Return what a reader must know of a dataset that is old, not finished or has failed cells."""
     found = []
-    if old := outdated(about["study"], about.get("versions")):
+    if old := outdated(about):
         found.append(f"**It was {old}:** the same fields may give other numbers today.")
     count = about.get("count", {})
     if count and count["finished"] + count["failed"] < count["planned"]:

@@ -157,14 +157,21 @@ def load(name: str) -> Study:
     return module(name).STUDY
 
 
-def outdated(study: str, versions: Mapping[str, int] | None) -> str:
+def outdated(about: Mapping[str, Any]) -> str:
     """Return which parts that made a dataset have another version today, as text; "" if none has.
+
+    Parameters
+    ----------
+    about : mapping
+        Provenance of the dataset. Where ``verified`` says so, cells of it were computed again with
+        the same bits by other versions, and these count.
 
     Examples
     --------
-    >>> outdated("filtering", {"filtering": 0})
+    >>> outdated({"study": "filtering", "versions": {"filtering": 0}})
     'made by version 0 of filtering, which is now ...'
     """
+    study, versions = about["study"], about.get("verified", about).get("versions")
     if study not in modules():
         return ""
     if not versions:

@@ -6,6 +6,7 @@ functions of `studies.evidence`.
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,12 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="folders with <study>.nc; default: results/* and those that come "
                         "with the package")  # fmt: skip
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--verify", type=int, metavar="N",
+                        help="recompute N cells of each dataset that comes with the package (or of "
+                        "--results), compare their bits, and record it in the dataset")  # fmt: skip
     options = parser.parse_args(arguments)
     folders = options.results or usual_folders()
     try:
         absent = [str(folder) for folder in folders if not folder.is_dir()]
         if absent:
             raise ValueError(f"--results: {absent[0]} is not a folder")
+        if options.verify is not None:
+            return _verify(options.results or verdicts.committed(), options.verify)
         found = verdicts.judged(folders, named=bool(options.results))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,6 +64,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = ", ".join(f"{count} {name}" for name, count in verdicts.counts(found).items())
     print(f"\n{len(found)} claims: {total}.")
     return int(any(each.contradicted for each in found))
+
+
+def _verify(folders: Sequence[Path], count: int) -> int:
+    """Recompute cells of each dataset; return 1 where one has other bits."""
+    from studies.evidence.verify import verify
+
+    if count < 1:
+        raise ValueError(f"--verify must be 1 or more, got {count}")
+    equal = True
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted(path for folder in folders for path in folder.glob("*.nc")):
+            for one in verify(path, count, Path(folder)):
+                labels = ", ".join(str(label) for label in one.labels)
+                said = "the same bits" if one.equal else f"differs by up to {one.difference:.3g}"
+                print(f"{path.parent.name}/{path.name}: {labels}: {said}", flush=True)
+                equal &= one.equal
+    return int(not equal)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdi
         for each in stored
         if each.about["study"] == decision.study
         and each.about["profile"] in decision.profiles
-        and not outdated(decision.study, each.about.get("versions"))
+        and not outdated(each.about)
         and (each.named or all(_harmless(*item) for item in each.about["settings"].items()))
     ]
     if not fit:

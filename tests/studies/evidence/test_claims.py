@@ -1,9 +1,13 @@
 """The command ``python -m studies.claims``."""
 
+import json
+
 import pytest
+import xarray as xr
 from paper_claims import CLAIMS, doctored
 
-from studies import claims
+from detox_sim.sweeps import write_netcdf
+from studies import claims, outdated
 
 CLAIM = "table-1-resnet18-median"
 
@@ -66,3 +70,33 @@ def test_markdown_is_a_table_with_a_row_for_each_claim(capsys):
     assert {line.count("|") for line in lines} == {len(claims.COLUMNS) + 2}
     for name, line in zip(CLAIMS, lines[2:], strict=True):
         assert line.startswith(f"| {name} | ")
+
+
+def test_recomputed_cells_make_a_dataset_of_an_older_version_count_again(smoke, tmp_path, capsys):
+    path = tmp_path / "old" / "stragglers.nc"
+    path.parent.mkdir()
+
+    def change(source, **changed):
+        dataset = xr.load_dataset(source, engine="netcdf4")
+        about = json.loads(dataset.attrs["provenance"]) | changed
+        write_netcdf(dataset.assign_attrs(provenance=json.dumps(about)), path)
+
+    stored = json.loads(xr.load_dataset(smoke[0] / path.name).attrs["provenance"])["cells"]
+    digest, cell = min(stored.items(), key=lambda item: item[1]["labels"])
+    first, versions = cell["labels"], {"stragglers": 0}
+    change(smoke[0] / path.name, cells={digest: cell}, versions=versions)
+    about = json.loads(xr.load_dataset(path, engine="netcdf4").attrs["provenance"])
+    assert "made by version 0" in outdated(about)
+    assert claims.main(["--verify", "1", "--results", str(path.parent)]) == 0
+    assert "the same bits" in capsys.readouterr().out
+    about = json.loads(xr.load_dataset(path, engine="netcdf4").attrs["provenance"])
+    assert outdated(about) == ""
+    assert about["verified"]["cells"] == [first]
+
+    other = {digest: cell | {"content": "0" * 64}}
+    change(path, cells=other, verified={"versions": versions})
+    assert claims.main(["--verify", "1", "--results", str(path.parent)]) == 1
+    assert "differs" in capsys.readouterr().out
+    about = json.loads(xr.load_dataset(path, engine="netcdf4").attrs["provenance"])
+    assert "made by version 0" in outdated(about)
+    assert claims.main(["--verify", "0"]) == 2
