@@ -1,5 +1,6 @@
 """Panels and tables of what an attack does: damage, defence, price, their parts, the mechanism."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -298,17 +299,16 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
     classes : int
     """
     found = effects.collapsed(dataset, 1 / classes)
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for attack in found.attack.values:
-        for pipeline in found.pipeline.values:
-            for variant in found.variant.values:
-                one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
-                if int(one.runs.max()):
-                    rows[f"{pipeline}, {variant}", f"{attack}"] = {
-                        name: _share(one.sel(evaluation=name)) for name in effects.EVALUATIONS
-                    }
-    frame = pd.DataFrame(rows).T
-    return frame.rename_axis(["pipeline", "attack"])
+    rows: dict[str, dict[str, str]] = {}
+    for attack, pipeline, variant in itertools.product(
+        found.attack.values, found.pipeline.values, found.variant.values
+    ):
+        one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
+        if int(one.runs.max()):
+            row = rows.setdefault(f"{pipeline}, {variant}", {})
+            for name in effects.EVALUATIONS:
+                row[f"{attack}: {name}"] = _share(one.sel(evaluation=name))
+    return pd.DataFrame(rows).T.fillna("not run").rename_axis("pipeline")
 
 
 def _share(one: xr.Dataset) -> str:

@@ -138,7 +138,7 @@ def test_laptop_profiles_have_the_stated_sizes():
     assert (base["workers"], base["copies"], base["byzantine"]) == (220_000, 11, 19_958)
     assert axes["dimension"] == [20, 60, 100]
     for name in ("mean_estimation", "accuracy_alie", "accuracy_reverse"):
-        assert len(STUDIES[name].profiles["laptop"][1]["seed"]) >= 3
+        assert len(STUDIES[name].grids("laptop")[0][1]["seed"]) >= 3
     assert max(STUDIES["filtering"].profiles["laptop"][1]["workers"]) >= 1000
 
 

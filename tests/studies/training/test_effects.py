@@ -313,7 +313,7 @@ def test_tables_use_seeds_with_all_parts_only():
     assert verdicts.loc["Median", "at equal compute"] == UNDECIDED
     assert verdicts.loc["Median", "at equal batch"] == SAME_DIRECTION
     collapsed = effect_panels.collapsed_table(dataset.isel(task=0), 2)
-    assert collapsed.loc[("Median, equal batch", "alie"), "one worker"].startswith("5 of 5")
+    assert collapsed.loc["Median, equal batch", "alie: one worker"].startswith("5 of 5")
 
 
 def test_bars_of_the_parts_add_up_to_the_damage():
