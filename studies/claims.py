@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _verify(folders: Sequence[Path], count: int) -> int:
     """Recompute cells of each dataset; return 1 where one has other bits."""
-    from studies.evidence.verify import verify
+    from studies.workflow.verify import verify
 
     if count < 1:
         raise ValueError(f"--verify must be 1 or more, got {count}")

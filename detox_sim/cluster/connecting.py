@@ -22,9 +22,8 @@ ENVIRONMENT = {
     for name in ("TRIM", "MMAP")
 } | {"distributed.nanny.pre-spawn-environ.OMP_WAIT_POLICY": "PASSIVE"}
 
-# What tasks of training import; the processes are forked from one that has done so.
+# What tasks import, which takes seconds; the processes are forked from one that has done so.
 PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch._dynamo"]
-PRELOADED += ["detox_sim.training"]
 
 
 def cores() -> int:
