@@ -147,6 +147,16 @@ def test_fewer_byzantine_workers_are_located_and_no_others():
         assert found == sorted(byzantine.tolist()), (count, seed)
 
 
+def test_long_message_of_one_byzantine_worker_hides_no_other():
+    """It is too short to be found by its length, and must not widen the rounding errors allowed."""
+    received = cyclic_encode(normal((15, 50), dtype=np.float32), 5)
+    for long, small in itertools.permutations(range(0, 15, 4), 2):
+        sent = received.copy()
+        sent[[long, long + 15]] *= 900
+        sent[[small, small + 15]] *= np.float32(1 + 1e-4)
+        assert decode(sent, 5)[1] == sorted([long, small]), (long, small)
+
+
 def test_honest_workers_are_not_located():
     sizes = [(5, 3), (15, 7), (15, 15), (45, 11)]
     for (workers, copies), dtype in itertools.product(sizes, (np.float32, np.float64)):
