@@ -81,10 +81,13 @@ def all_converge(results: Results) -> Finding:
     return ratio(of(attack="reverse"), of(attack="nobody"), 0.9)
 
 
-_final = functools.partial(Decision, axes=("attack", "pipeline", "seed"), scale=RESNET18)
-_alie = functools.partial(
-    _final, study="accuracy_alie", profiles=("laptop", "digits", "cifar", "paper")
+_final = functools.partial(
+    Decision,
+    axes=("attack", "pipeline", "seed"),
+    scale=RESNET18,
+    profiles=("laptop", "digits", "cifar", "paper"),
 )
+_alie = functools.partial(_final, study="accuracy_alie")
 
 
 def _under_alie(alone: str, detox: str, finding: str = "") -> Decision:

@@ -1,7 +1,5 @@
 """Test accuracy under "a little is enough"."""
 
-from collections.abc import Sequence
-
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -39,26 +37,6 @@ REPORTED = {
 _ATTACK = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 _DIGITS = {"batch": 90, "rate": 0.2}
-
-
-def digits_grids(attack: dict, rules: Sequence[str], seeds: int) -> list:
-    """Return grids on digits: rules alone, with DETOX, and alone at equal compute.
-
-    Parameters
-    ----------
-    attack : dict
-        Label -> fields of the attack.
-    rules : sequence of str
-    seeds : int
-    """
-    variants = tasks.of_batch(180)
-    alone = {rule: _METHODS[rule] for rule in rules}
-    with_detox = {pipelines.PAIRS[rule]: _METHODS[pipelines.PAIRS[rule]] for rule in rules}
-    batch, compute = ({name: variants[name]} for name in ("equal batch", "equal compute"))
-    return [
-        (tasks.ON_DIGITS, tasks.varied(tasks.RESNET, attack, methods, variant, list(range(seeds))))
-        for methods, variant in ((alone | with_detox, batch), (alone, compute))
-    ]
 
 
 def _cifar_grids() -> list:
@@ -101,8 +79,10 @@ PROFILES = {
         _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=2),
     ),
-    "laptop": digits_grids(_ATTACK, ["Median"], seeds=3),
-    "digits": digits_grids(_ATTACK, list(pipelines.VANILLA), seeds=5),
+    "laptop": tasks.digits_grids(
+        _ATTACK, {"Median": _METHODS["Median"]}, {"D-Median": _METHODS["D-Median"]}, 3
+    ),
+    "digits": tasks.digits_grids(_ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
     "cifar": _cifar_grids(),
     "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, _METHODS)),
 }

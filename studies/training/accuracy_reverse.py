@@ -11,6 +11,7 @@ REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
 ATTACK = {"reverse": {"attack": "reverse", "attack_options": {"scale": 100.0}}}
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 _DIGITS = {"batch": 90, "rate": 0.1}
+_ROBUST = {name: fields for name, fields in _METHODS.items() if "Mean" not in name}
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 4, "evaluate_every": 2},
@@ -19,6 +20,11 @@ PROFILES = {
     "laptop": (
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=3),
+    ),
+    "digits": tasks.digits_grids(ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
+    "cifar": (
+        tasks.ON_CIFAR,
+        tasks.varied(tasks.cifar(), ATTACK, _ROBUST, {"equal batch": {"batch": 360}}, [0, 1, 2]),
     ),
     "paper": (tasks.LARGE, schedules.paper_axes(ATTACK, _METHODS)),
 }

@@ -13,6 +13,25 @@ REPORTED = {
 
 _ATTACK = {"constant": {"attack": "constant", "attack_options": {"value": -100.0}}}
 _DIGITS = {"batch": 90}
+_ALONE, _DETOX = ({name: fields} for name, fields in pipelines.SIGN.items())
+
+
+def _cifar_grids() -> list:
+    """Return the search of the rate on a validation split, nobody attacking, and the comparison.
+
+    The comparison takes the rate of `pipelines.SIGN`; where the search chooses another one, run it
+    again with ``--set rate=...``.
+    """
+    rates = {
+        f"rate {rate:g}, validation": {"batch": 360, "rate": rate, "validation": 0.1}
+        for rate in (1e-4, 3e-4, 1e-3)
+    }
+    task, batch = tasks.cifar(), {"equal batch": {"batch": 360}}
+    searched = tasks.varied(task, {}, pipelines.SIGN, rates, [0, 1])
+    compared = tasks.varied(task, _ATTACK, pipelines.SIGN, batch, list(range(5)))
+    return [(tasks.ON_CIFAR, searched), (tasks.ON_CIFAR, compared)]
+
+
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 4, "evaluate_every": 2},
@@ -22,6 +41,8 @@ PROFILES = {
         _DIGITS | {"steps": 200, "evaluate_every": 5},
         tasks.axes(tasks.DIGITS, _ATTACK, pipelines.SIGN, seeds=3),
     ),
+    "digits": tasks.digits_grids(_ATTACK, _ALONE, _DETOX, 5),
+    "cifar": _cifar_grids(),
     "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, pipelines.SIGN)),
 }
 

@@ -61,6 +61,22 @@ def varied(
     }
 
 
+def digits_grids(attack: Mapping, alone: Mapping, detox: Mapping, seeds: int) -> list:
+    """Return grids with ResNet-8 on digits: rules alone, with DETOX, and alone at equal compute.
+
+    Examples
+    --------
+    >>> batch, compute = digits_grids({"reverse": {}}, {"Mean": {}}, {"D-Mean": {}}, 5)
+    >>> list(batch[1]["pipeline"]), list(compute[1]["variant"])
+    (['Mean', 'D-Mean'], ['equal compute'])
+    """
+    variants, numbers = of_batch(180), list(range(seeds))
+    return [
+        (ON_DIGITS, varied(RESNET, attack, methods, {name: variants[name]}, numbers))
+        for methods, name in (({**alone, **detox}, "equal batch"), (alone, "equal compute"))
+    ]
+
+
 def axes(tasks: Mapping, attack: Mapping, methods: Mapping, seeds: int, first: int = 0) -> dict:
     """Return the axes of a training study: task, the attack and nobody, pipeline, seed.
 
