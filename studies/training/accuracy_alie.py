@@ -3,16 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.style import DETOX, VANILLA
-from studies.training import (
-    comparisons,
-    effect_panels,
-    effects,
-    panels,
-    pipelines,
-    schedules,
-    tasks,
-)
+from studies.training import effect_figure, pipelines, schedules, tasks
 from studies.training.cells import study
 
 REPORTED = {
@@ -90,49 +81,7 @@ PROFILES = {
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw accuracy under the attack and without, effects, their parts, and the mechanism."""
-    names = comparisons.tasks_in(dataset)
-    result = Figure(figsize=(panels.WIDTH, 10.5 * len(names) + 0.4))
-    grid = result.add_gridspec(len(names), 1)
-    for i, task in enumerate(names):
-        _task(result, grid[i], dataset.sel(task=task), f"{task}\n" if len(names) > 1 else "")
-    effect_panels.contenders_legend(result, stars=True)
-    return result
-
-
-def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
-    attack = comparisons.attack_in(dataset)
-    rules = [rule for rule, _ in comparisons.pairs_in(dataset)]
-    *rows, effect, mechanism = place.subgridspec(4, 1, height_ratios=[2.2, 2.2, 3.2, 2.2])
-    below = None
-    for row, label in zip(rows, (attack, "nobody"), strict=True):
-        cells = row.subgridspec(1, len(rules))
-        for i, rule in enumerate(rules):
-            below = figure.add_subplot(cells[i], sharey=below)
-            below.tick_params(labelleft=i == 0)
-            below.set_title(rule if label == attack else "")
-            if i == 0:
-                below.set_ylabel(f"{start}test accuracy, {label}")
-            if label in dataset.attack.values:
-                effect_panels.accuracy_panel(below, dataset.sel(attack=label), rule)
-            if label == attack != "nobody":
-                _stars(below, rule, reported(dataset.task.item()))
-    left, right = (figure.add_subplot(cell) for cell in effect.subgridspec(1, 2))
-    found = effects.effects(dataset.expand_dims("task")).isel(task=0)
-    effect_panels.effects_panel(left, found)
-    left.set_title("what the attack does, what DETOX saves, and its price")
-    effect_panels.decomposition_panel(right, effects.decomposition(found))
-    right.set_title("the damage, in parts")
-    effect_panels.mechanism_panels(
-        figure, mechanism, dataset.sel(attack=attack), rules[len(rules) > 1]
-    )
-
-
-def _stars(ax, rule: str, values: dict[str, float]) -> None:
-    """Mark the paper's values at the right edge."""
-    for name, colour in ((rule, VANILLA), (pipelines.PAIRS[rule], DETOX)):
-        if name in values:
-            ax.plot(1.0, values[name] / 100, "*", mec=colour, transform=ax.get_yaxis_transform(),
-                    clip_on=False, **panels.STAR)  # fmt: skip
+    return effect_figure.draw_effects(dataset, reported)
 
 
 def reported(task: str) -> dict[str, float]:

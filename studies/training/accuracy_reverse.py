@@ -3,7 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.training import comparisons, panels, pipelines, schedules, tasks
+from studies.training import comparisons, effect_figure, panels, pipelines, schedules, tasks
 from studies.training.cells import study
 
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
@@ -31,19 +31,14 @@ PROFILES = {
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw accuracy by step and by modelled time for each rule, its speed-up and its price."""
-    result = panels.by_task(dataset, 7.0, _task)
-    panels.accuracy_legend(result, stars=bool(set(REPORTED) & set(comparisons.tasks_in(dataset))))
-    return result
+    """Draw accuracy under the attack and without, effects, the mechanism, and the speed-up."""
+    return effect_figure.draw_effects(dataset, more=_speed_up)
 
 
-def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
-    upper, middle, lower = place.subgridspec(3, 1, height_ratios=[2.2, 2.2, 2.6])
-    panels.accuracy_rows(figure, (upper, middle), dataset, {}, start)
-    left, right = lower.subgridspec(1, 2, width_ratios=[2, 1])
-    attacked = dataset.sel(attack=comparisons.attack_in(dataset))
-    panels.speed_up_panel(figure.add_subplot(left), attacked, REPORTED.get(dataset.task.item(), {}))
-    panels.price_panel(figure.add_subplot(right), dataset)
+def _speed_up(figure, place, dataset: xr.Dataset) -> None:
+    attacked = comparisons.equal_batch(dataset).sel(attack=comparisons.attack_in(dataset))
+    ax = figure.add_subplot(place)
+    panels.speed_up_panel(ax, attacked, REPORTED.get(dataset.task.item(), {}))
 
 
 STUDY = study(

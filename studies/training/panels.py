@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from detox_sim.sweeps.intervals import student_t
 from studies.style import DETOX, VANILLA
 from studies.training.comparisons import (
-    attack_in,
     equal_batch,
     in_pairs,
     mean_ratio,
@@ -52,23 +51,6 @@ def by_task(dataset: xr.Dataset, height: float, draw: Callable) -> Figure:
         start = f"{task}\n" if len(tasks) > 1 else ""
         draw(figure, grid[i], dataset.sel(task=task), start)
     return figure
-
-
-def accuracy_rows(figure, rows, dataset: xr.Dataset, reported: Mapping[str, float], start: str):
-    """Draw a panel for each pair: accuracy by step above, by modelled time below."""
-    pairs = pairs_in(dataset)
-    attack = attack_in(dataset)
-    below = None
-    for row, x in zip(rows, ("step", "minutes"), strict=True):
-        places = row.subgridspec(1, len(pairs))
-        for i, pair in enumerate(pairs):
-            below = figure.add_subplot(places[i], sharey=below)
-            stars = reported if x == "step" and attack != "nobody" else {}
-            accuracy_panel(below, dataset.sel(attack=attack), pair, stars, x)
-            below.tick_params(labelleft=i == 0)
-            below.set_title(pair[0] if x == "step" else "")
-            if i == 0:
-                below.set_ylabel(f"{start}test accuracy, {attack}")
 
 
 def accuracy_panel(
@@ -129,17 +111,6 @@ def _styles(names: Sequence[str]) -> dict[str, tuple]:
         return dict(zip(names, zip((VANILLA, DETOX), MARKERS, strict=True), strict=True))
     colours = sns.color_palette("colorblind", len(names))
     return {name: (colours[i], "oDs^v<>p"[i % 8]) for i, name in enumerate(names)}
-
-
-def accuracy_legend(figure, stars: bool = True) -> None:
-    """Explain the panels of pairs once, above them."""
-    handles = [
-        Line2D([], [], color=VANILLA, marker=MARKERS[0], label="rule alone"),
-        Line2D([], [], color=DETOX, marker=MARKERS[1], label="with DETOX"),
-        Line2D([], [], color="0.3", marker="*", ls="", label="reported, paper's scale", **STAR),
-    ]
-    shown = handles if stars else handles[:2]
-    figure.legend(handles=shown, loc="outside upper center", ncols=len(shown))
 
 
 def names_legend(figure, names: Sequence[str], present: Sequence[str]) -> None:

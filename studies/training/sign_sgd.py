@@ -3,7 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.training import comparisons, panels, pipelines, schedules, tasks
+from studies.training import effect_figure, pipelines, schedules, tasks
 from studies.training.cells import study
 
 REPORTED = {
@@ -48,26 +48,8 @@ PROFILES = {
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw accuracy by step, by modelled time and when nobody attacks, and the price."""
-    result = panels.by_task(dataset, 2.8, _task)
-    panels.accuracy_legend(result)
-    return result
-
-
-def _task(figure, place, dataset: xr.Dataset, start: str) -> None:
-    attack = comparisons.attack_in(dataset)
-    pair = comparisons.pairs_in(dataset)[0]
-    drawn = [(attack, "step"), (attack, "minutes")]
-    if attack != "nobody" and "nobody" in dataset.attack.values:
-        drawn.append(("nobody", "step"))
-    places = place.subgridspec(1, len(drawn) + 1)
-    for i, (name, x) in enumerate(drawn):
-        ax = figure.add_subplot(places[i])
-        stars = reported(dataset.task.item()) if (name, x) == ("constant", "step") else {}
-        panels.accuracy_panel(ax, dataset.sel(attack=name), pair, stars, x)
-        ax.set_title("nobody attacks" if name == "nobody" else f"{name} attack")
-        ax.set_ylabel(f"{start}test accuracy" if i == 0 else "")
-    panels.price_panel(figure.add_subplot(places[-1]), dataset)
+    """Draw accuracy under the attack and without, effects, their parts, and the mechanism."""
+    return effect_figure.draw_effects(dataset, reported)
 
 
 def reported(task: str) -> dict[str, float]:
