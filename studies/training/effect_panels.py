@@ -131,7 +131,7 @@ def effects_panel(ax, found: xr.Dataset) -> None:
     ax.axvline(0, color="0.4", lw=0.8)
     ax.axvline(estimates.THRESHOLD, color="0.4", lw=0.8, ls=":")
     ax.set_yticks(range(len(rules)), rules)
-    ax.set_ylim(len(rules) - 0.5, -0.5)
+    ax.set_ylim(max(len(rules), 1) - 0.5, -0.5)
     ax.set_xlim(*LIMITS)
     ax.set_xlabel("test accuracy; filled: statistics of one worker, hollow: recalibrated")
     if names:

@@ -105,6 +105,7 @@ def effects(
     {'damage': 0.4, 'damage_detox': 0.05, 'defence': 0.35}
     """
     accuracy, attack = final_accuracy(dataset), attack or attack_in(dataset)
+    attack = "none" if attack == "nobody" else attack  # of which nothing was run
     present = {str(name) for name in accuracy.pipeline.values}
     pairs = [pair for pair in pairs if set(pair) <= present]
     rules = [rule for rule, _ in pairs]

@@ -508,31 +508,32 @@ def test_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypatch
     about = json.loads(datasets["draco"].attrs["provenance"])
     for versions, told in ((about["versions"], False), ({"round": 0}, True)):
         reports.describe(about | {"versions": versions})
-        assert ("**It was made by version 0 of round" in shown.pop().data) == told
+        folded, warning = shown.pop().data, shown.pop().data
+        assert folded.startswith("<details>")
+        assert ("**It was made by version 0 of round" in warning) == told
 
 
 def test_page_shows_committed_results_of_larger_profiles(datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
     name = "accuracy_alie"
-    found = {"paper": "what we found"}
     seen: list = []
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
+    reports.show_larger(name, {"profile": "laptop"}, seen.append, lambda _: "what we found")
     assert not shown
     assert not seen
 
     (tmp_path / "paper").mkdir()
     datasets[name].to_netcdf(tmp_path / "paper" / f"{name}.nc", engine="netcdf4")
-    reports.show_larger(name, {"profile": "laptop"}, seen.append, found)
-    heading, facts, picture, said = (each.data for each in shown)
+    reports.show_larger(name, {"profile": "laptop"}, seen.append, lambda _: "what we found")
+    heading, said, picture, warning, facts = (each.data for each in shown)
     assert said == "what we found"
     assert heading == "## At the paper's scale"
     assert "toy scale: digits" in facts
     assert "What the paper says" not in facts
-    assert "made by version" not in facts
+    assert warning == ""
     assert "data:image/svg+xml;base64," in picture
     assert seen[0].equals(datasets[name])
     shown.clear()
-    reports.show_larger(name, {"profile": "paper"}, seen.append, found)
+    reports.show_larger(name, {"profile": "paper"}, seen.append, lambda _: "what we found")
     assert not shown
