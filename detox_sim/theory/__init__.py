@@ -4,17 +4,17 @@ A file is distorted when more than half of the workers that hold it are Byzantin
 random, or chosen by attackers who know the assignment.
 """
 
-from detox_sim.theory.bounds import (
-    BOUNDS,
-    complexity,
-    complexity_markdown,
-    expected_distorted_files_bound,
-    hierarchical_error,
-    high_probability_distorted_files,
-    recommended_copies,
-)
+from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
 from detox_sim.theory.groups import check_workers as check_workers
 from detox_sim.theory.groups import distorted_files, expected_distorted_files
+from detox_sim.theory.high_probability import (
+    PROVEN_SHARE,
+    hierarchical_error,
+    high_probability_distorted_files,
+    high_probability_share,
+    recommended_copies,
+)
+from detox_sim.theory.orders_of_work import complexity, complexity_markdown
 from detox_sim.theory.pipelines import condition_violated, withstands, worst_condition
 from detox_sim.theory.random_placements import distorted_files_law
 from detox_sim.theory.worst_case import worst_case_distorted_files
@@ -31,6 +31,8 @@ __all__ = [
     "BOUNDS",
     "recommended_copies",
     "high_probability_distorted_files",
+    "high_probability_share",
+    "PROVEN_SHARE",
     "hierarchical_error",
     "withstands",
     "condition_violated",

@@ -131,7 +131,7 @@ def figure(dataset: xr.Dataset) -> Figure:
     handles = [
         Line2D([], [], color=DETOX, label="exact expectation"),
         Line2D([], [], color=VANILLA, marker="o", ls="", label=simulated),
-        Line2D([], [], color=THEORY, ls="--", label="theorem 1 with 4 for 40 (numerical)"),
+        Line2D([], [], color=THEORY, ls="--", label="theorem 1 with 4 for 40 (proven)"),
         Line2D([], [], color="0.5", ls="-.", label="theorem 1 (bound with 40)"),
         Line2D([], [], color="0.2", ls=":", label="worst placement"),
     ]
