@@ -1,4 +1,9 @@
-"""Compare redundancy schemes and pipelines for p workers of which q are Byzantine."""
+"""Compare redundancy schemes and pipelines for p workers of which q are Byzantine.
+
+`rank` answers which is the cheapest within a risk and a budget of computation.
+`theory.recommended_copies` answers another question: which copies are enough for the guarantee of
+corollary 2. The studies' r = 3 is that of the paper's experiments.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -9,6 +14,7 @@ from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
 from detox_sim.voting import distorted_groups_assumed
 
+LARGEST = 10_000  # workers; half a minute
 MOST_WORKERS = 1000  # above, only schemes with a closed form are compared
 LEAST_USED = 0.8  # share of the workers that a scheme must use
 DRAWS = 20_000  # of a law of distorted files with too many placements to enumerate
@@ -38,10 +44,8 @@ class Option(NamedTuple):
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
     error, error_informed : float
-        Least squared error that any rule can guarantee on these votes, for any honest votes of
-        their variance, in sampling variances of the mean of the batch:
-        1 + votes L / (votes - 2 L) for L distorted votes; expected under a random placement given
-        that less than half of the votes are distorted, or at the worst case.
+        `theory.least_error` of these votes: expected under a random placement given that less than
+        half of the votes are distorted, or at the worst case.
     """
 
     fields: dict
@@ -76,13 +80,14 @@ def options(
     parameters: int = costs.MODEL_SIZES["resnet18"]["parameters"],
     sample_seconds: float = 1 / 130,
     batch: int | None = None,
+    most_copies: int | None = None,
 ) -> list[Option]:
     """Return every redundancy scheme of the catalogue with every pipeline that can run.
 
     Parameters
     ----------
     workers, byzantine : int
-        p, and q < p / 2.
+        p, at most 10,000, and q < p / 2.
     parameters : int
         d, the values of a message; the default is that of ResNet-18.
     sample_seconds : float
@@ -90,6 +95,9 @@ def options(
     batch : int, optional
         Images a round; by default 32 a worker, as in the paper. A scheme of more files is left
         out.
+    most_copies : int, optional
+        Budget of computation: only schemes of at most so many copies, which compute so many times
+        the gradients of a round without redundancy. By default all.
 
     Returns
     -------
@@ -105,14 +113,18 @@ def options(
     >>> found = options(45, 5)
     >>> sorted({option.fields["assignment"] for option in found})
     ['bibd', 'cyclic', 'detox', 'mols', 'none', 'random_regular']
-
-    Notes
-    -----
-    The least error is a proven lower bound, L / (votes - 2 L) times the variance of a vote
-    (Allouah et al., Fixing by mixing, AISTATS 2023), where all L distorted votes attack.
+    >>> {option.fields["copies"] for option in options(45, 5, most_copies=3)}
+    {1, 3}
     """
     check_integer("workers", workers, 1)
     check_integer("byzantine", byzantine, 0)
+    if workers > LARGEST:
+        raise ValueError(
+            f"the planner compares at most {LARGEST} workers, got {workers}; "
+            "theory.distorted_files answers for more"
+        )
+    if most_copies is not None:
+        check_integer("most_copies", most_copies, 1)
     check_integer("parameters", parameters, 1)
     check_number("sample_seconds", sample_seconds)
     if not byzantine < workers / 2:
@@ -134,6 +146,8 @@ def options(
     found: list[Option] = []
     for sizes in _schemes(workers, byzantine):
         for scheme in sizes:
+            if most_copies is not None and scheme["copies"] > most_copies:
+                break
             try:
                 function = bind(assignments, scheme["assignment"], scheme["assignment_options"])
                 holders = function(scheme["workers"], scheme["copies"])
@@ -207,7 +221,7 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
             load=copies * work["batch"] / scheme["workers"],
             seconds=sum(seconds.values()),
             error=_expected_error(votes, chances),
-            error_informed=float(least_error(votes, np.array([worst]))[0]),
+            error_informed=float(theory.least_error(votes, np.array([worst]))[0]),
         )
 
 
@@ -218,7 +232,7 @@ def _error(chance: float) -> float:
 
 def _expected_error(votes: int, chances: np.ndarray) -> float:
     """Return the expected least error given that less than half of the votes are distorted."""
-    error = least_error(votes, np.arange(chances.size))
+    error = theory.least_error(votes, np.arange(chances.size))
     finite = np.isfinite(error) & (chances > 0)
     if not finite.any():
         return float("inf")
@@ -253,20 +267,6 @@ def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None,
             yield k, "mean", "median"
     if votes >= 6:
         yield 2, "multi_krum", "mean"
-
-
-def least_error(votes: int, distorted: np.ndarray) -> np.ndarray:
-    """Return the least squared error any rule can guarantee, in variances of the batch's mean.
-
-    Examples
-    --------
-    >>> least_error(15, np.array([0, 2, 8])).round(3)
-    array([1.   , 3.727,   inf])
-    """
-    margin = votes - 2 * np.asarray(distorted)
-    with np.errstate(divide="ignore"):
-        error = 1 + votes * distorted / np.where(margin > 0, margin, 1)
-        return np.where(margin > 0, error, np.inf)
 
 
 def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> list[Option]:

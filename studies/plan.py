@@ -1,47 +1,94 @@
-"""Recommend a redundancy scheme and a pipeline of rules.
+"""Recommend the cheapest redundancy and rules within a risk and a budget of computation.
 
-``python -m studies.plan --workers 45 --byzantine 5``
+``python -m studies.plan --workers 45 --byzantine 5 --most-copies 3``
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import groupby
+from textwrap import fill
+from typing import Any, NoReturn
 
+from detox_sim import data
 from detox_sim.costs import MODEL_SIZES
-from detox_sim.planning import MOST_WORKERS, Option, options, rank
+from detox_sim.planning import DRAWS, MOST_WORKERS, Option, options, rank
+from detox_sim.theory import PROVEN_SHARE, recommended_copies
 
 RISK = 1e-3
+ROWS = 12
+WIDTH = 120  # characters
+BATCH = 180  # images of the Trial: the nearest multiple of its files
+
+COLUMNS = {
+    "*": "within the risk, under the attackers asked for; ordered by seconds x error",
+    "scheme": "the assignment of files to workers",
+    "r": "copies of each file: r times the computation without redundancy",
+    "rules": "inner rule in vote groups, then outer rule; or one rule over all votes",
+    "used": "workers that compute; the rest stays idle",
+    "votes": "gradients after the vote, one a file",
+    "worst": "most votes that attackers who know the groups can distort (<= an upper bound)",
+    "fails": "chance a round that random attackers distort more votes than the rules withstand (~ "
+    f"simulated, {DRAWS:,} draws)",
+    "informed": "whether attackers who know the groups can break the rules",
+    "images": "gradients that a worker computes a round",
+    "seconds": "of a round, modelled",
+    "error": "least squared error any rule can guarantee, 1 = the mean without attackers; training "
+    "takes more steps",
+}
+LEGEND = "\n".join(f"{name:8}  {meaning}" for name, meaning in COLUMNS.items())
 LEFT_OUT = (
     "Left out: schemes of more files than images in the batch, detection (vote='clique'), codes "
     "against stragglers. If the workers are renamed in secret at each step (reshuffle=True), "
-    "informed attackers do no better than a random placement."
+    "informed attackers do no better than random ones."
 )
 LARGE = f" Above {MOST_WORKERS} workers only repetition groups are compared."
+OTHERS = (
+    "Two other questions: theory.recommended_copies({byzantine}) = {copies} is enough for "
+    "corollary 2 of the paper (proven up to q / p = {share:.3f}; here {here:.3f}); r = 3 is what "
+    "the paper's experiments and the studies use."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage in one line."""
+        self.exit(2, f"studies.plan: {message}; --help lists the options\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every scheme with its best pipelines and recommend one; return the exit code."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    """Print a recommendation, the schemes compared, and a Trial to run; return the exit code."""
+    chosen = _parser().parse_args(arguments)
+    informed = chosen.attackers == "informed"
     try:
         if not 0 <= chosen.risk <= 1:
             raise ValueError(f"--risk must be a chance between 0 and 1, got {chosen.risk:g}")
-        if chosen.top < 1:
-            raise ValueError(f"--top must be 1 or more, got {chosen.top}")
+        if chosen.most_copies is not None and chosen.most_copies < 1:
+            raise ValueError(f"--most-copies must be 1 or more, got {chosen.most_copies}")
         found = options(
             chosen.workers,
             chosen.byzantine,
             parameters=_whole(chosen.parameters),
             sample_seconds=chosen.seconds_per_gradient,
             batch=chosen.batch,
+            most_copies=chosen.most_copies,
         )
     except ValueError as error:
         print(f"studies.plan: {error}", file=sys.stderr)
         return 2
-    _print_table(found, chosen.top)
-    print(LEFT_OUT + (LARGE if chosen.workers > MOST_WORKERS else ""))
-    print(recommendation(found, risk=chosen.risk, informed=chosen.attackers == "informed"))
+    ranked = rank(found, risk=chosen.risk, informed=informed)
+    budget = {"risk": chosen.risk, "most_copies": chosen.most_copies, "informed": informed}
+    print(fill(recommendation(ranked, **budget), WIDTH) + "\n")
+    print("\n".join(table(found, ranked, informed=informed)) + "\n")
+    others = OTHERS.format(
+        byzantine=chosen.byzantine,
+        copies=recommended_copies(chosen.byzantine),
+        share=PROVEN_SHARE,
+        here=chosen.byzantine / chosen.workers,
+    )
+    notes = LEFT_OUT + (LARGE if chosen.workers > MOST_WORKERS else "")
+    print("\n".join([LEGEND, fill(notes, WIDTH), fill(others, WIDTH)]))
+    if ranked:
+        print("\n" + trial_line(ranked[0]))
     return 0
 
 
@@ -53,112 +100,166 @@ def _whole(value: float) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m studies.plan",
-        description="Compare redundancy schemes for P workers of which Q are Byzantine.",
+        description="Recommend the cheapest redundancy and rules for P workers of which Q are "
+        "Byzantine, within a risk and a budget of computation.",
+        epilog="example: python -m studies.plan --workers 45 --byzantine 5 --most-copies 3",
     )
-    parser.add_argument("--workers", type=int, required=True, metavar="P")
-    parser.add_argument("--byzantine", type=int, required=True, metavar="Q")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--workers", type=int, required=True, metavar="P")
+    add("--byzantine", type=int, required=True, metavar="Q", help="below P / 2")
+    add(
+        "--most-copies",
+        type=int,
+        metavar="N",
+        help="budget: at most N times the computation without redundancy; default: no limit",
+    )
+    add(
+        "--risk",
+        type=float,
+        default=RISK,
+        help=f"accepted chance a round that the rules fail; default {RISK:g}",
+    )
+    add(
+        "--attackers",
+        choices=("random", "informed"),
+        default="random",
+        help="placed at random (default), or where they distort most",
+    )
+    add(
         "--parameters",
         type=float,
         default=MODEL_SIZES["resnet18"]["parameters"],
         metavar="D",
         help="values of a gradient; default: those of ResNet-18",
     )
-    parser.add_argument(
+    add(
         "--seconds-per-gradient",
         type=float,
         default=1 / 130,
         metavar="S",
         help="of one image on one worker; default 1/130 (assumed)",
     )
-    parser.add_argument("--batch", type=int, metavar="B", help="images a round; default 32 P")
-    parser.add_argument(
-        "--attackers",
-        choices=("random", "informed"),
-        default="random",
-        help="placed at random (default), or where they distort most",
-    )
-    parser.add_argument(
-        "--risk",
-        type=float,
-        default=RISK,
-        help=f"accepted chance of failure a round; default {RISK:g}",
-    )
-    parser.add_argument(
-        "--top", type=int, default=3, help="pipelines shown of each scheme; default 3"
-    )
+    add("--batch", type=int, metavar="B", help="images a round; default 32 P")  # fmt: skip
     return parser
 
 
-def _print_table(found: Sequence[Option], top: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def recommendation(
+    ranked: Sequence[Option], *, risk: float, most_copies: int | None, informed: bool
+) -> str:
+    """Return what to use, and what it costs, in one or two sentences.
 
-    table = Table(
-        "scheme", "workers", "votes", "worst", "pipeline", "fails (random)", "fails (informed)",
-        "images a worker", "seconds a round", "least error", "informed",
-        title="chances and worst cases are exact unless marked ~ or <=; seconds are modelled",
-    )  # fmt: skip
-    for _, group in groupby(found, key=lambda option: option.scheme):
-        best = sorted(group, key=lambda option: (option.fails > RISK, option.seconds))
-        for option in best[:top]:
-            table.add_row(
-                option.scheme,
-                str(option.fields["workers"]),
-                str(option.votes),
-                f"{'' if option.proven else '<= '}{option.distorted_worst}",
-                option.pipeline,
-                _chance(option),
-                "yes" if option.fails_informed else "no",
-                f"{option.load:.0f}",
-                f"{option.seconds:.2f}",
-                f"{option.error:.2f}",
-                f"{option.error_informed:.2f}",
-            )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _chance(option: Option) -> str:
-    """Return the chance of failure as text, with its standard error where it is simulated."""
-    if option.fails_error == 0:
-        return "< 1e-12" if 0 < option.fails < 1e-12 else f"{option.fails:.2g}"
-    return f"~{option.fails:.2g} ± {option.fails_error:.1g}"
-
-
-def recommendation(found: Sequence[Option], *, risk: float, informed: bool) -> str:
-    """Return the recommended scheme, the reasons in two sentences, and the fields of its Trial.
+    Parameters
+    ----------
+    ranked : sequence of Option
+        What `rank` returns, the best first.
+    risk : float
+        Accepted chance of failure a round.
+    most_copies : int or None
+        The budget.
+    informed : bool
+        Whether the attackers know the groups.
 
     Examples
     --------
-    >>> print(recommendation(options(45, 0), risk=1e-3, informed=False))
-    Use none, r = 1, with mean. Its condition ...
+    >>> ranked = rank(options(45, 0))
+    >>> print(recommendation(ranked, risk=1e-3, most_copies=None, informed=False))
+    Use no redundancy (r = 1) and mean. It is the cheapest option whose rules ...
     """
-    ranked = rank(list(found), risk=risk, informed=informed)
+    within = f"fail with a chance of at most {risk:g} a round"
+    if informed:
+        within = "withstand informed attackers"
+    if most_copies is not None:
+        within += f", with at most {most_copies} {'copy' if most_copies == 1 else 'copies'} a file"
     if not ranked:
-        who = "informed attackers" if informed else f"random attackers at a risk of {risk:g}"
-        return f"No scheme here withstands {who}; use fewer Byzantine workers or more copies."
+        return (
+            f"There is no option whose rules {within}; allow more copies or more risk, or assume "
+            "fewer Byzantine workers."
+        )
     best = ranked[0]
-    error = best.error_informed if informed else best.error
-    second = next((option for option in ranked[1:] if option.scheme != best.scheme), None)
-    never = best.fails == best.fails_error == 0
-    fails = "cannot fail" if never else f"fails with chance {_chance(best)} a round"
-    harm = "would break it" if best.fails_informed else "cannot break it either"
-    why = (
-        f"Its condition {fails} under random attackers, and informed ones, who distort at most "
-        f"{best.distorted_worst} of {best.votes} votes, {harm}. A round takes {best.seconds:.2f} s "
-        f"(modelled) with {best.load:.0f} images a worker, and no rule on its votes can guarantee "
-        f"a squared error below {error:.2f} times that of the plain batch: the least product of "
-        "the two"
+    certain = best.fails == best.fails_error == 0
+    fails = "cannot fail" if certain else f"fail with chance {_chance(best)} a round"
+    harm = "can break them" if best.fails_informed else "cannot break them"
+    copies = best.fields["copies"]
+    scheme, price = "no redundancy (r = 1)", ""
+    if copies > 1:
+        scheme, price = best.scheme, f", {copies} times the computation without redundancy"
+    return (
+        f"Use {scheme} and {best.pipeline.replace(', ', ', then ')}. It is the cheapest option "
+        f"whose rules {within}: {_number(best.seconds)} s a round (modelled) and "
+        f"{_number(best.load, 0)} images a worker{price}; the rules {fails} under random "
+        f"attackers, and informed ones {harm}."
     )
-    if second is not None:
-        other = second.error_informed if informed else second.error
-        behind = f"{second.scheme} with {second.pipeline} ({second.seconds:.2f} s, {other:.2f})"
-        why += f", before {behind}"
-    fields = ", ".join(f"{name}={value!r}" for name, value in best.fields.items() if value != {})
-    batch = f"batch=...)  # a multiple of {best.files}, one file each"
-    return f"Use {best.scheme}, with {best.pipeline}. {why}.\nTrial({fields}, {batch}"
+
+
+def table(found: Sequence[Option], ranked: Sequence[Option], *, informed: bool) -> list[str]:
+    """Return the best option of each scheme as at most 12 rows below a head, 120 columns wide.
+
+    Examples
+    --------
+    >>> found = options(9, 1)
+    >>> table(found, rank(found), informed=False)[1]
+    '*  detox ...'
+    """
+    safe = {id(option) for option in ranked}
+    rest = [option for option in found if id(option) not in safe]
+    rest.sort(key=lambda option: (option.fails_informed and informed, option.fails, option.seconds))
+    best: dict[str, Option] = {}
+    for option in (*ranked, *rest):
+        best.setdefault(option.scheme, option)
+    rows = [tuple(COLUMNS)]
+    for option in list(best.values())[:ROWS]:
+        rows.append(
+            (
+                "*" if id(option) in safe else "",
+                option.fields["assignment"],
+                str(option.fields["copies"]),
+                option.pipeline,
+                str(option.fields["workers"]),
+                str(option.votes),
+                f"{'' if option.proven else '<='}{option.distorted_worst}",
+                _chance(option),
+                "breaks" if option.fails_informed else "no",
+                _number(option.load, 0),
+                _number(option.seconds),
+                _number(option.error_informed if informed else option.error),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    hidden = len(best) - ROWS
+    return lines + ([f"... and {hidden} more schemes"] if hidden > 0 else [])
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}" if value < 1e5 or value == float("inf") else f"{value:.1e}"
+
+
+def _chance(option: Option) -> str:
+    """Return the chance of failure as text; simulated ones are marked."""
+    if option.fails_error == 0:
+        return "< 1e-12" if 0 < option.fails < 1e-12 else f"{option.fails:.2g}"
+    return f"~{option.fails:.2g}"
+
+
+def trial_line(option: Option) -> str:
+    """Return Python that makes a Trial of this option, on data that come with the package.
+
+    Examples
+    --------
+    >>> print(trial_line(rank(options(9, 1))[0]))
+    Trial(workers=9, byzantine=1, copies=3, assignment='detox', ..., batch=180, attack='alie')
+    """
+    fields: dict[str, Any] = {k: v for k, v in option.fields.items() if v != {}}
+    fields["batch"] = max(1, BATCH // option.files) * option.files
+    if fields["byzantine"]:
+        fields["attack"] = "alie"
+    line = f"Trial({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+    images = len(data.load("digits").train_labels)
+    if option.files > images:
+        return f"# The digits have {images} images; with larger data=...: {line}"
+    return line
 
 
 if __name__ == "__main__":

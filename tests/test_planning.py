@@ -1,5 +1,6 @@
 """The planner: every number beside its exact value, and what it recommends."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from refusals import check_refusals
 
-from detox_sim import assignments, planning, theory
+from detox_sim import assignments, planning, theory, train
 from detox_sim.trials.trial import Trial
 from studies import plan
 
@@ -82,6 +83,12 @@ def test_tiny_chances_keep_the_numbers_finite():
     assert not any(np.isnan(o.error) or np.isnan(o.fails) for o in large)
 
 
+def test_budget_leaves_out_only_schemes_of_more_copies():
+    for most in (1, 3, 4, 9):
+        within = [o for o in options(45, 5) if o.fields["copies"] <= most]
+        assert options(45, 5, most_copies=most) == within, most
+
+
 def test_simulated_chances_have_an_error_above_zero():
     for o in options(45, 10):
         simulated = o.fields["assignment"] not in EXACT
@@ -120,12 +127,14 @@ def test_impossible_questions_are_refused():
     check_refusals(
         ask,
         [
+            ((10_001, 5), "at most 10000 workers, got 10001; theory.distorted_files answers"),
             ((0, 0), "workers must be an integer of 1 or more, got 0"),
             ((45, 23), r"byzantine must be below workers / 2 = 22\.5, got 23; use at most 22"),
             ((45, -1), "byzantine must be an integer of 0 or more, got -1"),
         ],
     )
     for name, value, pattern in [
+        ("most_copies", 0, "most_copies must be an integer of 1 or more, got 0"),
         ("batch", 3, "batch must be an integer of 45 or more, got 3"),
         ("sample_seconds", -1, "sample_seconds must be a number of 0 or more, got -1"),
         ("parameters", 0, "parameters must be an integer of 1 or more, got 0"),
@@ -141,15 +150,55 @@ def _cached_options(monkeypatch):
 
 @pytest.mark.usefixtures("_cached_options")
 def test_command_recommends_in_two_sentences(capsys):
-    assert plan.main(["--workers", "45", "--byzantine", "5", "--parameters", "11.2e6"]) == 0
-    table, _, advice = capsys.readouterr().out.partition("Use ")
-    assert "detox, r = 3" in table
-    assert "cyclic, r = 11" in table
-    use, why = advice.partition("Its condition ")[::2]
-    assert " with " in use
-    assert why.partition("\nTrial(")[0].count(". ") == 1
-    fields = eval(f"dict({why.partition('Trial(')[2].partition(', batch=')[0]})")
-    assert Trial(**fields, batch=1260, attack="alie").workers == fields["workers"]
+    for arguments in (
+        ["--workers", "45", "--byzantine", "5"],
+        ["--workers", "45", "--byzantine", "5", "--parameters", "11.2e6", "--most-copies", "3"],
+        ["--workers", "45", "--byzantine", "10", "--attackers", "informed", "--most-copies", "5"],
+        ["--workers", "45", "--byzantine", "0"],
+        ["--workers", "45", "--byzantine", "16", "--most-copies", "1"],
+        ["--workers", "5", "--byzantine", "2", "--batch", str(10**20)],
+    ):
+        assert plan.main(arguments) == 0, arguments
+        output = capsys.readouterr().out
+        advice, table, legend, trial = output.strip().split("\n\n")
+        assert advice.startswith("Use "), arguments
+        assert advice.replace("\n", " ").count(". ") == 1, arguments
+        head, *rows = table.splitlines()
+        assert "fails" in head, arguments
+        assert rows[0].startswith("* "), arguments
+        assert len([row for row in rows if not row.startswith("...")]) <= 12, arguments
+        assert "theory.recommended_copies(" in legend, arguments
+        for line in f"{advice}\n{table}\n{legend}".splitlines():
+            assert len(line) <= 120, (arguments, line)
+        made = eval(trial, {"Trial": Trial})
+        assert str(made.copies) == rows[0].split()[2], arguments
+        if "--most-copies" in arguments:
+            most = int(arguments[-1])
+            assert made.copies <= most, arguments
+            assert all(int(row.lstrip("* ").split()[1]) <= most for row in rows), arguments
+
+
+def test_printed_trials_run():
+    for workers, byzantine in ((9, 1), (45, 5), (13, 6)):
+        for most in (1, 3, None):
+            found = options(workers, byzantine, most_copies=most)
+            trial = eval(plan.trial_line(planning.rank(found)[0]), {"Trial": Trial})
+            history = train(dataclasses.replace(trial, steps=2))
+            assert history.sizes["step"] == 2, (workers, byzantine, most)
+
+
+def test_trial_of_more_files_than_images_is_printed_as_a_comment():
+    best = planning.rank(options(2000, 10, most_copies=1))[0]
+    assert plan.trial_line(best).startswith("# The digits have 1438 images; with larger data")
+
+
+def test_command_gives_an_example_that_is_affordable(capsys):
+    with pytest.raises(SystemExit):
+        plan.main(["--help"])
+    text = capsys.readouterr().out
+    example = text.partition("example: python -m studies.plan ")[2].split()
+    assert example[-2:] == ["--most-copies", "3"]
+    assert f"studies.plan {' '.join(example)}``" in plan.__doc__
 
 
 @pytest.mark.usefixtures("_cached_options")
@@ -157,7 +206,8 @@ def test_command_reports_that_nothing_withstands_the_attackers(capsys, monkeypat
     monkeypatch.setattr(plan, "rank", lambda found, **_: [])
     assert plan.main(["--workers", "13", "--byzantine", "2", "--attackers", "informed"]) == 0
     output = capsys.readouterr().out
-    assert "No scheme here withstands informed attackers" in output
+    assert output.startswith("There is no option whose rules withstand informed attackers")
+    assert "Trial(" not in output
 
 
 def test_command_refuses_in_one_line(capsys):
@@ -165,11 +215,18 @@ def test_command_refuses_in_one_line(capsys):
     for arguments, message in [
         ([*workers, "30"], "byzantine must be below workers / 2"),
         ([*workers, "5", "--risk", "2"], "--risk must be a chance"),
-        ([*workers, "5", "--top", "0"], "--top must be 1 or more"),
+        ([*workers, "5", "--most-copies", "0"], "--most-copies must be 1 or more"),
+        (["--byzantine", "5", "--workers", "100000"], "the planner compares at most 10000"),
+        ([*workers, "some"], "argument --byzantine: invalid int value: 'some'"),
+        (workers[:2], "the following arguments are required: --byzantine"),
         ([*workers, "5", "--parameters", "nan"], "--parameters must be"),
         ([*workers, "5", "--batch", "4"], "batch must be an integer"),
     ]:
-        assert plan.main(arguments) == 2, arguments
+        try:
+            code = plan.main(arguments)
+        except SystemExit as exit_:
+            code = exit_.code
+        assert code == 2, arguments
         output = capsys.readouterr()
         assert output.err.startswith(f"studies.plan: {message}"), arguments
         assert output.err.count("\n") == 1, arguments

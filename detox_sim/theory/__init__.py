@@ -15,7 +15,12 @@ from detox_sim.theory.high_probability import (
     recommended_copies,
 )
 from detox_sim.theory.orders_of_work import complexity, complexity_markdown
-from detox_sim.theory.pipelines import condition_violated, withstands, worst_condition
+from detox_sim.theory.pipelines import (
+    condition_violated,
+    least_error,
+    withstands,
+    worst_condition,
+)
 from detox_sim.theory.random_placements import distorted_files_law
 from detox_sim.theory.worst_case import worst_case_distorted_files
 from detox_sim.theory.worst_case_bounds import second_moment_bound, spectral_bound
@@ -37,6 +42,7 @@ __all__ = [
     "withstands",
     "condition_violated",
     "worst_condition",
+    "least_error",
     "complexity",
     "complexity_markdown",
 ]

@@ -250,3 +250,34 @@ def _binomial(size: int, chance: float) -> np.ndarray:
     logs = np.concatenate([[0.0], logs])
     law = np.exp(logs - logs.max())
     return law / law.sum()
+
+
+def least_error(votes: int, distorted: np.ndarray) -> np.ndarray:
+    """Return the least squared error that any rule can guarantee on the votes.
+
+    Parameters
+    ----------
+    votes : int
+    distorted : numpy.ndarray of int
+        L, the distorted votes.
+
+    Returns
+    -------
+    numpy.ndarray of float, of the shape of `distorted`
+        1 + votes L / (votes - 2 L), in sampling variances of the mean of the batch, for any honest
+        votes of their variance; infinite from half of the votes on.
+
+    Examples
+    --------
+    >>> least_error(15, np.array([0, 2, 8])).round(3)
+    array([1.   , 3.727,   inf])
+
+    References
+    ----------
+    Allouah et al., Fixing by mixing, AISTATS 2023: the lower bound L / (votes - 2 L) times the
+    variance of a vote, proven there, where all L distorted votes attack.
+    """
+    margin = votes - 2 * np.asarray(distorted)
+    with np.errstate(divide="ignore"):
+        error = 1 + votes * distorted / np.where(margin > 0, margin, 1)
+        return np.where(margin > 0, error, np.inf)

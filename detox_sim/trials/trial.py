@@ -25,7 +25,8 @@ class Trial:
     ----------
     workers, byzantine, copies : int
         p workers, q < p / 2 of them Byzantine, and r copies of every file, as the assignment
-        allows: odd, and for groups a divisor of p.
+        allows: odd, and for groups a divisor of p. The default r = 3 is that of the paper's
+        experiments; `planning.rank` and `theory.recommended_copies` advise.
     assignment, placement, attack, vote : str
         Names from the catalogues of those names, or ``"module:function"``.
     knowledge : {"own", "all", "groups"}
