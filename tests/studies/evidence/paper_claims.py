@@ -42,7 +42,7 @@ WITHOUT = {  # variable -> axes of its study that it does not have
 VARIABLES = {
     "step_time": ["seconds"],
     "scaling": ["seconds"],
-    "filtering": ["exact", "bound_paper", "upper_95"],
+    "filtering": ["exact", "bound_paper"],
     "mean_estimation": ["error"],
 }
 
@@ -68,7 +68,6 @@ RAISED = {
     "krum_grows_faster": lambda o: pipelines("seconds", ["Multi-Krum", "Bulyan"], "D-Median"),
     "bound_of_theorem_1": lambda o: (("bound_paper", {}), ("exact", {})),
     "vote_filters": lambda o: (("bound_paper", {}), ("exact", {})),
-    "corollary_2": lambda o: (("bound_paper", {}), ("upper_95", {})),
     "error_is_lower": lambda o: (
         ("error", {"estimator": ESTIMATORS}),
         ("error", {"estimator": WITH_DETOX}),
