@@ -24,6 +24,8 @@ class Facts:
         The rule needs n >= factor * byzantine + plus rows.
     passes, sorts, pairs : int
         How often it reads every value, orders every value, and measures every pair of rows.
+    left_out : tuple of int
+        (a, b): it orders only the rows that it selects, all but a * byzantine + b.
     extra : str
         Work beyond (n, d) passes; in n and f.
     instead : str
@@ -39,12 +41,26 @@ class Facts:
     passes: int = 0
     sorts: int = 0
     pairs: int = 0
+    left_out: tuple[int, int] = (0, 0)
     extra: str = ""
     instead: str = ""
 
     @property
     def work(self) -> tuple[int, int, int]:
         return self.passes, self.sorts, self.pairs
+
+    def ordered(self, rows: int, byzantine: int | None = None) -> int:
+        """Return how many of the rows it orders; by default with the most `byzantine` it serves.
+
+        Examples
+        --------
+        >>> two_left_out = Facts("trimmed", "", "", factor=4, plus=3, left_out=(1, 2))
+        >>> two_left_out.ordered(15, 2), two_left_out.ordered(15), Facts("all", "", "").ordered(15)
+        (11, 10, 15)
+        """
+        most = max(0, (rows - self.plus) // self.factor) if self.factor else rows
+        served = most if byzantine is None else min(byzantine, most)
+        return max(1, rows - self.left_out[0] * served - self.left_out[1])
 
     @property
     def needs(self) -> str:

@@ -113,6 +113,7 @@ BULYAN = Facts(
     plus=3,
     sorts=1,
     pairs=1,
+    left_out=(1, 2),  # of the one-shot selection; the iterative one leaves out 2 f
     extra="n³ log n",
     instead="multi_krum (n >= 2 * byzantine + 3)",
 )

@@ -1,9 +1,11 @@
 """A model of time on a cluster: operations of a round by phase, and seconds for each.
 
 `counts` counts the operations of a round and `Cluster` holds the seconds of each; `round_seconds`
-is their product. `fit` estimates a cluster from measured rounds, with intervals.
+is their product. `constants` says where those of the paper's cluster are from and how far they may
+be off; `fit` estimates a cluster from measured rounds, with intervals.
 """
 
+from detox_sim.costs.constants import DOUBTS, KERNELS, Constant, constants
 from detox_sim.costs.fitting import Fitted, Measured, fit, relative_errors
 from detox_sim.costs.model import MODEL_SIZES, PHASES, Cluster, counts, round_seconds
 
@@ -13,6 +15,10 @@ __all__ = [
     "Cluster",
     "counts",
     "round_seconds",
+    "DOUBTS",
+    "KERNELS",
+    "Constant",
+    "constants",
     "Fitted",
     "Measured",
     "fit",

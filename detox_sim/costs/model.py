@@ -24,15 +24,13 @@ MODEL_SIZES: dict[str, dict[str, Any]] = {
 class Cluster:
     """Seconds of each operation; the defaults stand for the paper's cluster and the DETOX code.
 
-    Nothing of the defaults is measured in the run at hand. The workers and the network are those
-    of 46 m5.2xlarge instances at 10 Gbit/s, quoted and assumed; the server's constants are of the
-    DETOX research code, measured once on a shared 2-core computer. `fit` replaces them.
+    Nothing of the defaults is measured in the run at hand: `constants` says where each is from and
+    how far it may be off. `fit` replaces them.
 
     Attributes
     ----------
     worker_flops : float
-        Floating-point operations a second of one worker in training (assumed: 130 images of
-        ResNet-18 a second).
+        Floating-point operations a second of one worker in training.
     file_seconds : float
         Seconds of a worker for each file, whatever its size.
     gradient_seconds : float
@@ -53,7 +51,7 @@ class Cluster:
     pair_seconds : float
         Per coordinate of a pair of rows in a distance.
     hash_seconds : float
-        Per value in a digest (assumed: 1.6 GB/s, a core with instructions for it).
+        Per value in a digest.
     call_seconds : float
         Per call of a rule or vote.
 
@@ -101,7 +99,7 @@ _MIXER_WORK = {"nnm": (1, 0, 1), "bucketing": (1, 0, 0), "clipping": (2, 0, 0), 
 _STEPS = 40  # passes of the geometric median above `MOST_ROWS` rows, where it takes no distances
 
 
-def _rule(name: str, rows: int, parameters: float) -> dict[str, float]:
+def _rule(name: str, rows: int, parameters: float, distorted: int | None) -> dict[str, float]:
     """Count the operations of a rule or mixer on (rows, parameters) values.
 
     Work that does not grow with the parameters (`FACTS[name].extra`) is left out.
@@ -111,9 +109,10 @@ def _rule(name: str, rows: int, parameters: float) -> dict[str, float]:
     if name == "geometric_median" and rows > MOST_ROWS:
         passes, pairs = _STEPS, 0
     values = rows * parameters
+    ordered = facts.ordered(rows, distorted) if facts else rows
     return {
         "pass": passes * values,
-        "sort": sorts * values * log2(rows + 1),
+        "sort": sorts * ordered * parameters * log2(ordered + 1),
         "pair": pairs * (rows - 1) / 2 * values,
         "call": 1,
     }
@@ -132,6 +131,7 @@ def counts(
     sample_flops: float,
     vote: str = "majority",
     mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    distorted: int | None = None,
     server: str = "central",
     machines: int | None = None,
 ) -> dict[str, dict[str, float]]:
@@ -165,7 +165,7 @@ def counts(
         "send": _messages(received, parameters),
         "vote": {"vote": compared, "call": int(compared > 0)},
         "aggregate": _total(
-            _rule(name, rows, parameters / shards)
+            _rule(name, rows, parameters / shards, distorted)
             for name, rows in _stages(votes, groups, inner, outer, mixers)
         ),
         "update": {"pass": 3 * parameters / shards},
@@ -215,6 +215,10 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
         Each worker computes files * copies / workers files, all workers at once.
     groups, inner, outer, mixers
         The pipeline, as in `Trial`. A mixer counts as if it kept the number of rows.
+    distorted : int, optional
+        Distorted rows that the rules withstand, as in `outer(rows, byzantine=distorted)`; it
+        decides how many rows Bulyan orders after its selection (one-shot: all but distorted + 2).
+        By default as many as the rule can withstand.
     parameters : int
         d; a message is d values of 4 bytes.
     batch : int

@@ -48,18 +48,20 @@ def shape(method: str, workers: int, **sizes: Any) -> dict[str, Any]:
     workers : int
         p, a multiple of the copies.
     sizes
-        parameters, sample_flops and, unless it is `IMAGES` a worker, batch; server and machines.
+        parameters, sample_flops and, unless it is `IMAGES` a worker, batch; server and machines;
+        distorted, unless it is what a ninth of the workers distort at worst, as in the paper.
 
     Examples
     --------
     >>> found = shape("D-Median", 45, **MODELS["ResNet-18"])
-    >>> found["files"], found["copies"], found["groups"], found["batch"]
-    (15, 3, 5, 1440)
+    >>> found["files"], found["copies"], found["groups"], found["batch"], found["distorted"]
+    (15, 3, 5, 1440, 2)
     """
     fields = METHODS[method]
     copies = fields["copies"]
     hierarchy = {name: fields[name] for name in ("groups", "inner", "outer")}
     numbers = {"workers": workers, "files": workers // copies, "copies": copies}
+    numbers["distorted"] = workers // 9 // (copies // 2 + 1)
     return {"batch": IMAGES * workers} | numbers | hierarchy | sizes
 
 

@@ -18,7 +18,7 @@ from detox_sim.training import train
 from detox_sim.trials.trial import make_trial
 from studies import Study
 from studies.timing.rounds import METHODS
-from studies.timing.scaling_results import figure
+from studies.timing.scaling_results import DISTORTED, figure
 
 STAGES = ("vote", "aggregate")
 PROCESSES = (1, 2)
@@ -175,7 +175,7 @@ def aggregate(method: str, votes: np.ndarray) -> np.ndarray:
 
 def _rule(name: str, options: dict, rows: np.ndarray) -> np.ndarray:
     rule: Callable = getattr(aggregators, name)
-    return rule(rows, byzantine=min(5, theory.withstands(name, len(rows))), **options)
+    return rule(rows, byzantine=min(DISTORTED, theory.withstands(name, len(rows))), **options)
 
 
 # --- The sweep ------------------------------------------------------------------------------------

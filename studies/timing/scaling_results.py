@@ -1,5 +1,7 @@
 """What a dataset of `scaling` says: exponents, fitted constants, efficiency; and its figure."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,6 +14,7 @@ from studies.timing.rounds import METHODS, MODELS, PAIRS, Rounds, shape
 
 LEAST = 150  # workers from which exponents are fitted: below, fixed costs show
 WORKERS = (15, 45, 150, 300, 600, 1200, 2400, 4995)  # of the modelled rounds
+DISTORTED = 5  # rows that each rule withstands, or as many as it can
 TARGET = 0.9  # parallel efficiency of a sweep
 
 
@@ -46,7 +49,8 @@ def measured_rounds(dataset: xr.Dataset) -> Rounds:
                 phases = {
                     str(stage): float(seconds.sel(stage=stage)) for stage in sizes.stage.values
                 }
-                size = {"parameters": int(one.parameters), "sample_flops": 0.0}
+                size: dict[str, Any] = {"parameters": int(one.parameters), "sample_flops": 0.0}
+                size["distorted"] = DISTORTED
                 kept[number % 3 == 1].append(
                     costs.Measured(shape(method, int(one.workers), **size), phases)
                 )

@@ -40,6 +40,41 @@ def test_pairs_equal_published_numbers():
     assert two["aggregate"] / RESNET18 == 49
 
 
+def test_bulyan_orders_only_the_rows_it_selects():
+    """The DETOX code keeps 38 of 45 rows with f = 5, and 11 of 15 with f = 2."""
+    sorts_only = costs.Cluster(pass_seconds=0, sort_seconds=1, pair_seconds=0)
+    for rows, distorted, ordered in ((45, 5, 38), (15, 2, 11), (15, 9, 10), (15, None, 10)):
+        work = costs.counts(
+            workers=rows, files=rows, copies=1, groups=None, inner=None, outer="bulyan",
+            parameters=1, batch=rows, sample_flops=1.0, distorted=distorted,
+        )  # fmt: skip
+        seconds = sorts_only.seconds(work["aggregate"])
+        assert seconds == pytest.approx(ordered * np.log2(ordered + 1)), (rows, distorted)
+    assert rule_seconds("median", 15, 1, sorts_only) == pytest.approx(60)
+
+
+def test_each_constant_has_its_source_and_doubt_once():
+    table = costs.constants()
+    assert [one.name for one in table] == [field.name for field in dataclasses.fields(TRUE)]
+    for one in table:
+        assert (one.value, one.kernels) == (
+            getattr(costs.Cluster(), one.name), getattr(costs.KERNELS, one.name)
+        )  # fmt: skip
+        assert one.unit, one.name
+        assert one.source, one.name
+        assert one.doubt, one.name
+    differ = {one.name for one in table if one.value != one.kernels}
+    assert differ == {"pass_seconds", "vote_seconds", "sort_seconds", "pair_seconds"}
+    for name, changed in costs.DOUBTS.items():
+        worse = costs.round_seconds(
+            **VANILLA, outer="mean", cluster=dataclasses.replace(costs.Cluster(), **changed)
+        )
+        usual = costs.round_seconds(**VANILLA, outer="mean")
+        slower = {phase for phase in worse if worse[phase] > usual[phase]}
+        names = {"worker_flops": {"compute"}, "bandwidth": {"broadcast", "send"}}
+        assert slower == set().union(*(names[each] for each in changed)), name
+
+
 def test_traffic_and_work_equal_published_numbers():
     cluster = costs.Cluster(latency=0)
     for work in (VANILLA, {**DETOX, "groups": None, "inner": None}):

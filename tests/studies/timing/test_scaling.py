@@ -29,7 +29,8 @@ def cell(p=np.nan, d=np.nan, runs=0.0):
     """Return a cell as a study stores it, with the times that a model gives, or without."""
     seconds = np.full((len(METHODS), 2, 2), np.nan)
     for place, method in enumerate(METHODS if p == p else ()):
-        work = shape(method, p, parameters=d, sample_flops=0.0)
+        size = {"parameters": d, "sample_flops": 0.0, "distorted": results.DISTORTED}
+        work = shape(method, p, **size)
         found = costs.round_seconds(cluster=TRUE, **work)
         seconds[place] = np.array([[found[stage]] for stage in scaling.STAGES])
     sweep = np.array([[[4.0, 8.0], [2.5, 4.0]], [[4.0, 8.0], [4.5, 7.0]]])
