@@ -174,6 +174,8 @@ STUDY = Study(
         "modelled: `costs`, with workers and network as quoted for the paper's cluster and the "
         "server's constants either fitted to the rounds measured here, or those of the DETOX "
         "research code",
+        "maps: the model over the speed of a worker and the bandwidth, with the constants of "
+        "`costs.constants`, at the paper's size (ResNet-18); no cell of this study enters",
     ],
     profiles=PROFILES,
     run=run,

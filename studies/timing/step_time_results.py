@@ -21,10 +21,10 @@ from studies.timing.rounds import (
     bars,
     shape,
 )
+from studies.timing.speed_ups import KERNELS, draw_map, speed_up_map
 
 STATISTICS = ("max", "mean")
 HELD_OUT = ("Bulyan", "D-Bulyan")  # not fitted in any setting
-KERNELS = {"code": "the DETOX code's server", "ours": "our kernels"}
 PAPER_WORKERS = 45
 
 
@@ -154,9 +154,11 @@ _COLOURS = dict(zip(BARS, sns.color_palette("colorblind"), strict=False))
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw stacked bars: measured with both servers, and modelled for the paper's cluster."""
-    result = Figure(figsize=(11.0, 7.6))
-    axes = result.subplots(2, 2)
+    """Draw stacked bars, measured and modelled, and maps of the modelled speed-up."""
+    result = Figure(figsize=(11.0, 11.0))
+    named = result.subplot_mosaic("aabb;ccdd;efgh")
+    axes = [named[name] for name in "ab"], [named[name] for name in "cd"]
+    draw_map([named[name] for name in "efgh"], speed_up_map())
     bars_of, gains_of = measured_bars(dataset), measured_speedups(dataset).sel(end="median")
     for ax, server in zip(axes[0], map(str, dataset.server.values), strict=True):
         at = {"setting": largest(dataset, server), "server": server}
