@@ -128,8 +128,8 @@ def test_profile_paper_has_the_papers_sizes_and_schedules(blank_data):
             prepared = study.prepare(fields)
             assert prepared == study.prepare(prepared) == json.loads(json.dumps(prepared))
             sizes = [prepared[field] for field in ("workers", "batch", "momentum")]
-            assert sizes == [45, 1440, 0.9], name
-            assert prepared["byzantine"] == (4 if name == "draco" else 5)
+            assert sizes == [55 if prepared["copies"] == 11 else 45, 1440, 0.9], name
+            assert prepared["byzantine"] == 5
             seconds, memory = study.cost(prepared)
             assert seconds > 0
             assert 3e8 <= memory < 1.6e10
@@ -174,9 +174,9 @@ def test_draco_has_copies_enough_for_an_honest_majority():
     base, axes = draco.STUDY.profiles["smoke"]
     fields = base | axes["pipeline"]["DRACO"]
     prepared = draco.prepare(fields)
-    assert prepared["copies"] == 2 * prepared["byzantine"] + 1 == 9
-    with pytest.raises(ValueError, match="copies >= 2 \\* byzantine \\+ 1 = 11, got 9"):
-        draco.prepare(fields | {"byzantine": 5})
+    assert prepared["copies"] == 2 * prepared["byzantine"] + 1 == 11
+    with pytest.raises(ValueError, match="copies >= 2 \\* byzantine \\+ 1 = 13, got 11"):
+        draco.prepare(fields | {"byzantine": 6})
 
 
 SCALES = [
