@@ -95,7 +95,7 @@ def ratio(left: Values, right: Values, margin: float = 1.0, **how: Any) -> Findi
     return _compare(_Question(True, math.log(margin), math.inf, words, asks), left, right, **how)
 
 
-def within(values: xr.DataArray, number: float, tolerance: float, **how: Any) -> Finding:
+def within(values: Values, number: float, tolerance: float, **how: Any) -> Finding:
     """Return whether values lie within a tolerance of a number; see `greater`."""
     low, high = number - tolerance, number + tolerance
     question = _Question(False, low, high, f"between {low:.4g} and {high:.4g}", "number")

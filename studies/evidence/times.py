@@ -1,5 +1,6 @@
 """The paper's claims on time: Figures 2 to 4, DRACO, and growth with the number of workers."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -8,10 +9,12 @@ import numpy as np
 import xarray as xr
 
 from studies.evidence.accuracy import ALONE, DETOX
-from studies.evidence.compare import Finding, Side, greater, ratio
+from studies.evidence.compare import Finding, Side, greater, ratio, within
 from studies.evidence.decisions import CLUSTER, RESNET18, VGG13, Decision, on_both
 from studies.evidence.results import Results
+from studies.timing import speed_ups
 from studies.timing.fits import exponent
+from studies.training import comparisons
 
 # Phases of a measured round, by the bar of Figure 2.
 BARS = {
@@ -23,6 +26,7 @@ ROUND = ["broadcast", "compute", "send", "vote", "aggregate", "update"]
 SIZES = ["p = 150", "p = 300", "p = 600", "p = 1200", "p = 2400"]
 NEARLY_LINEAR = 1.25  # the largest exponent that is called so
 FIRST, LAST = 0, -1  # places of the lowest and the highest threshold of accuracy
+MAGNITUDE = 2.0  # a statement on how many times asks for this ratio; "about 3" for 3 within it
 
 # --- Modelled time to an accuracy -----------------------------------------------------------------
 
@@ -30,8 +34,9 @@ FIRST, LAST = 0, -1  # places of the lowest and the highest threshold of accurac
 def seconds_to_accuracy(results: Results, pipeline: Any, slower: bool) -> Side:
     """Return the modelled seconds to each accuracy under the reverse gradient.
 
-    A time is known down to the steps between two evaluations. On the slower side, one that a run
-    never reached is at least the end of the run.
+    A time is known down to the steps between two evaluations, and with Bulyan down to how many
+    cores sort at the server. On the slower side, one that a run never reached is at least the end
+    of the run.
     """
     labels = {"attack": "reverse", "pipeline": pipeline}
     value = results.values("modelled_seconds_to", "threshold", **labels)
@@ -40,31 +45,72 @@ def seconds_to_accuracy(results: Results, pipeline: Any, slower: bool) -> Side:
     least = (value.isnull() & slower).astype(float)
     value = value.where(least == 0, seconds * steps[-1].item())
     less = (seconds * np.diff(steps).max().item() + xr.zeros_like(value)).where(least == 0, 0.0)
-    return Side(value, less, least)
+    return Side(value, less + value * _saved_by_threads(pipeline), least)
 
 
-def sooner_to_some_accuracy(results: Results, slow: Any, fast: Any) -> Finding:
-    """Under the reverse gradient DETOX reaches some accuracy sooner than some rule alone."""
+def _saved_by_threads(pipeline: Any) -> xr.DataArray:
+    """Return which share of a round the server's threads may save, over the pipelines if several.
+
+    The research code sorts on threads; the model's constants are of one.
+    """
+    if isinstance(pipeline, str):
+        return xr.DataArray(speed_ups.saved_by_threads(pipeline))
+    saved = [speed_ups.saved_by_threads(name) for name in pipeline]
+    return xr.DataArray(saved, {"pipeline": pipeline}, ["pipeline"])
+
+
+def many_times_sooner_to_some_accuracy(results: Results, slow: Any, fast: Any) -> Finding:
+    """Under the reverse gradient DETOX is, for some rule, twice as soon to some accuracy."""
     slower = seconds_to_accuracy(results, slow, slower=True)
-    return ratio(slower, seconds_to_accuracy(results, fast, slower=False), some=True)
+    faster = seconds_to_accuracy(results, fast, slower=False)
+    return ratio(slower, faster, MAGNITUDE, some=True)._replace(asks="direction")
 
 
-def sooner_to_accuracy(results: Results, slow: Any, fast: Any, threshold: int) -> Finding:
-    """Under the reverse gradient DETOX is sooner, for every rule, to one threshold of accuracy."""
+def sooner_to_accuracy(
+    results: Results, slow: Any, fast: Any, threshold: int, margin: float = 1.0
+) -> Finding:
+    """Under the reverse gradient DETOX is sooner, for every rule, to one threshold of accuracy.
+
+    With a margin, so many times sooner.
+    """
     slower = seconds_to_accuracy(results, slow, slower=True).isel(threshold=threshold)
-    return ratio(slower, seconds_to_accuracy(results, fast, slower=False).isel(threshold=threshold))
+    faster = seconds_to_accuracy(results, fast, slower=False).isel(threshold=threshold)
+    return ratio(slower, faster, margin)._replace(asks="direction")
 
 
 # --- The time of a round --------------------------------------------------------------------------
 
 
-def rounds_are_three_times_shorter(results: Results) -> Finding:
-    """A modelled round takes up to about 3 times less with DETOX: above 2.5 for some rule."""
-    alone, with_detox = (
-        results.values("modelled_round_seconds", attack="alie", pipeline=pipelines)
-        for pipelines in (ALONE, DETOX)
-    )
-    return ratio(alone, with_detox, 2.5, sample=None, some=True)
+def rounds_are_about_three_times_shorter(results: Results) -> Finding:
+    """A modelled round takes up to about 3 times less with DETOX: 1.5 to 6 times, by its best rule.
+
+    Both ends count, and the range over the doubts on workers and network must lie between them.
+    """
+    best = _largest_speed_ups(results)
+    low, high, quoted = (float(each) for each in (best.min(), best.max(), best[0]))
+    range_ = Side(*(xr.DataArray(value) for value in (high, high - low, 0.0)))
+    least, most = 3 / MAGNITUDE, 3 * MAGNITUDE
+    found = within(range_, (least + most) / 2, (most - least) / 2, sample=None)
+    ours = f"{quoted:.1f} as quoted, {low:.1f} to {high:.1f} by the doubts on workers and network"
+    return found._replace(asks="margin", ours=ours)
+
+
+def _largest_speed_ups(results: Results) -> xr.DataArray:
+    """Return the largest speed-up of a round over the rules, at each doubt; first as quoted.
+
+    The rules are those of the dataset.
+    """
+    results = dataclasses.replace(results, dataset=comparisons.equal_batch(results.dataset))
+    seconds = partial(results.values, "modelled_round_seconds", attack="alie")
+    model = speed_ups.doubtful().sel(code="code")
+    known = set(results.dataset.pipeline.values)
+    pairs = list(zip(ALONE, DETOX, strict=True))
+    ratios = []
+    for alone, with_detox in [pair for pair in pairs if known.issuperset(pair)] or pairs:
+        quoted = (seconds(pipeline=alone) / seconds(pipeline=with_detox)).mean()
+        of_rule = model.sel(rule=alone, drop=True)
+        ratios.append(quoted * of_rule / of_rule[0])
+    return xr.concat(ratios, "rule").max("rule")
 
 
 def measured(results: Results, pipelines: Sequence[str], phases: Sequence[str]) -> xr.DataArray:
@@ -86,10 +132,10 @@ def bar_is_higher(results: Results, bar: str) -> Finding:
     return ratio(with_detox, alone, sample="turn")
 
 
-def bar_is_lower(results: Results, bar: str) -> Finding:
-    """A bar of the measured round is lower with DETOX, for every rule."""
+def bar_is_much_lower(results: Results, bar: str) -> Finding:
+    """A bar of the measured round is half as high with DETOX or lower, for every rule."""
     alone, with_detox = (measured(results, pipelines, BARS[bar]) for pipelines in (ALONE, DETOX))
-    return ratio(alone, with_detox, sample="turn")
+    return ratio(alone, with_detox, MAGNITUDE, sample="turn")
 
 
 # --- Growth with the number of workers ------------------------------------------------------------
@@ -107,9 +153,12 @@ def exponents(results: Results, pipelines: Any) -> xr.DataArray:
     )
 
 
-def server_is_nearly_linear(results: Results, pipelines: Any) -> Finding:
-    """The cost of the server is nearly linear in the number of workers: an exponent below 1.25."""
-    return greater(NEARLY_LINEAR, exponents(results, pipelines), sample="turn")
+def server_is_nearly_linear(results: Results) -> Finding:
+    """With the mean within k << sqrt(p) groups, the server's time has an exponent below 1.25 in p.
+
+    That is D-Median: k = 5, and p from 150.
+    """
+    return greater(NEARLY_LINEAR, exponents(results, "D-Median"), sample="turn")
 
 
 def krum_grows_faster(results: Results) -> Finding:
@@ -118,9 +167,21 @@ def krum_grows_faster(results: Results) -> Finding:
     return greater(alone, exponents(results, "D-Median"), 0.5, sample="turn")
 
 
-_modelled = partial(
-    Decision, axes=("attack", "pipeline", "seed"), deviations=("seconds are modelled",)
-)
+def _range() -> str:
+    """Return the range of the modelled speed-up of a round over rules and doubts, in words."""
+    found = speed_ups.doubtful().sel(rule=ALONE)
+    low, high, least, most = (
+        f"{float(end):.1f}"
+        for code in ("code", "ours")
+        for end in (found.sel(code=code).min(), found.sel(code=code).max())
+    )
+    return (
+        f"seconds are modelled: of a round's speed-up, {low} to {high} by rule and by the doubts "
+        f"on workers and network, and {least} to {most} with our kernels at the server"
+    )
+
+
+_modelled = partial(Decision, axes=("attack", "pipeline", "seed"), deviations=(_range(),))
 _to_accuracy = partial(_modelled, study="accuracy_reverse", scale=RESNET18)
 _measured = partial(
     Decision,
@@ -144,37 +205,45 @@ _ALL: dict[str, Any] = {"slow": ALONE, "fast": DETOX}
 _MEDIAN: dict[str, Any] = {"slow": "Median", "fast": "D-Median"}
 
 DECISIONS = {
-    "abstract-speed": _to_accuracy(decide=sooner_to_some_accuracy, options=_ALL),
-    "abstract-linear": _growth(decide=server_is_nearly_linear, options={"pipelines": "D-Median"}),
-    "krum-quadratic": _growth(decide=krum_grows_faster),
-    "linear-as-published": _growth(
+    "abstract-speed": _to_accuracy(decide=many_times_sooner_to_some_accuracy, options=_ALL),
+    "abstract-linear": _growth(
         decide=server_is_nearly_linear,
-        options={"pipelines": ["D-Multi-Krum", "D-Bulyan"]},
-        finding="With a fixed number of vote groups these stay quadratic in p, with smaller "
-        "constants; only the mean within groups is linear.",
+        finding="The statement is on the mean within groups and k << sqrt(p). D-Multi-Krum and "
+        "D-Bulyan as run have other rules on the votes: they lie outside it, stay quadratic in p "
+        "with smaller constants, and contradict nothing.",
     ),
+    "krum-quadratic": _growth(decide=krum_grows_faster),
     "figure-2-rounds": _modelled(
-        decide=rounds_are_three_times_shorter, study="accuracy_alie", scale=CLUSTER
+        decide=rounds_are_about_three_times_shorter,
+        study="accuracy_alie",
+        scale=CLUSTER,
+        finding="The ratio restates the constants of the cluster model (`costs.constants`); it is "
+        "no measurement. The page of step_time has the map.",
     ),
     "figure-2-rounds-measured": _measured(decide=measured_rounds_are_shorter),
     "figure-2-compute": _measured(decide=bar_is_higher, options={"bar": "compute"}),
-    "figure-2-aggregation": _measured(decide=bar_is_lower, options={"bar": "aggregation"}),
-    "figure-2-communication": _measured(decide=bar_is_lower, options={"bar": "communication"}),
+    "figure-2-aggregation": _measured(decide=bar_is_much_lower, options={"bar": "aggregation"}),
     **on_both(
         "figure-3-{}-faster",
         _to_accuracy(decide=sooner_to_accuracy, options=_ALL | {"threshold": FIRST}),
     ),
     "figure-4-resnet18-median": _to_accuracy(
-        decide=sooner_to_accuracy, options=_MEDIAN | {"threshold": LAST}
+        decide=sooner_to_accuracy, options=_MEDIAN | {"threshold": LAST, "margin": MAGNITUDE}
     ),
-    "figure-4-vgg13": _to_accuracy(decide=sooner_to_some_accuracy, options=_MEDIAN).on(VGG13),
+    "figure-4-vgg13": _to_accuracy(decide=many_times_sooner_to_some_accuracy, options=_MEDIAN).on(
+        VGG13
+    ),
     "draco-slower": _to_accuracy(
         decide=sooner_to_accuracy,
         study="draco",
         options={"slow": "DRACO", "fast": DETOX, "threshold": FIRST},
+        finding="DRACO is its repetition code with r = 11 on 55 workers, since 11 does not divide "
+        "45. D-Bulyan's round is modelled with one to 4 cores that sort, which may decide.",
     ),
 }
 
 UNTESTED = {
     "server-threads": "a property of the research code, which is not run here",
+    "figure-2-communication": "the paper explains it by less congestion at the server's network "
+    "port; all processes here share one machine, and the model has no congestion",
 }
