@@ -1,4 +1,7 @@
-"""The paper's claims on time: Figures 2 to 4, DRACO, and growth with the number of workers."""
+"""The paper's claims on time: Figures 2 to 4, DRACO, and growth with the number of workers.
+
+A statement of how many times asks for a ratio above `MAGNITUDE`, "about 3" for 3 within it.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from studies.evidence.accuracy import ALONE, DETOX
+from studies.evidence.accuracy import ALONE, DETOX, MAGNITUDE
 from studies.evidence.compare import Finding, Side, greater, ratio, within
 from studies.evidence.decisions import CLUSTER, RESNET18, VGG13, Decision, on_both
 from studies.evidence.results import Results
@@ -26,7 +29,6 @@ ROUND = ["broadcast", "compute", "send", "vote", "aggregate", "update"]
 SIZES = ["p = 150", "p = 300", "p = 600", "p = 1200", "p = 2400"]
 NEARLY_LINEAR = 1.25  # the largest exponent that is called so
 FIRST, LAST = 0, -1  # places of the lowest and the highest threshold of accuracy
-MAGNITUDE = 2.0  # a statement on how many times asks for this ratio; "about 3" for 3 within it
 
 # --- Modelled time to an accuracy -----------------------------------------------------------------
 
@@ -217,6 +219,7 @@ DECISIONS = {
         decide=rounds_are_about_three_times_shorter,
         study="accuracy_alie",
         scale=CLUSTER,
+        profiles=("laptop", "digits", "cifar", "paper"),
         finding="The ratio restates the constants of the cluster model (`costs.constants`); it is "
         "no measurement. The page of step_time has the map.",
     ),
