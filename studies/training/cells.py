@@ -154,6 +154,7 @@ def paper_round_seconds(fields: dict) -> float:
     pipeline = ("workers", "copies", "vote", "groups", "inner", "outer", "mixers")
     phases = costs.round_seconds(
         files=files(fields),
+        distorted=fields["byzantine"] // (fields["copies"] // 2 + 1),  # as the rules assume
         **{name: fields[name] for name in pipeline},
         **PAPER_SIZE | costs.MODEL_SIZES.get(fields["model"], {}),
     )
