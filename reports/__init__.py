@@ -90,11 +90,11 @@ def main_finding() -> tuple[Any, list[str]]:
     Of the datasets on digits and on CIFAR-10 that come with the package.
     """
     from studies.style import draw
-    from studies.training import effect_panels
+    from studies.training import effect_panels, effect_tables
 
     profiles = [p for p in COMMITTED if (DATA / p / "accuracy_alie.nc").exists() and p != "paper"]
     datasets = [open_study("accuracy_alie", profile)[0] for profile in profiles]
-    found = [effect_panels.finding(dataset) for dataset in datasets]
+    found = [effect_tables.finding(dataset) for dataset in datasets]
     return draw(effect_panels.decomposition_figure, datasets), found
 
 

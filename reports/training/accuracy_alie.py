@@ -9,7 +9,7 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_panels, effects
+from studies.training import comparisons, effect_tables
 
 dataset, about = open_study("accuracy_alie")
 
@@ -17,7 +17,7 @@ dataset, about = open_study("accuracy_alie")
 # ## What was found
 
 # %%
-display(Markdown(effect_panels.finding(dataset)))
+display(Markdown(effect_tables.finding(dataset)))
 
 # %%
 show("accuracy_alie")
@@ -49,18 +49,10 @@ show("accuracy_alie")
 
 # %%
 def tables(dataset):
-    found = effects.effects(dataset)
     for task in comparisons.tasks_in(dataset):
-        one = found.sel(task=task)
-        display(Markdown(f"### {task}: does DETOX defend?"))
-        table(effect_panels.verdicts_table(one))
-        for evaluation in effects.EVALUATIONS:
-            display(Markdown(f"### {task}: effects, statistics: {evaluation}"))
-            table(effect_panels.effects_table(one, evaluation))
-        display(Markdown(f"### {task}: the damage, in parts"))
-        table(effect_panels.parts_table(effects.decomposition(one)))
-        display(Markdown(f"### {task}: collapsed runs"))
-        table(effect_panels.collapsed_table(dataset.sel(task=task)))
+        for title, frame in effect_tables.by_title(dataset, task).items():
+            display(Markdown(f"### {task}: {title}"))
+            table(frame)
 
 
 tables(dataset)
@@ -81,7 +73,7 @@ for task in comparisons.tasks_in(dataset):
     table(comparisons.attribution_table(one.sel(attack=attack)))
 
 # %%
-show_larger("accuracy_alie", about, tables, effect_panels.finding)
+show_larger("accuracy_alie", about, tables, effect_tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

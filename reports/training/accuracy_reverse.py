@@ -8,7 +8,7 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_panels, effects
+from studies.training import comparisons, effect_tables
 
 dataset, about = open_study("accuracy_reverse")
 
@@ -16,7 +16,7 @@ dataset, about = open_study("accuracy_reverse")
 # ## What was found
 
 # %%
-display(Markdown(effect_panels.finding(dataset)))
+display(Markdown(effect_tables.finding(dataset)))
 
 # %%
 show("accuracy_reverse")
@@ -38,17 +38,13 @@ show("accuracy_reverse")
 
 # %%
 def tables(dataset):
-    found = effects.effects(dataset)
     for task in comparisons.tasks_in(dataset):
-        one = dataset.sel(task=task)
+        one = comparisons.equal_batch(dataset.sel(task=task))
         attack = comparisons.attack_in(one)
         attacked = one.sel(attack=attack)
-        display(Markdown(f"### {task}: does DETOX defend?"))
-        table(effect_panels.verdicts_table(found.sel(task=task)))
-        display(Markdown(f"### {task}: damage, defence and price"))
-        table(effect_panels.effects_table(found.sel(task=task), "one worker"))
-        display(Markdown(f"### {task}: collapsed runs"))
-        table(effect_panels.collapsed_table(one))
+        for title, frame in effect_tables.by_title(dataset, task).items():
+            display(Markdown(f"### {task}: {title}"))
+            table(frame)
         display(Markdown(f"### {task}: test accuracy after the last step, and its price"))
         table(comparisons.price_table(one))
         display(Markdown(f"### {task}: steps and modelled minutes to an accuracy, {attack}"))
@@ -62,7 +58,7 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("accuracy_reverse", about, tables, effect_panels.finding)
+show_larger("accuracy_reverse", about, tables, effect_tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -8,7 +8,7 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_panels, effects, sign_sgd
+from studies.training import comparisons, effect_tables, sign_sgd
 
 dataset, about = open_study("sign_sgd")
 
@@ -16,7 +16,7 @@ dataset, about = open_study("sign_sgd")
 # ## What was found
 
 # %%
-display(Markdown(effect_panels.finding(dataset)))
+display(Markdown(effect_tables.finding(dataset)))
 
 # %%
 show("sign_sgd")
@@ -37,16 +37,12 @@ DIRECTION = ["votes", "distorted files a step", "cosine with the honest mean"]
 
 
 def tables(dataset):
-    found = effects.effects(dataset)
     for task in comparisons.tasks_in(dataset):
-        one = dataset.sel(task=task)
+        one = comparisons.equal_batch(dataset.sel(task=task))
         attack = comparisons.attack_in(one)
-        display(Markdown(f"### {task}: does DETOX defend?"))
-        table(effect_panels.verdicts_table(found.sel(task=task)))
-        display(Markdown(f"### {task}: damage, defence and price"))
-        table(effect_panels.effects_table(found.sel(task=task), "one worker"))
-        display(Markdown(f"### {task}: collapsed runs"))
-        table(effect_panels.collapsed_table(one))
+        for title, frame in effect_tables.by_title(dataset, task).items():
+            display(Markdown(f"### {task}: {title}"))
+            table(frame)
         display(Markdown(f"### {task}: test accuracy after the last step, {attack}"))
         table(comparisons.final_accuracies(one.sel(attack=attack), sign_sgd.reported(task)))
         display(Markdown(f"### {task}: the price of redundancy"))
@@ -58,7 +54,7 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("sign_sgd", about, tables, effect_panels.finding)
+show_larger("sign_sgd", about, tables, effect_tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -1,10 +1,8 @@
-"""Panels and tables of what an attack does: damage, defence, price, their parts, the mechanism."""
+"""Panels of what an attack does: damage, defence, price, their parts, the mechanism."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
@@ -14,21 +12,11 @@ from matplotlib.patches import Patch
 from detox_sim.sweeps.intervals import student_t
 from studies.style import DETOX, VANILLA
 from studies.training import effects, estimates
-from studies.training.comparisons import attack_in
 from studies.training.pipelines import PAIRS
 
 COMPUTE = sns.color_palette("colorblind")[4]
 ALONE, MORE, WITH = "rule alone", "alone, equal compute", "with DETOX"
 STYLES = {ALONE: (VANILLA, "o"), MORE: (COMPUTE, "^"), WITH: (DETOX, "s")}
-QUANTITIES = {
-    "damage": "damage to the rule alone",
-    "damage_equal_compute": "damage, alone at equal compute",
-    "damage_detox": "damage with DETOX",
-    "defence": "defence (equal batch)",
-    "defence_equal_compute": "defence (equal compute)",
-    "price": "price of the rule alone",
-    "price_detox": "price with DETOX",
-}
 PART_COLOURS = dict(zip(effects.PARTS, ("#d55e00", "#cc78bc", "#029e73", "0.6"), strict=True))
 LIMITS = -0.3, 1.1  # of differences of accuracy; wider intervals are cut
 BELOW: dict = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -37,8 +25,6 @@ MECHANISM = {
     "error of the aggregate\n/ norm of the mean": ("gradient_error", "gradient_norm"),
     "cosine of aggregate\nand mean": ("cosine", None),
 }
-
-# --- Panels ---------------------------------------------------------------------------------------
 
 
 def contenders(dataset: xr.Dataset, rule: str) -> dict[str, xr.Dataset]:
@@ -114,7 +100,9 @@ def effects_panel(ax, found: xr.Dataset) -> None:
     found : xarray.Dataset
         `effects.effects` of one task.
     """
-    names = [n for n in QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()]
+    names = [
+        n for n in effects.QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()
+    ]
     rules = [str(rule) for rule in found.rule.values]
     colours = sns.color_palette("colorblind", len(names))
     height = 0.84 / max(len(names), 1)
@@ -127,7 +115,7 @@ def effects_panel(ax, found: xr.Dataset) -> None:
                 place = i - 0.42 + height * (k + 0.3 + 0.4 * (fill == "white"))
                 ax.plot(student_t(values), [place, place], color=colours[k], lw=1)
                 ax.plot(np.nanmean(values), place, "o", ms=3.5, mec=colours[k], mfc=fill)
-        ax.plot([], [], "o", color=colours[k], label=QUANTITIES[name])
+        ax.plot([], [], "o", color=colours[k], label=effects.QUANTITIES[name])
     ax.axvline(0, color="0.4", lw=0.8)
     ax.axvline(estimates.THRESHOLD, color="0.4", lw=0.8, ls=":")
     ax.set_yticks(range(len(rules)), rules)
@@ -149,9 +137,9 @@ def decomposition_panel(ax, parts: xr.DataArray, legend: bool = True) -> None:
         missing is left out.
     legend : bool
     """
-    rules = [str(rule) for rule in parts.rule.values if complete(parts, rule).seed.size]
+    rules = [str(rule) for rule in parts.rule.values if effects.complete(parts, rule).seed.size]
     for place, rule in enumerate(rules):
-        seeds = complete(parts, rule)
+        seeds = effects.complete(parts, rule)
         ends = {True: 0.0, False: 0.0}  # of the bars above and below zero
         for part in effects.PARTS:
             value = float(seeds.sel(part=part).mean("seed"))
@@ -218,162 +206,3 @@ def mechanism_panels(figure, place, dataset: xr.Dataset, rule: str) -> None:
             means = means[np.isfinite(means) & (means > 0)]
             if means.size:
                 ax.set_ylim(means.min() / 2, means.max() * 2)
-
-
-# --- Tables ---------------------------------------------------------------------------------------
-
-
-def effects_table(found: xr.Dataset, evaluation: str) -> pd.DataFrame:
-    """Return each effect of each rule: its mean and 95 % interval over seeds.
-
-    Parameters
-    ----------
-    found : xarray.Dataset
-        `effects.effects` of one task.
-    evaluation : str
-        One of `effects.EVALUATIONS`.
-    """
-    one = found.sel(evaluation=evaluation)
-    columns = {
-        label: [_interval(one[name].sel(rule=rule)) for rule in one.rule.values]
-        for name, label in QUANTITIES.items()
-        if one[name].notnull().any()
-    }
-    return pd.DataFrame(columns, index=pd.Index(one.rule.values, name="rule"))
-
-
-def verdicts_table(found: xr.Dataset) -> pd.DataFrame:
-    """Return whether DETOX defends each rule: the verdict, adjusted p values and seeds.
-
-    Parameters
-    ----------
-    found : xarray.Dataset
-        `effects.effects` of one task.
-    """
-    rows: dict[str, dict[str, str]] = {str(rule): {} for rule in found.rule.values}
-    comparisons = {"defence": "equal batch", "defence_equal_compute": "equal compute"}
-    for quantity, comparison in comparisons.items():
-        words = effects.verdicts(found, quantity)
-        judged = estimates.estimate(found[quantity])
-        for rule, row in rows.items():
-            row[f"at {comparison}"] = str(words.sel(rule=rule).item())
-            p = judged.adjusted.sel(rule=rule)
-            row[f"adjusted p, {comparison}"] = " / ".join(
-                "-" if np.isnan(value) else f"{value:.3f}" for value in p.values
-            )
-    seeds = found.defence.notnull().all("evaluation").sum("seed")
-    for rule, row in rows.items():
-        row["seeds"] = str(int(seeds.sel(rule=rule)))
-    return pd.DataFrame(rows).T.rename_axis("rule")
-
-
-def parts_table(parts: xr.DataArray) -> pd.DataFrame:
-    """Return the parts of the damage to each rule with their intervals.
-
-    Parameters
-    ----------
-    parts : xarray.DataArray
-        `effects.decomposition` of one task.
-    """
-    rows = {}
-    for rule in (str(rule) for rule in parts.rule.values):
-        one = complete(parts, rule)
-        rows[rule] = {part: _interval(one.sel(part=part)) for part in effects.PARTS}
-        rows[rule] |= {"damage": _interval(one.sum("part")), "seeds": str(one.seed.size)}
-    return pd.DataFrame(rows).T.rename_axis("rule")
-
-
-def complete(parts: xr.DataArray, rule: str) -> xr.DataArray:
-    """Return the parts of the damage to a rule (part, seed), of seeds with all of them."""
-    one = parts.sel(rule=rule)
-    return one.isel(seed=one.notnull().all("part").values)
-
-
-def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
-    """Return how many runs of each pipeline end below twice the accuracy of chance.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        One task.
-    classes : int
-    """
-    found = effects.collapsed(dataset, 1 / classes)
-    rows: dict[str, dict[str, str]] = {}
-    for attack, pipeline, variant in itertools.product(
-        found.attack.values, found.pipeline.values, found.variant.values
-    ):
-        one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
-        if int(one.runs.max()):
-            row = rows.setdefault(f"{pipeline}, {variant}", {})
-            for name in effects.EVALUATIONS:
-                row[f"{attack}: {name}"] = _share(one.sel(evaluation=name))
-    return pd.DataFrame(rows).T.fillna("not run").rename_axis("pipeline")
-
-
-def _share(one: xr.Dataset) -> str:
-    low, high = (f"{100 * float(one[name]):.0f}" for name in ("low", "high"))
-    return f"{int(one.collapsed)} of {int(one.runs)} ({low} to {high} %)"
-
-
-def _interval(values: xr.DataArray) -> str:
-    """Return "mean [low, high]" over seeds; "not run" without a seed."""
-    known = values.values[np.isfinite(values.values)]
-    if not known.size:
-        return "not run"
-    if known.size == 1:
-        return f"{known[0]:.3f} (1 seed)"
-    low, high = student_t(known)
-    return f"{known.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
-# --- The finding ----------------------------------------------------------------------------------
-
-
-def finding(dataset: xr.Dataset) -> str:
-    """Return what was found, a sentence a rule, as Markdown.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        See `effects.final_accuracy`.
-
-    Returns
-    -------
-    str
-        What the damage to a rule consists of where it also ran at equal compute, else what DETOX
-        saves; and whether the attack bit.
-    """
-    found, blocks = effects.effects(dataset), []
-    for task in found.task.values:
-        one = found.sel(task=task)
-        sentences = [_sentence(one, str(rule), attack_in(dataset)) for rule in one.rule.values]
-        blocks.append("\n".join([f"On {task}:\n", *(f"* {each}" for each in sentences)]))
-    return "\n\n".join(blocks)
-
-
-def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
-    parts = complete(effects.decomposition(found), rule)
-    if parts.seed.size:
-        of = {name: _interval(parts.sel(part=name)) for name in effects.PARTS}
-        total, count = _interval(parts.sum("part")), _seeds(parts.seed.size)
-        return (
-            f"**{rule}** ({count}): {attack} takes {total} of its accuracy, as the DETOX code "
-            f"evaluates. Of that {of['evaluation']} is the evaluation; {of['compute']} does not "
-            f"occur with three times the images and no vote; {of['vote']} more the vote keeps "
-            f"away; {of['remainder']} remains with DETOX."
-        )
-    one = found.sel(rule=rule, evaluation="one worker")
-    seeds = int(one.defence.notnull().sum())
-    if not seeds:
-        return f"**{rule}**: not run."
-    word = str(effects.verdicts(found, "defence").sel(rule=rule).item())
-    alone, detox, defence = (_interval(one[name]) for name in ("damage", "damage_detox", "defence"))
-    return (
-        f"**{rule}** ({_seeds(seeds)}): {attack} takes {alone} of its accuracy alone and {detox} "
-        f"with DETOX, a defence of {defence} at equal batch: {word}."
-    )
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"

@@ -31,6 +31,15 @@ from studies.training.pipelines import PAIRS
 
 EVALUATIONS = {"one worker": "accuracy", "recalibrated": "recalibrated_accuracy"}
 LAST = 5  # evaluations whose mean is the accuracy of a run
+QUANTITIES = {
+    "damage": "damage to the rule alone",
+    "damage_equal_compute": "damage, alone at equal compute",
+    "damage_detox": "damage with DETOX",
+    "defence": "defence (equal batch)",
+    "defence_equal_compute": "defence (equal compute)",
+    "price": "price of the rule alone",
+    "price_detox": "price with DETOX",
+}
 PARTS = ("evaluation", "compute", "vote", "remainder")
 
 REPRODUCED = "reproduced"
@@ -165,6 +174,12 @@ def decomposition(found: xr.Dataset) -> xr.DataArray:
     parts = [more - less for more, less in itertools.pairwise(ends)] + ends[-1:]
     labels = xr.DataArray(list(PARTS), dims="part", name="part")
     return xr.concat([part.rename("damage") for part in parts], labels)
+
+
+def complete(parts: xr.DataArray, rule: str) -> xr.DataArray:
+    """Return the parts of the damage to a rule (part, seed), of seeds with all of them."""
+    one = parts.sel(rule=rule)
+    return one.isel(seed=one.notnull().all("part").values)
 
 
 # --- Verdicts -------------------------------------------------------------------------------------

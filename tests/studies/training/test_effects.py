@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
-from studies.training import effect_panels, effects, estimates
+from studies.training import effect_panels, effect_tables, effects, estimates
 from studies.training.effects import (
     CONTRADICTED,
     DEPENDS,
@@ -286,13 +286,13 @@ RECALIBRATED = {"Median": 0.3, "Bulyan": 0.1, "D-Median": 0.04, "D-Mean": 0.0}
 
 def test_finding_states_every_part_of_the_damage():
     dataset = runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})
-    said = effect_panels.finding(dataset)
+    said = effect_tables.finding(dataset)
     median = next(line for line in said.splitlines() if "**Median**" in line)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
     assert numbers == pytest.approx([0.5, 0.2, 0.15, 0.11, 0.04])
     assert "(5 seeds)" in median
     only_batch = dataset.sel(variant=["equal batch"])
-    median = next(m for m in effect_panels.finding(only_batch).splitlines() if "**Median**" in m)
+    median = next(m for m in effect_tables.finding(only_batch).splitlines() if "**Median**" in m)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
     assert numbers == pytest.approx([0.5, 0.05, 0.45])
     assert SAME_DIRECTION in median
@@ -304,15 +304,15 @@ def test_tables_use_seeds_with_all_parts_only():
     for name in ("accuracy", "recalibrated_accuracy"):
         dataset[name].loc[hole] = np.nan
     found = effects.effects(dataset).isel(task=0)
-    parts = effect_panels.parts_table(effects.decomposition(found))
+    parts = effect_tables.parts_table(effects.decomposition(found))
     assert parts.loc["Median", "seeds"] == "4"
     assert parts.loc["Bulyan", "seeds"] == "5"
-    table = effect_panels.effects_table(found, "one worker")
+    table = effect_tables.effects_table(found, "one worker")
     assert table.loc["Median", "damage to the rule alone"].startswith("0.500 [")
-    verdicts = effect_panels.verdicts_table(found)
+    verdicts = effect_tables.verdicts_table(found)
     assert verdicts.loc["Median", "at equal compute"] == UNDECIDED
     assert verdicts.loc["Median", "at equal batch"] == SAME_DIRECTION
-    collapsed = effect_panels.collapsed_table(dataset.isel(task=0), 2)
+    collapsed = effect_tables.collapsed_table(dataset.isel(task=0), 2)
     assert collapsed.loc["Median, equal batch", "alie: one worker"].startswith("5 of 5")
 
 
