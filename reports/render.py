@@ -133,9 +133,19 @@ class Report:
 
 
 def source(name: str) -> Path:
-    """Return the notebook of a page, which lies in the group of its study."""
-    (path,) = {*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")}
-    return path
+    """Return the notebook of a page, which lies in the group of its study.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where a study has no page; names the path.
+    """
+    found = [*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")]
+    if not found:
+        raise FileNotFoundError(
+            f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"
+        )
+    return found[0]
 
 
 def _title(path: Path) -> str:

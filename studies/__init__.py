@@ -32,7 +32,8 @@ class Study:
     ----------
     title : str
     claim : str
-        Of the paper, with its provenance.
+        Of the paper, with its provenance: "(reported; quoted from memory)". Of a study that tests
+        no claim: "Nothing is reported.", and what it asks.
     definitions : list of str
         Those taken where the field has several.
     profiles : dict

@@ -62,7 +62,9 @@ CASES = {
     OUTSIDE: [({}, 2.0), ({"factor": 3.0}, 3.0)],
 }
 
+# Those with a parameter `known`, and those that draw from `rng`.
 ASKS_KNOWN = ["alie", "sign_flip", "inner_product", "mimic", "min_max", "min_sum", "searched"]
+DRAWS = ["gaussian"]  # and not_finite of the kind mixed
 
 FORGED = {
     "nothing": np.zeros((6, 3), dtype=bool),

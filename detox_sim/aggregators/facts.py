@@ -12,13 +12,24 @@ __all__ = ["FACTS", "Facts", "as_markdown", "check_rows", "facts_of"]
 def facts_of(rule: Callable) -> Facts:
     """Return the facts that stand in the module of a rule, also of one outside this package.
 
+    Raises
+    ------
+    ValueError
+        Where there are none.
+
     Examples
     --------
     >>> facts_of(aggregators.krum).needs
     'n >= 2 f + 3'
     """
     values = vars(sys.modules[rule.__module__]).values()
-    return next(v for v in values if isinstance(v, Facts) and v.rule == rule.__name__)
+    found = [v for v in values if isinstance(v, Facts) and v.rule == rule.__name__]
+    if not found:
+        name = rule.__name__
+        raise ValueError(
+            f"{rule.__module__} has no Facts(rule={name!r}, ...) beside the function {name}"
+        )
+    return found[0]
 
 
 FACTS = {name: facts_of(getattr(aggregators, name)) for name in aggregators.__all__}

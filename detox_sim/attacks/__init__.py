@@ -27,9 +27,9 @@ supplies it; none of these is an option:
 * ``server``, ``server(messages) -> aggregate (d,)``: all that the server will do in this round;
 * ``relabelled``, array (files, d): the gradients of the files with their labels flipped.
 
-A new attack touches two places: the function, with its name in `__all__`, and its entry in the list
-of cases in ``tests/attacks/test_attacks.py``. An attack outside the package needs neither: a trial
-names it ``"module:function"``.
+A new attack touches two places: the function, with its name in `__all__` below, and its entry in
+the lists of ``tests/attack_cases.py``. An attack outside the package needs neither: a trial names
+it ``"module:function"``.
 """
 
 from detox_sim.attacks.hiding import mimic, min_max, min_sum

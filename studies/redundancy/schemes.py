@@ -26,7 +26,7 @@ _FEW = {name: fields for name, fields in _ALL.items() if fields["workers"] == 15
 _FEW |= {name: _ALL[name] for name in ("DETOX p=45 r=3", "no redundancy p=45 r=1")}
 PROFILES: dict = {
     "smoke": ({"complete": False, "draws": 20, "seed": 0}, {"arrangement": _FEW}),
-    "laptop": ({"complete": True, "draws": 400, "seed": 0}, {"arrangement": _ALL}),
+    "laptop": ({"complete": True, "draws": 200, "seed": 0}, {"arrangement": _ALL}),
 }
 # The assignments for which the worst case is known under each vote.
 EXACT = {"majority": assignments.__all__, "clique": ["subsets"], "cyclic": ["cyclic"]}

@@ -69,7 +69,7 @@ PROFILES: dict = {
     "laptop": (
         _BASE
         | {"slowdowns": [2.0, 3.0, 5.0, 10.0, 20.0], "byzantine": [0, 1, 2, 3]}
-        | {"stragglers": [0, 1, 2, 3, 4, 6, 8, 12], "draws": 1000, "rounds": 40},
+        | {"stragglers": [0, 1, 2, 3, 4, 6, 8, 12], "draws": 400, "rounds": 20},
         {"protocol": PROTOCOLS},
     ),
 }

@@ -38,7 +38,7 @@ FIELDS = (
 
 _BASE = {"workers": 45, "byzantine": 5, "batch": 180, "rate": 0.1, "momentum": 0.9}
 _BASE |= {"tolerance": 1e-4, "scale": 100.0}
-_LONGER = _BASE | {"steps": 60, "probes": 3, "per_decade": 2}
+_LONGER = _BASE | {"steps": 30, "probes": 3, "per_decade": 2}
 _WITHOUT_THREADS = [source for source in SOURCES if source != "threads"]  # slow on few cores
 PROFILES: dict = {
     "smoke": (

@@ -67,6 +67,9 @@ RULES = {
     "NNM + Krum": _rule("krum", "nnm"),
     "NNM + geometric median": _rule("geometric_median", "nnm", **_QUICK),
 }
+# Every other rule of gradients under its own name, also one that is added later.
+_NAMED = {rule["aggregator"] for rule in RULES.values()} | {"sign_majority"}
+RULES |= {name: _rule(name) for name in aggregators.__all__ if name not in _NAMED}
 _SETTINGS = {f"n=11, f={f}": {"workers": 11, "byzantine": f} for f in (1, 2, 4)}
 _COMMON = {"largest_scale": 1e4, "offset": 3.0}
 PROFILES = {
@@ -76,7 +79,7 @@ PROFILES = {
         | {"seed": [0]},
     ),
     "laptop": (
-        _COMMON | {"dimensions": [1, 2, 10], "evaluations": 100},
+        _COMMON | {"dimensions": [2, 10], "evaluations": 50},
         {"rule": RULES, "setting": _SETTINGS, "seed": [0]},
     ),
 }

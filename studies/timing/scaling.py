@@ -49,7 +49,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": _GROWTH
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000)}
-            | {"sweep": _sweep(6, 60)}
+            | {"sweep": _sweep(4, 60)}
         },
     ),
 }

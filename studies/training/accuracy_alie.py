@@ -28,6 +28,7 @@ REPORTED = {
 _ATTACK = {"alie": {"attack": "alie", "attack_options": {"z": 1.0}}}
 _METHODS = pipelines.VANILLA | pipelines.DETOX
 _DIGITS = {"batch": 90, "rate": 0.2}
+_MEDIAN = {"Median": _METHODS["Median"]}, {"D-Median": _METHODS["D-Median"]}
 
 
 def _cifar_grids() -> list:
@@ -70,9 +71,7 @@ PROFILES = {
         _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=2),
     ),
-    "laptop": tasks.digits_grids(
-        _ATTACK, {"Median": _METHODS["Median"]}, {"D-Median": _METHODS["D-Median"]}, 3
-    ),
+    "laptop": tasks.digits_grids(_ATTACK, *_MEDIAN, 2),
     "digits": tasks.digits_grids(_ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
     "cifar": _cifar_grids(),
     "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, _METHODS)),
