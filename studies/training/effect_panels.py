@@ -87,7 +87,8 @@ def contenders_legend(figure, stars: bool = False) -> None:
     ]
     if stars:
         label = "reported, paper's scale"
-        handles.append(Line2D([], [], color="0.3", marker="*", ls="", mfc="none", label=label))
+        star: dict = {"marker": "*", "ls": "", "ms": 8, "mfc": "none"}
+        handles.append(Line2D([], [], color="0.3", label=label, **star))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 

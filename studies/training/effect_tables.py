@@ -10,6 +10,9 @@ from detox_sim.sweeps.intervals import student_t
 from studies.training import effects, estimates
 from studies.training.comparisons import attack_in
 
+# Attacks as a sentence names them; others by their label.
+ATTACKS = {"alie": "ALIE", "reverse": "the reverse gradient", "constant": "the constant attack"}
+
 
 def by_title(dataset: xr.Dataset, task: str) -> dict[str, pd.DataFrame]:
     """Return the tables of a task: verdicts, effects, the parts of the damage, collapsed runs.
@@ -148,7 +151,8 @@ def finding(dataset: xr.Dataset) -> str:
     found, blocks = effects.effects(dataset), []
     for task in found.task.values:
         one = found.sel(task=task)
-        sentences = [_sentence(one, str(rule), attack_in(dataset)) for rule in one.rule.values]
+        attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
+        sentences = [_sentence(one, str(rule), attack) for rule in one.rule.values]
         blocks.append("\n".join([f"On {task}:\n", *(f"* {each}" for each in sentences)]))
     return "\n\n".join(blocks)
 
