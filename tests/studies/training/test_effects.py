@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
 
+import reports
 from studies.training import effect_panels, effect_tables, effects, estimates
 from studies.training.effects import (
     CONTRADICTED,
@@ -324,3 +325,15 @@ def test_bars_of_the_parts_add_up_to_the_damage():
     for place, rule in enumerate(rules):
         bars = [b for b in ax.patches if abs(b.get_y() + 0.3 - place) < 1e-9]
         assert sum(b.get_width() for b in bars) == pytest.approx(KNOWN.get(rule, 0.0)), rule
+
+
+# --- The dataset that comes with the package ------------------------------------------------------
+
+
+def test_recalibration_moves_the_unattacked_mean_by_less_than_a_hundredth():
+    dataset, _ = reports.open_study("accuracy_alie", "digits")
+    at = {"pipeline": "Mean", "attack": "nobody", "variant": "equal batch"}
+    final = effects.final_accuracy(dataset).sel(at)
+    moved = final.sel(evaluation="recalibrated") - final.sel(evaluation="one worker")
+    assert moved.size == 5
+    assert float(abs(moved).max()) < 0.01
