@@ -2,9 +2,9 @@
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -143,12 +143,13 @@ def here() -> "Iterator[Client]":
 def _forked() -> Iterator[None]:
     """Fork the processes that Dask starts from one that has imported what they need.
 
-    Importing takes seconds of each new process. Where a system cannot do so, they import.
+    Importing takes seconds of each new process. Elsewhere than on Linux each imports: libraries of
+    macOS do not survive a fork, and Windows has none.
     """
     import dask
     from distributed.utils import get_mp_context
 
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if sys.platform != "linux":
         yield
         return
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
