@@ -50,9 +50,9 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {"steps": 1, "turns": 3, "seed": 0},
         {
             "setting": {
-                "p = 45": _setting(45, 5, 450, 1000, _PAIRS, _MEDIANS),
-                "p = 15": _setting(15, 1, 150, 500, _FEW, _FEW),
-                "p = 30, held out": _setting(30, 3, 300, 750, _OTHERS, (), 1),
+                "p = 45": _setting(45, 5, 900, 2000, _PAIRS, _MEDIANS),
+                "p = 15": _setting(15, 1, 300, 1000, _FEW, _FEW),
+                "p = 30, held out": _setting(30, 3, 600, 1500, _OTHERS, (), 1),
             }
         },
     ),
