@@ -168,10 +168,11 @@ def decomposition_figure(datasets: Sequence[xr.Dataset]) -> Figure:
     Parameters
     ----------
     datasets : sequence of xarray.Dataset
-        See `effects.final_accuracy`; each with runs at equal compute.
+        See `effects.final_accuracy`; tasks without runs at equal compute are left out.
     """
     parts = [effects.decomposition(effects.effects(dataset)) for dataset in datasets]
     tasks = [one.sel(task=task) for one in parts for task in one.task.values]
+    tasks = [one for one in tasks if one.notnull().all("part").any()]
     figure = Figure(figsize=(4.8 * max(len(tasks), 2), 2.9))
     for i, one in enumerate(tasks):
         ax = figure.add_subplot(1, len(tasks), i + 1)
