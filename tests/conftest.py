@@ -38,6 +38,7 @@ def smoke(tmp_path_factory):
         folder = folder.parent
     output, record = folder / "smoke", folder / "smoke.json"
     command = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke", "--output", output]
+    command += ["--processes", "2"]
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     with (folder / "smoke.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

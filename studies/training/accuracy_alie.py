@@ -71,7 +71,7 @@ PROFILES = {
         _DIGITS | {"steps": 4, "evaluate_every": 2},
         tasks.axes(tasks.DIGITS, _ATTACK, _METHODS, seeds=2),
     ),
-    "laptop": tasks.digits_grids(_ATTACK, *_MEDIAN, 2),
+    "laptop": tasks.digits_grids(_ATTACK, *_MEDIAN, 3),
     "digits": tasks.digits_grids(_ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
     "cifar": _cifar_grids(),
     "paper": (tasks.LARGE, schedules.paper_axes(_ATTACK, _METHODS)),

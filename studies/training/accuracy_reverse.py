@@ -19,7 +19,7 @@ PROFILES = {
     ),
     "laptop": (
         _DIGITS | {"steps": 200, "evaluate_every": 5},
-        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=3),
+        tasks.axes(tasks.DIGITS, ATTACK, _METHODS, seeds=5),
     ),
     "digits": tasks.digits_grids(ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
     "cifar": (

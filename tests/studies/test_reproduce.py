@@ -147,7 +147,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     The hash seed is another one too: a figure must not depend on the order of a set.
     """
     undisturbed, _ = smoke
-    output, names = tmp_path / "out", ["accuracy_alie"]
+    output, names = tmp_path / "out", ["filtering", "accuracy_alie"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     quiet["env"] = os.environ | {"PYTHONHASHSEED": "2"}
     driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--processes", "1"], **quiet)
@@ -232,30 +232,68 @@ def test_unfinished_run_is_reported_and_continued(smoke, tmp_path, capsys):
     with xr.open_dataset(output / "filtering.nc", engine="netcdf4") as dataset:
         about = json.loads(dataset.attrs["provenance"])
     assert about["count"] == {"planned": 8, "finished": 5, "failed": 1}
-    assert len(about["failures"]) == 1
+    assert list(about["failures"].values()) == ["RuntimeError: the disk is full"]
     index = output / "report" / "index.html"
     assert "filtering 6 of 8 cells" in index.read_text()
     page = (output / "report" / "filtering.html").read_text()
-    assert "<strong>Not finished:</strong>" in page
+    assert "<strong>Not finished:</strong> 5 of 8 cells" in page
 
     next(output.rglob("cells/stragglers/*.nc")).unlink()
     index.unlink()
     seen = []
     command = [*COMMAND, *studied, "--output", output, "--processes", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with (tmp_path / "printed").open("w") as printed:
+        process = subprocess.Popen(command, stdout=printed)
         while process.poll() is None:
             text = index.read_text() if index.exists() else ""
             if text.endswith("</html>\n") and text not in seen[-1:]:
                 seen.append(text)
             time.sleep(0.05)
     assert process.returncode == 0
-    assert "Still running" in seen[0]
+    assert "running 4 cells" in (tmp_path / "printed").read_text()
+    unfinished = {"filtering": (5, 6, 7), "stragglers": (13,)}
+    planned = {"filtering": 8, "stragglers": 14}
+    still = [f"{n} {k} of {planned[n]} cells" for n in studied for k in unfinished[n]]
+    assert sum(each in seen[0] for each in still) == 1
+    assert not any(each in index.read_text() for each in still)
     for name in studied:
         assert facts(output / f"{name}.nc") == facts(smoke[0] / f"{name}.nc"), name
         assert f'href="{name}.html"' in index.read_text()
     assert "Still running" not in index.read_text()
     assert main(["filtering", *arguments[:-1], str(tmp_path / "none"), "--finished"]) == 2
     assert "no cell is finished" in capsys.readouterr().err
+
+
+def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
+    """Cells fail in the Dask processes only, in a model from outside."""
+    module = tmp_path / "failing.py"
+    sys.path.insert(0, str(tmp_path))
+    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Mean,D-Mean"]
+    settings += ["--set", "model=failing:model"]
+    module.write_text(
+        "import os\n"
+        "from detox_sim.models import softmax\n"
+        "def model(shape, classes):\n"
+        "    module = softmax(shape, classes)\n"
+        "    module.register_forward_pre_hook(check)\n"
+        "    return module\n"
+        "def check(_, inputs):\n"
+        f"    broken = os.path.exists({str(tmp_path / 'broken')!r})\n"
+        "    if broken and inputs[0].device.type != 'meta':\n"
+        "        raise RuntimeError('the disk is full')\n"
+    )
+    (tmp_path / "broken").touch()
+    arguments = ["accuracy_alie", "--profile", "smoke", "--output", str(tmp_path / "out")]
+    arguments += ["--processes", "1"]
+    try:
+        assert main([*arguments, *settings]) == 1
+        assert "RuntimeError: the disk is full" in capsys.readouterr().err
+        (tmp_path / "broken").unlink()
+        assert main([*arguments, *settings]) == 0
+    finally:
+        sys.path.remove(str(tmp_path))
+    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="netcdf4") as dataset:
+        assert dataset.accuracy.notnull().all()
 
 
 def test_lost_process_of_outputs_is_one_clear_error(tmp_path):

@@ -136,9 +136,11 @@ def test_figures_state_scale_seeds_profile_and_hardware(smoke):
 def test_laptop_profiles_have_the_stated_sizes():
     base, axes = mean_estimation.PROFILES["laptop"]
     assert (base["workers"], base["copies"], base["byzantine"]) == (220_000, 11, 19_958)
-    assert axes["dimension"] == [20, 60, 100]
+    assert axes["dimension"] == [20, 30, 40, 50, 60, 70, 80, 90, 100]
     for name in ("mean_estimation", "accuracy_reverse"):
-        assert len(STUDIES[name].grids("laptop")[0][1]["seed"]) >= 3
+        assert len(STUDIES[name].grids("laptop")[0][1]["seed"]) >= 5
+    for _, axes in STUDIES["accuracy_alie"].grids("laptop"):
+        assert len(axes["seed"]) >= 3  # of ResNet-8; five are the profile digits
     assert max(STUDIES["filtering"].profiles["laptop"][1]["workers"]) >= 1000
 
 

@@ -82,7 +82,7 @@ def test_axes_of_the_profiles():
 
 def test_grids_on_digits_have_every_rule_alone_at_equal_compute():
     for name, profile, seeds in (
-        ("accuracy_alie", "laptop", 2),
+        ("accuracy_alie", "laptop", 3),
         ("accuracy_alie", "digits", 5),
         ("accuracy_reverse", "digits", 5),
         ("sign_sgd", "digits", 5),
@@ -462,7 +462,7 @@ def variants(dataset):
     narrowed = {
         f"{which} of {name}": dataset.isel({name: [place]})
         for name in ("attack", "pipeline", "seed")
-        if dataset.sizes.get(name, 1) > 1
+        if name in dataset.dims
         for which, place in (("first", 0), ("last", -1))
     }
     blank = dataset.astype(float)
@@ -477,7 +477,7 @@ def variants(dataset):
 def test_figure_draws_narrowed_and_incomplete_datasets(name, datasets):
     for said, dataset in variants(datasets[name]).items():
         figure = draw(module(name).STUDY.figure, dataset.assign_attrs(datasets[name].attrs))
-        assert figure.axes, said
+        assert len(figure.axes) >= 2, said
 
 
 def test_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
