@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection
@@ -82,6 +83,7 @@ def _serve(pipe: Connection, plans: list[Plan], store: Store, folder: Path) -> N
     from studies.workflow.outputs import Outputs
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the kernels are ended, too
     cells = [cell for plan in plans for cell in plan.cells]
     with Outputs(plans, store, folder) as outputs:
         while True:
