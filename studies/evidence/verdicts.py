@@ -106,10 +106,17 @@ def find(folders: Sequence[Path], named: bool) -> list[Stored]:
     """
     names = sorted({decision.study for decision in DECISIONS.values()})
     paths = [folder / f"{name}.nc" for name in names for folder in folders]
-    return [Stored(*_open(path), named) for path in paths if path.exists()]
+    return [Stored(*open_stored(path), named) for path in paths if path.exists()]
 
 
-def _open(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
+def open_stored(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Return the dataset of a study and its provenance.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read, or says nothing of where it is from.
+    """
     try:
         with xr.open_dataset(path, engine="netcdf4") as stored:
             dataset = stored.load()

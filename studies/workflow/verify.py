@@ -12,6 +12,7 @@ import xarray as xr
 from detox_sim.cluster import versions
 from detox_sim.sweeps import Cell, execute, provenance, write_netcdf
 from detox_sim.sweeps.store import Store, cell_of, content
+from studies.evidence.verdicts import open_stored
 from studies.workflow.options import PACKAGES
 from studies.workflow.plans import make_plans
 
@@ -42,9 +43,7 @@ def verify(path: Path, count: int, folder: Path) -> list[Recomputed]:
     ValueError
         When the file is no dataset of a study of today, or a recomputed cell fails.
     """
-    with xr.open_dataset(path, engine="netcdf4") as stored:
-        dataset = stored.load()
-    about = json.loads(dataset.attrs["provenance"])
+    dataset, about = open_stored(path)
     (plan,) = make_plans([about["study"]], about["profile"], about["settings"])
     today = {cell.labels: cell for cell in plan.cells}
     digests = drawn(list(about["cells"]), count)

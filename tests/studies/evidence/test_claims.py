@@ -58,6 +58,8 @@ def test_wrong_call_or_file_exits_2_and_names_it(folder, capsys):
     for name, said in (("absent", "absent"), ("broken", "filtering"), ("bare", "provenance")):
         assert claims.main(["--results", name]) == 2, name
         assert said in capsys.readouterr().err, name
+    assert claims.main(["--results", "broken", "--verify", "1"]) == 2
+    assert "filtering.nc" in capsys.readouterr().err
     with pytest.raises(SystemExit) as error:
         claims.main(["--resluts"])
     assert error.value.code == 2
