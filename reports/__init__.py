@@ -1,7 +1,6 @@
 """Notebooks that show stored datasets, and the functions they share; none computes a result."""
 
 import base64
-import io
 import json
 import os
 from collections.abc import Callable
@@ -77,11 +76,11 @@ def show(name: str) -> None:
 
 def show_committed(name: str, profile: str) -> None:
     """Display the figure of a dataset that comes with the package, drawn from it."""
-    from studies.style import draw
+    from studies.style import as_svg, draw
 
     dataset, about = open_study(name, profile)
     alt = f"{name}, profile {profile}: {about['title']}"
-    _display(_as_svg(draw(load(name).figure, dataset)), alt)
+    _display(as_svg(draw(load(name).figure, dataset)), alt)
 
 
 def main_finding() -> tuple[Any, list[str]]:
@@ -102,18 +101,11 @@ def show_main_finding() -> None:
     """Display the figure and the text of `main_finding`."""
     from IPython.display import Markdown, display
 
+    from studies.style import as_svg
+
     figure, found = main_finding()
-    _display(_as_svg(figure), "The parts of the damage that ALIE does to each rule, by task")
+    _display(as_svg(figure), "The parts of the damage that ALIE does to each rule, by task")
     display(Markdown("\n\n".join(found)))
-
-
-def _as_svg(figure: Any) -> bytes:
-    import matplotlib as mpl
-
-    content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
-        figure.savefig(content, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    return content.getvalue()
 
 
 def _display(content: bytes, alt: str) -> None:

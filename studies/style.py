@@ -1,8 +1,9 @@
 """Draw figures in one style, with a line on what they show, and save them."""
 
+import io
 import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ def draw(figure: Callable[[Any], Figure], dataset: Any) -> Figure:
 
 def _settle(figure: Figure) -> None:
     """Fix the layout, rounded: the solver's last bits differ from process to process."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
     for ax in figure.axes:
         left, bottom, width, height = (round(v, 4) for v in ax.get_position().bounds)
         ax.set_position((left, bottom, width, height))
@@ -76,12 +80,29 @@ def statement(dataset: xr.Dataset) -> str:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write the figure as SVG, PDF and PNG, the same bytes for the same figure."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = {kind: stem.with_suffix(f".{kind}") for kind in FORMATS}
+    _write(figure, paths)
+    return [*paths.values()]
+
+
+def as_svg(figure: Figure) -> bytes:
+    """Return the figure as SVG, the same bytes for the same figure."""
+    content = io.BytesIO()
+    _write(figure, {"svg": content})
+    return content.getvalue()
+
+
+def _write(figure: Figure, targets: Mapping[str, Any]) -> None:
+    """Write the figure to a path or file for each format."""
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-    paths = []
+    # "tight" would draw once more a format; widths of text differ by up to 0.2 inches among them.
+    around = figure.get_tightbbox().padded(0.25)
     with mpl.rc_context({"svg.hashsalt": "detox_sim"}):
-        for kind in FORMATS:
-            paths.append(stem.with_suffix(f".{kind}"))
+        for kind, target in targets.items():
             figure.savefig(
-                paths[-1], metadata=metadata[kind], bbox_inches="tight", dpi=PIXELS_PER_INCH
+                target,
+                format=kind,
+                metadata=metadata[kind],
+                bbox_inches=around,
+                dpi=PIXELS_PER_INCH,
             )
-    return paths
