@@ -5,7 +5,7 @@ there is no such file.
 """
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from detox_sim.arrays import namespace
 from detox_sim.attacks.forgery import (
@@ -125,7 +125,7 @@ def alie_z(workers: int, byzantine: int, formula: str = "baruch") -> float:
             f"alie's formula {formula!r} has no z for {byzantine} Byzantine of {workers} workers; "
             "give z as a number"
         )
-    return float(norm.ppf(share))
+    return float(ndtri(share))
 
 
 def sign_flip(

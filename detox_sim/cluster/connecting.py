@@ -24,6 +24,7 @@ ENVIRONMENT = {
 
 # What tasks import, which takes seconds; the processes are forked from one that has done so.
 PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch._dynamo"]
+PRELOADED_TOO = {"seaborn"}  # where this process has imported it
 
 
 def cores() -> int:
@@ -153,7 +154,7 @@ def _forked() -> Iterator[None]:
         yield
         return
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(PRELOADED)
+        get_mp_context().set_forkserver_preload([*PRELOADED, *PRELOADED_TOO & sys.modules.keys()])
         yield
 
 

@@ -3,6 +3,7 @@
 "reproduced" takes a dataset that states the paper's scale.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -89,24 +90,11 @@ def committed() -> list[Path]:
     return sorted(path for path in (entries.PATH.parent / "data").glob("*") if path.is_dir())
 
 
-def find(folders: Sequence[Path], named: bool) -> list[Stored]:
-    """Return the stored datasets of the studies that test some claim.
-
-    Parameters
-    ----------
-    folders : sequence of pathlib.Path
-        With ``<study>.nc``.
-    named : bool
-        Whether the caller chose these folders; else datasets that ``--set`` changed do not count.
-
-    Raises
-    ------
-    ValueError
-        When a file cannot be read, or says nothing of where it is from.
-    """
+def _files(folders: Sequence[Path]) -> list[Path]:
+    """Return the datasets of some folders that decide a claim."""
     names = sorted({decision.study for decision in DECISIONS.values()})
     paths = [folder / f"{name}.nc" for name in names for folder in folders]
-    return [Stored(*open_stored(path), named) for path in paths if path.exists()]
+    return [path for path in paths if path.exists()]
 
 
 def open_stored(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -164,7 +152,7 @@ def judge(claims: Iterable[Claim], stored: Sequence[Stored]) -> list[Verdict]:
     claims : iterable of Claim
         Of `entries.read`.
     stored : sequence of Stored
-        Of `find`. One that ``--set`` changed counts only if its folder was named. At the same
+        One that ``--set`` changed counts only if its folder was named. At the same
         scale the first counts.
     """
     return [
@@ -176,14 +164,33 @@ def judge(claims: Iterable[Claim], stored: Sequence[Stored]) -> list[Verdict]:
 
 
 def judged(folders: Sequence[Path], named: bool = False) -> list[Verdict]:
-    """Return the verdicts on the paper's claims by the datasets of some folders; see `find`.
+    """Return the verdicts on the paper's claims by the datasets of some folders.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        Of those that hold a study at the same scale the first counts.
+    named : bool
+        Whether the caller chose these folders; else datasets that ``--set`` changed do not count.
+
+    Raises
+    ------
+    ValueError
+        When a file cannot be read, or says nothing of where it is from.
 
     Examples
     --------
     >>> {verdict.verdict for verdict in judged([])}
     {'not run'}
     """
-    return judge(entries.read(), find(folders, named))
+    files = tuple((path, path.stat().st_mtime_ns) for path in _files(folders))
+    return list(_judged(files, named))
+
+
+@functools.lru_cache(1)  # two pages show the same verdicts
+def _judged(files: tuple[tuple[Path, int], ...], named: bool) -> list[Verdict]:
+    """Return the verdicts by some datasets, each with the time of its last change."""
+    return judge(entries.read(), [Stored(*open_stored(path), named) for path, _ in files])
 
 
 def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdict:

@@ -6,7 +6,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from detox_sim import aggregators, assignments, attacks, placements, voting
 from detox_sim.arrays import require, to_backend, to_host
@@ -104,7 +104,7 @@ def expected(fields: dict) -> list[float]:
     d, p = fields["dimension"], fields["workers"]
     share = fields["byzantine"] / p
     root, votes = math.sqrt(d), p // fields["copies"]
-    bias = root * float(norm.ppf(0.5 / (1 - share)))
+    bias = root * float(ndtri(0.5 / (1 - share)))
     noise = [
         root * factor / math.sqrt(n) for n in (p, votes) for factor in (math.sqrt(math.pi / 2), 1)
     ]

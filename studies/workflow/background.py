@@ -49,7 +49,9 @@ class Background:
             return False
         self.wait()
         if self._process is None:
-            context = multiprocessing.get_context("spawn")
+            # Forked from the process that the embedded cluster's are, which has imported much.
+            method = "forkserver" if sys.platform == "linux" else "spawn"
+            context: Any = multiprocessing.get_context(method)
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
             self._process.start()
