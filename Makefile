@@ -6,7 +6,7 @@ reproduce: .venv/installed
 	@$(BIN)/python -m studies.reproduce
 
 test: .venv/installed
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 gpu: .venv/installed
 	@$(BIN)/python -m pytest -q -m gpu
