@@ -89,12 +89,12 @@ def main_finding() -> tuple[Any, list[str]]:
     Of the datasets on digits and on CIFAR-10 that come with the package.
     """
     from studies.style import draw
-    from studies.training import effect_panels, effect_tables
+    from studies.training.effects import panels, tables
 
     profiles = [p for p in COMMITTED if (DATA / p / "accuracy_alie.nc").exists() and p != "paper"]
     datasets = [open_study("accuracy_alie", profile)[0] for profile in profiles]
-    found = [effect_tables.finding(dataset) for dataset in datasets]
-    return draw(effect_panels.decomposition_figure, datasets), found
+    found = [tables.finding(dataset) for dataset in datasets]
+    return draw(panels.decomposition_figure, datasets), found
 
 
 def show_main_finding() -> None:

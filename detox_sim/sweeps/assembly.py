@@ -23,7 +23,7 @@ def assemble(
     Parameters
     ----------
     cells : sequence of Cell
-        Combinations of labels that no cell has are NaN.
+        Combinations of labels that no cell has are NaN, and so are the variables that a cell lacks.
     axes : mapping
         Name -> its labels. Labels of which no cell was run are left out.
     store : Store
@@ -46,16 +46,23 @@ def assemble(
     absent = (cell for cell, dataset in found.items() if dataset is None)
     failures = {cell: error for cell in absent if (error := store.failure(cell)) is not None}
     axes = _run_labels(axes, [*dict(finished), *failures])
-    example = finished[0][1]
-    types = {str(name): variable.dtype.str for name, variable in example.variables.items()}
+    types = {
+        str(name): variable.dtype.str
+        for _, dataset in finished
+        for name, variable in dataset.variables.items()
+    }
     records = [json.loads(dataset.attrs["cell"]) for _, dataset in finished]
     by_labels = {
         cell.labels: dataset if derive is None else derive(cell.fields, dataset)
         for cell, dataset in finished
     }
-    example = next(iter(by_labels.values()))
-    dataset = _nested(by_labels, axes, example)
-    for name, variable in example.variables.items():
+    every = {name: v for cell in by_labels.values() for name, v in cell.variables.items()}
+    by_labels = {
+        labels: cell.assign({name: _blank(v) for name, v in every.items() if name not in cell})
+        for labels, cell in by_labels.items()
+    }
+    dataset = _nested(by_labels, axes)
+    for name, variable in every.items():
         dataset[name].attrs = variable.attrs
     coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
     made_in = [{k: r[k] for k in ENVIRONMENT} for r in records]
@@ -69,8 +76,9 @@ def assemble(
                 "labels": list(cell.labels),
                 "environment": environments.index(environment),
                 **{name: record[name] for name in ("content", "seconds", "hardware", "time")},
+                "lacks": sorted(set(types) - {*map(str, dataset.variables)}),
             }
-            for (cell, _), record, environment in zip(finished, records, made_in, strict=True)
+            for (cell, dataset), record, environment in zip(finished, records, made_in, strict=True)
         },
         "cell_variables": types,
         "environments": environments,
@@ -90,13 +98,16 @@ def _run_labels(axes: Mapping[str, Sequence], run: Sequence[Cell]) -> dict[str, 
     }
 
 
-def _nested(
-    by_labels: Mapping[tuple, xr.Dataset], axes: Mapping[str, Sequence], example: xr.Dataset
-) -> xr.Dataset:
+def _blank(values):
+    """Return NaN in the shape of a variable or dataset."""
+    return xr.full_like(values.astype(float), np.nan)
+
+
+def _nested(by_labels: Mapping[tuple, xr.Dataset], axes: Mapping[str, Sequence]) -> xr.Dataset:
     """Return the cells along the axes; NaN where there is none."""
     combinations = list(itertools.product(*axes.values()))
     if len(by_labels) < len(combinations):
-        blank = xr.full_like(example.astype(float), np.nan)
+        blank = _blank(next(iter(by_labels.values())))
         by_labels = dict.fromkeys(combinations, blank) | dict(by_labels)
     nested: list = [by_labels[labels] for labels in combinations]
     for values in list(axes.values())[:0:-1]:

@@ -209,7 +209,8 @@ def cell_of(dataset: xr.Dataset, digest: str) -> xr.Dataset | None:
         axis: values.index(label)
         for (axis, values), label in zip(about["axes"].items(), record["labels"], strict=True)
     }
-    types = about["cell_variables"]
+    lacks = record.get("lacks", ())
+    types = {name: kind for name, kind in about["cell_variables"].items() if name not in lacks}
     cell = dataset[list(types)].isel(at, drop=True)
     with np.errstate(invalid="ignore"):  # an absent cell's NaN is no integer
         cell = cell.assign({name: cell[name].astype(kind) for name, kind in types.items()})

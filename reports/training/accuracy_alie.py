@@ -9,7 +9,8 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_tables
+from studies.training import comparisons
+from studies.training.effects import dose, tables
 
 dataset, about = open_study("accuracy_alie")
 
@@ -17,7 +18,7 @@ dataset, about = open_study("accuracy_alie")
 # ## What was found
 
 # %%
-display(Markdown(effect_tables.finding(dataset)))
+display(Markdown(tables.finding(dataset)))
 
 # %%
 show("accuracy_alie")
@@ -45,17 +46,26 @@ show("accuracy_alie")
 # Means and 95 % Student t intervals over seeds. Adjusted p values are Holm's over the rules of a table, first for the statistics
 # of one worker, then recalibrated; a defence is decided only with five seeds or more, against 0.02 of accuracy. A run counts
 # as collapsed when it ends below twice the accuracy of guessing; intervals of its share are Clopper and Pearson's.
+#
+# The last table and the last panel of the figure, where there are runs for them, have the median in other settings: other
+# batches, or a smaller model. What differs is how much the gradients of honest workers spread around their mean, which is
+# how far ALIE may go unseen. A setting in which DETOX ends more accurate under the attack, but the damage to the rule alone
+# is small, shows a price: the rule alone loses as much when nobody attacks.
 
 
 # %%
-def tables(dataset):
+def show_tables(dataset):
     for task in comparisons.tasks_in(dataset):
-        for title, frame in effect_tables.by_title(dataset, task).items():
+        for title, frame in tables.by_title(dataset, task).items():
             display(Markdown(f"### {task}: {title}"))
             table(frame)
+    doses = dose.dose_table(dataset)
+    if len(doses):
+        display(Markdown(f"### {dose.RULE}: other batches and models (statistics of one worker)"))
+        table(doses)
 
 
-tables(dataset)
+show_tables(dataset)
 
 # %% [markdown]
 # ## What enters the aggregate
@@ -73,7 +83,7 @@ for task in comparisons.tasks_in(dataset):
     table(comparisons.attribution_table(one.sel(attack=attack)))
 
 # %%
-show_larger("accuracy_alie", about, tables, effect_tables.finding)
+show_larger("accuracy_alie", about, show_tables, tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

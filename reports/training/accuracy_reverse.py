@@ -8,7 +8,8 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_tables
+from studies.training import comparisons
+from studies.training.effects import tables
 
 dataset, about = open_study("accuracy_reverse")
 
@@ -16,7 +17,7 @@ dataset, about = open_study("accuracy_reverse")
 # ## What was found
 
 # %%
-display(Markdown(effect_tables.finding(dataset)))
+display(Markdown(tables.finding(dataset)))
 
 # %%
 show("accuracy_reverse")
@@ -37,12 +38,12 @@ show("accuracy_reverse")
 
 
 # %%
-def tables(dataset):
+def show_tables(dataset):
     for task in comparisons.tasks_in(dataset):
         one = comparisons.equal_batch(dataset.sel(task=task))
         attack = comparisons.attack_in(one)
         attacked = one.sel(attack=attack)
-        for title, frame in effect_tables.by_title(dataset, task).items():
+        for title, frame in tables.by_title(dataset, task).items():
             display(Markdown(f"### {task}: {title}"))
             table(frame)
         display(Markdown(f"### {task}: test accuracy after the last step, and its price"))
@@ -55,10 +56,10 @@ def tables(dataset):
         table(comparisons.attribution_table(attacked))
 
 
-tables(dataset)
+show_tables(dataset)
 
 # %%
-show_larger("accuracy_reverse", about, tables, effect_tables.finding)
+show_larger("accuracy_reverse", about, show_tables, tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -8,7 +8,8 @@
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, show_larger, table
-from studies.training import comparisons, effect_tables, sign_sgd
+from studies.training import comparisons, sign_sgd
+from studies.training.effects import tables
 
 dataset, about = open_study("sign_sgd")
 
@@ -16,7 +17,7 @@ dataset, about = open_study("sign_sgd")
 # ## What was found
 
 # %%
-display(Markdown(effect_tables.finding(dataset)))
+display(Markdown(tables.finding(dataset)))
 
 # %%
 show("sign_sgd")
@@ -36,11 +37,11 @@ show("sign_sgd")
 DIRECTION = ["votes", "distorted files a step", "cosine with the honest mean"]
 
 
-def tables(dataset):
+def show_tables(dataset):
     for task in comparisons.tasks_in(dataset):
         one = comparisons.equal_batch(dataset.sel(task=task))
         attack = comparisons.attack_in(one)
-        for title, frame in effect_tables.by_title(dataset, task).items():
+        for title, frame in tables.by_title(dataset, task).items():
             display(Markdown(f"### {task}: {title}"))
             table(frame)
         display(Markdown(f"### {task}: test accuracy after the last step, {attack}"))
@@ -51,10 +52,10 @@ def tables(dataset):
         table(comparisons.attribution_table(one.sel(attack=attack))[DIRECTION])
 
 
-tables(dataset)
+show_tables(dataset)
 
 # %%
-show_larger("sign_sgd", about, tables, effect_tables.finding)
+show_larger("sign_sgd", about, show_tables, tables.finding)
 
 # %% [markdown]
 # ## Where these numbers come from

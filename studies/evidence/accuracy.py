@@ -9,7 +9,7 @@ from detox_sim.sweeps.intervals import interval
 from studies.evidence.compare import Finding, greater, ratio, within
 from studies.evidence.decisions import RESNET18, VGG13, Decision, on_both
 from studies.evidence.results import Results
-from studies.training import effects, estimates
+from studies.training.effects import differences, estimates
 from studies.training.pipelines import PAIRS
 
 ALONE = ["Median", "Multi-Krum", "Bulyan"]
@@ -17,12 +17,12 @@ DETOX = [f"D-{rule}" for rule in ALONE]
 TOLERANCE = 0.05  # of a reported final accuracy
 MAGNITUDE = 2.0  # of a ratio that the paper calls orders of magnitude, below its scale
 OUTCOMES = {
-    effects.SAME_DIRECTION: "met",
-    effects.CONTRADICTED: "contradicted",
-    effects.UNDECIDED: "undecided",
-    effects.NO_BITE: "no bite",
-    effects.DEPENDS: "depends",
-    effects.NOT_RUN: "missing",
+    differences.SAME_DIRECTION: "met",
+    differences.CONTRADICTED: "contradicted",
+    estimates.UNDECIDED: "undecided",
+    differences.NO_BITE: "no bite",
+    differences.DEPENDS: "depends",
+    estimates.NOT_RUN: "missing",
 }
 
 
@@ -46,10 +46,10 @@ def defends(results: Results, attack: str, alone: str, detox: str) -> Finding:
         return greater(last.isel(pipeline=1, drop=True), last.isel(pipeline=0, drop=True), margin)
     final(results, attack=[attack, "nobody"], pipeline=names)  # raises where a run is missing
     dataset = results.dataset.sel({axis: [label] for axis, label in results.at.items()})
-    found = effects.effects(dataset, attack, pairs=[(alone, detox)])
+    found = differences.effects(dataset, attack, pairs=[(alone, detox)])
     if PAIRS.get(alone) == detox:
-        found = effects.effects(dataset, attack)
-    word = str(effects.verdicts(found).sel(rule=alone).item())
+        found = differences.effects(dataset, attack)
+    word = str(differences.verdicts(found).sel(rule=alone).item())
     one = found.sel(rule=alone).squeeze("task")
     ours = "; ".join(
         f"{name}: damage alone {interval(one.damage.sel(evaluation=name))}, defence "

@@ -17,7 +17,7 @@ from studies.evidence.compare import Finding
 from studies.evidence.decisions import Decision, short
 from studies.evidence.entries import Claim
 from studies.evidence.results import MissingError, Results
-from studies.training.effects import (
+from studies.training.effects.differences import (
     CONTRADICTED,
     DEPENDS,
     NO_BITE,
@@ -237,10 +237,11 @@ def _by(claim: Claim, decision: Decision, one: Stored) -> Verdict:
 
 
 def _task(decision: Decision, axes: Mapping[str, list]) -> dict[str, str]:
-    """Return the task of a scale; on an axis with a single task, that one."""
-    if not decision.scale.task or "task" not in axes:
+    """Return the task of a scale; where that did not run, the first of the dataset."""
+    wanted = decision.scale.task
+    if not wanted or "task" not in axes:
         return {}
-    return {"task": axes["task"][0] if len(axes["task"]) == 1 else decision.scale.task}
+    return {"task": wanted if wanted in axes["task"] else axes["task"][0]}
 
 
 def _decide(decision: Decision, results: Results) -> Finding:

@@ -3,8 +3,9 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.training import comparisons, effect_figure, panels, pipelines, schedules, tasks
+from studies.training import comparisons, panels, pipelines, schedules, tasks
 from studies.training.cells import study
+from studies.training.effects.figure import draw_effects
 
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
 
@@ -32,7 +33,7 @@ PROFILES = {
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw accuracy under the attack and without, effects, the mechanism, and the speed-up."""
-    return effect_figure.draw_effects(dataset, more=_speed_up)
+    return draw_effects(dataset, more=_speed_up)
 
 
 def _speed_up(figure, place, dataset: xr.Dataset) -> None:

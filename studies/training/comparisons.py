@@ -13,8 +13,10 @@ REFERENCES = ("Mean", "DRACO", "signSGD")
 
 
 def tasks_in(dataset: xr.Dataset) -> list[str]:
-    """Return the labels of the tasks."""
-    return [str(task) for task in dataset.task.values]
+    """Return the labels of the tasks that ran at equal batch; those of others where none did."""
+    tasks = [str(task) for task in dataset.task.values]
+    ran = [t for t in tasks if equal_batch(dataset).accuracy.sel(task=t).notnull().any()]
+    return ran or tasks
 
 
 def attack_in(dataset: xr.Dataset) -> str:

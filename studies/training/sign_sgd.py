@@ -3,8 +3,9 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from studies.training import effect_figure, pipelines, schedules, tasks
+from studies.training import pipelines, schedules, tasks
 from studies.training.cells import study
+from studies.training.effects.figure import draw_effects
 
 REPORTED = {
     "ResNet-18 on CIFAR-10": {"signSGD": 34.92, "D-signSGD": 78.75},
@@ -49,7 +50,7 @@ PROFILES = {
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw accuracy under the attack and without, effects, their parts, and the mechanism."""
-    return effect_figure.draw_effects(dataset, reported)
+    return draw_effects(dataset, reported)
 
 
 def reported(task: str) -> dict[str, float]:

@@ -179,6 +179,23 @@ def test_committed_dataset_fills_the_store(finished, tmp_path):
     assert [store.read(cell) is None for cell in cells()[:2]] == [True, False]
 
 
+def test_variable_that_some_cells_lack_is_nan_there_and_absent_when_read_back(tmp_path):
+    store, grid = Store(tmp_path / "cells"), cells()
+    for cell in grid:
+        result = multiply(cell.fields)
+        if cell.labels[0] == "treble":
+            result["more"] = ("item", np.arange(3, dtype=np.int16), {"units": "m"})
+        store.write(cell, result, RECORD | {"seconds": 0.0, "hardware": "", "time": ""})
+    dataset = assemble(grid, AXES, store, {})
+    assert dataset.more.isnull().all(["x", "item"]).values.tolist() == [True, False]
+    assert dataset.more.attrs == {"units": "m"}
+    assert not dataset.y.isnull().any()
+    write_netcdf(dataset, tmp_path / "whole.nc")
+    filled = Store(tmp_path / "empty", [tmp_path / "whole.nc"])
+    for cell in grid:
+        assert content(filled.read(cell)) == content(store.read(cell)), cell
+
+
 def test_success_deletes_the_failure(tmp_path):
     store, cell = Store(tmp_path), cells()[0]
     store.write_failure(cell, "bad\n")

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import reports
-from studies.training import effect_panels, effect_tables, effects, estimates
-from studies.training.effects import (
+from studies.training.effects import differences, dose, estimates, panels, tables
+from studies.training.effects.differences import (
     CONTRADICTED,
     DEPENDS,
     NO_BITE,
@@ -21,6 +21,7 @@ from studies.training.effects import (
     UNDECIDED,
     VERDICTS,
 )
+from studies.training.effects.figure import draw_effects
 
 PIPELINES = ["Mean", "Median", "Bulyan", "D-Mean", "D-Median", "D-Bulyan"]
 UNHARMED = {"Mean": 0.95, "Median": 0.9, "Bulyan": 0.92, "D-Mean": 0.95, "D-Median": 0.93,
@@ -75,7 +76,7 @@ def test_known_effects_are_estimated():
     dataset = runs(damage, recalibrated, compute={"Median": 0.2})
     place = {"pipeline": "Median", "variant": "equal compute", "attack": "alie"}
     dataset["accuracy"].loc[place] -= 0.07
-    found = effects.effects(dataset)
+    found = differences.effects(dataset)
     assert found.rule.values.tolist() == ["Mean", "Median", "Bulyan"]
     for name, evaluation, expected in (
         ("damage", "one worker", 0.6),
@@ -92,40 +93,40 @@ def test_known_effects_are_estimated():
         ("lead_equal_compute", "one worker", (0.93 - 0.05) - (0.9 - 0.27)),
     ):
         assert means(found[name], "Median", evaluation) == pytest.approx(expected), name
-    parts = effects.decomposition(found).sel(rule="Median").mean(("task", "seed"))
+    parts = differences.decomposition(found).sel(rule="Median").mean(("task", "seed"))
     expected = {"evaluation": 0.3, "compute": 0.1, "vote": 0.16, "remainder": 0.04}
     assert dict(zip(parts.part.values, parts.values, strict=True)) == pytest.approx(expected)
 
 
 def test_parts_of_the_damage_add_up_seed_by_seed():
     damage = {"Median": 0.5, "Bulyan": 0.2, "D-Median": 0.1}
-    found = effects.effects(runs(damage, {"Median": 0.4}, noise=0.05))
-    total = effects.decomposition(found).sum("part", skipna=False)
+    found = differences.effects(runs(damage, {"Median": 0.4}, noise=0.05))
+    total = differences.decomposition(found).sum("part", skipna=False)
     xr.testing.assert_allclose(total, found.damage.sel(evaluation="one worker", drop=True))
 
 
 def test_accuracy_is_the_mean_of_the_last_five_evaluations_after_the_first_step():
     dataset = runs({})
     dataset["accuracy"] = xr.zeros_like(dataset.accuracy) + dataset.eval_step
-    final = effects.final_accuracy(dataset)
+    final = differences.final_accuracy(dataset)
     assert float(final.sel(evaluation="one worker").max()) == 40.0
-    few = effects.final_accuracy(dataset.isel(eval_step=slice(3)))
+    few = differences.final_accuracy(dataset.isel(eval_step=slice(3)))
     assert float(few.sel(evaluation="one worker").max()) == 15.0
 
 
 def test_without_recalibration_or_variants_both_evaluations_are_one_at_equal_batch():
     whole = runs({"Median": 0.4, "D-Median": 0.1}, noise=0.01)
     dataset = whole.drop_vars("recalibrated_accuracy").sel(variant="equal batch", drop=True)
-    found = effects.effects(dataset)
+    found = differences.effects(dataset)
     xr.testing.assert_equal(
         found.defence.sel(evaluation="one worker", drop=True),
         found.defence.sel(evaluation="recalibrated", drop=True),
     )
-    expected = effects.effects(whole).defence.sel(evaluation="one worker")
+    expected = differences.effects(whole).defence.sel(evaluation="one worker")
     xr.testing.assert_allclose(found.defence.sel(evaluation="one worker"), expected)
     assert found.defence_equal_compute.isnull().all()
-    assert effects.verdicts(found).sel(rule="Median").item() == SAME_DIRECTION
-    assert (effects.verdicts(found, "defence_equal_compute") == NOT_RUN).all()
+    assert differences.verdicts(found).sel(rule="Median").item() == SAME_DIRECTION
+    assert (differences.verdicts(found, "defence_equal_compute") == NOT_RUN).all()
 
 
 # --- Intervals and p values -----------------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_interval_of_the_defence_covers_0_under_all_sign_patterns():
     axes = {"attack": ["nobody", "alie"], "pipeline": ["Median", "D-Median"]}
     dims = ("task", "attack", "pipeline", "seed", "eval_step")
     dataset = xr.Dataset({"accuracy": (dims, accuracy)}, axes | {"eval_step": [9]})
-    found = estimates.estimate(effects.effects(dataset).defence, threshold=0.0)
+    found = estimates.estimate(differences.effects(dataset).defence, threshold=0.0)
     covers = ((found.low <= 0) & (found.high >= 0)).mean().item()
     assert covers == pytest.approx(0.95, abs=0.01)
     assert (found.p > 0.05).mean().item() == pytest.approx(covers)
@@ -200,7 +201,7 @@ def test_more_rules_make_a_decision_harder():
 
 
 def words(dataset, quantity="defence", **how):
-    found = effects.verdicts(effects.effects(dataset), quantity, **how).isel(task=0)
+    found = differences.verdicts(differences.effects(dataset), quantity, **how).isel(task=0)
     assert set(found.values) <= set(VERDICTS)
     return dict(zip(found.rule.values.tolist(), found.values.tolist(), strict=True))
 
@@ -227,7 +228,7 @@ def test_redundancy_without_a_vote_is_no_defence_at_equal_compute():
     dataset = runs(damage, noise=0.003, compute={"Median": 0.2})
     assert words(dataset)["Median"] == SAME_DIRECTION
     assert words(dataset, "defence_equal_compute")["Median"] == CONTRADICTED
-    parts = effects.decomposition(effects.effects(dataset)).sel(rule="Median").mean("seed")
+    parts = differences.decomposition(differences.effects(dataset)).sel(rule="Median").mean("seed")
     assert abs(parts.sel(part="vote").item()) < 0.02
     assert parts.sel(part="compute").item() == pytest.approx(0.4, abs=0.02)
 
@@ -258,7 +259,7 @@ def test_few_seeds_wide_intervals_and_missing_runs_decide_nothing():
 
 def test_collapsed_runs_are_those_below_twice_chance():
     dataset = runs({"Median": 0.75, "Bulyan": 0.7})
-    found = effects.collapsed(dataset, 0.1).sel(evaluation="one worker", task="digits")
+    found = differences.collapsed(dataset, 0.1).sel(evaluation="one worker", task="digits")
     attacked = found.sel(attack="alie", variant="equal batch")
     counted = dict(zip(PIPELINES, attacked.collapsed.values.tolist(), strict=True))
     assert counted == {name: 5 * (name == "Median") for name in PIPELINES}
@@ -287,13 +288,13 @@ RECALIBRATED = {"Median": 0.3, "Bulyan": 0.1, "D-Median": 0.04, "D-Mean": 0.0}
 
 def test_finding_states_every_part_of_the_damage():
     dataset = runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})
-    said = effect_tables.finding(dataset)
+    said = tables.finding(dataset)
     median = next(line for line in said.splitlines() if "**Median**" in line)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
     assert numbers == pytest.approx([0.5, 0.2, 0.15, 0.11, 0.04])
     assert "(5 seeds)" in median
     only_batch = dataset.sel(variant=["equal batch"])
-    median = next(m for m in effect_tables.finding(only_batch).splitlines() if "**Median**" in m)
+    median = next(m for m in tables.finding(only_batch).splitlines() if "**Median**" in m)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
     assert numbers == pytest.approx([0.5, 0.05, 0.45])
     assert SAME_DIRECTION in median
@@ -304,23 +305,23 @@ def test_tables_use_seeds_with_all_parts_only():
     hole = {"pipeline": "Median", "variant": "equal compute", "seed": 3}
     for name in ("accuracy", "recalibrated_accuracy"):
         dataset[name].loc[hole] = np.nan
-    found = effects.effects(dataset).isel(task=0)
-    parts = effect_tables.parts_table(effects.decomposition(found))
+    found = differences.effects(dataset).isel(task=0)
+    parts = tables.parts_table(differences.decomposition(found))
     assert parts.loc["Median", "seeds"] == "4"
     assert parts.loc["Bulyan", "seeds"] == "5"
-    table = effect_tables.effects_table(found, "one worker")
+    table = tables.effects_table(found, "one worker")
     assert table.loc["Median", "damage to the rule alone"].startswith("0.500 [")
-    verdicts = effect_tables.verdicts_table(found)
+    verdicts = tables.verdicts_table(found)
     assert verdicts.loc["Median", "at equal compute"] == UNDECIDED
     assert verdicts.loc["Median", "at equal batch"] == SAME_DIRECTION
-    collapsed = effect_tables.collapsed_table(dataset.isel(task=0), 2)
+    collapsed = tables.collapsed_table(dataset.isel(task=0), 2)
     assert collapsed.loc["Median, equal batch", "alie: one worker"].startswith("5 of 5")
 
 
 def test_bars_of_the_parts_add_up_to_the_damage():
-    found = effects.effects(runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})).isel(task=0)
+    found = differences.effects(runs(KNOWN, RECALIBRATED, compute={"Median": 0.15})).isel(task=0)
     ax = Figure().add_subplot()
-    effect_panels.decomposition_panel(ax, effects.decomposition(found))
+    panels.decomposition_panel(ax, differences.decomposition(found))
     rules = [tick.get_text() for tick in ax.get_yticklabels()]
     for place, rule in enumerate(rules):
         bars = [b for b in ax.patches if abs(b.get_y() + 0.3 - place) < 1e-9]
@@ -333,7 +334,65 @@ def test_bars_of_the_parts_add_up_to_the_damage():
 def test_recalibration_moves_the_unattacked_mean_by_less_than_a_hundredth():
     dataset, _ = reports.open_study("accuracy_alie", "digits")
     at = {"pipeline": "Mean", "attack": "nobody", "variant": "equal batch"}
-    final = effects.final_accuracy(dataset).sel(at)
+    final = differences.final_accuracy(dataset).sel(at)
     moved = final.sel(evaluation="recalibrated") - final.sel(evaluation="one worker")
     assert moved.size == 5
     assert float(abs(moved).max()) < 0.01
+
+
+# --- Dose -----------------------------------------------------------------------------------------
+
+
+def in_settings():
+    """Return runs of two tasks: at equal batch and batch 90 the one, at batch 90 the other."""
+    strong, weak = runs({"Median": 0.6, "D-Median": 0.1}), runs({"Median": 0.3})
+    price = runs({})
+    price["accuracy"] = price.accuracy - 0.4 * (price.pipeline == "Median")
+    named = [
+        strong.sel(variant=["equal batch", "equal compute"]),
+        weak.sel(variant=["equal batch"]).assign_coords(variant=["batch 90"]),
+        price.sel(variant=["equal batch"]).assign_coords(variant=["batch 90"], task=["small"]),
+    ]
+    spreads = (3.0, 2.0, 1.0)
+    named = [
+        one.assign(gradient_spread=spread + 0 * one.accuracy, gradient_norm=1 + 0 * one.accuracy)
+        for one, spread in zip(named, spreads, strict=True)
+    ]
+    dataset = xr.merge(named, join="outer", compat="no_conflicts")
+    return dataset.assign_attrs(
+        provenance='{"scale": "toy", "axes": {}, "settings": {}, "profile": "digits", '
+        '"hardware": ["a machine"], "failures": {}}'
+    )
+
+
+def test_doses_are_ordered_by_spread_and_tell_a_price_from_a_damage():
+    found = dose.doses(in_settings())
+    assert list(found) == ["small, batch 90", "digits, batch 90", "digits, equal batch"]
+    expected = {  # spread, lead, damage, damage with DETOX, defence
+        "small, batch 90": (1.0, 0.43, 0.0, 0.0, 0.0),
+        "digits, batch 90": (2.0, 0.33, 0.3, 0.0, 0.3),
+        "digits, equal batch": (3.0, 0.53, 0.6, 0.1, 0.5),
+    }
+    for name, values in expected.items():
+        one = found[name].sel(evaluation="one worker")
+        names = ("spread", "lead", "damage", "damage_detox", "defence")
+        assert [float(one[n].mean()) for n in names] == pytest.approx(values), name
+    table = dose.dose_table(in_settings())
+    assert table.loc["small, batch 90", "price of the rule alone"].startswith("0.450 ")
+    assert table.seeds.tolist() == ["5", "5", "5"]
+
+
+def test_one_setting_is_no_dose():
+    dataset = in_settings().sel(variant=["equal batch", "equal compute"], task=["digits"])
+    assert list(dose.doses(dataset)) == ["digits, equal batch"]
+    assert dose.dose_table(dataset).empty
+    assert dose.doses(dataset.drop_vars("variant").isel(variant=0)) == {}
+
+
+def test_figure_has_a_panel_of_doses_and_leaves_out_tasks_without_equal_batch():
+    figure = draw_effects(in_settings())
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[-1] == "Median: other batches and models"
+    assert sum(title == "the damage, in parts" for title in titles) == 1
+    narrowed = in_settings().sel(variant=["equal batch", "equal compute"])
+    assert len(draw_effects(narrowed).axes) == len(figure.axes) - 1

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import xarray as xr
 
 from studies.training.comparisons import attack_in
-from studies.training.estimates import (
+from studies.training.effects.estimates import (
     NOT_RUN,
     SEEDS,
     UNDECIDED,

@@ -7,8 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from detox_sim.sweeps.intervals import student_t
-from studies.training import effects, estimates
-from studies.training.comparisons import attack_in
+from studies.training.comparisons import attack_in, tasks_in
+from studies.training.effects import differences, estimates
 
 # Attacks as a sentence names them; others by their label.
 ATTACKS = {"alie": "ALIE", "reverse": "the reverse gradient", "constant": "the constant attack"}
@@ -20,12 +20,12 @@ def by_title(dataset: xr.Dataset, task: str) -> dict[str, pd.DataFrame]:
     Parameters
     ----------
     dataset : xarray.Dataset
-        See `effects.final_accuracy`.
+        See `differences.final_accuracy`.
     task : str
     """
-    found = effects.effects(dataset).sel(task=task)
-    both = list(effects.EVALUATIONS) if "recalibrated_accuracy" in dataset else ["one worker"]
-    parts = effects.decomposition(found)
+    found = differences.effects(dataset).sel(task=task)
+    both = list(differences.EVALUATIONS) if "recalibrated_accuracy" in dataset else ["one worker"]
+    parts = differences.decomposition(found)
     tables = {"does DETOX defend?": verdicts_table(found)}
     tables |= {f"effects, statistics of batch norms: {e}": effects_table(found, e) for e in both}
     if parts.notnull().any():
@@ -39,14 +39,14 @@ def effects_table(found: xr.Dataset, evaluation: str) -> pd.DataFrame:
     Parameters
     ----------
     found : xarray.Dataset
-        `effects.effects` of one task.
+        `differences.effects` of one task.
     evaluation : str
-        One of `effects.EVALUATIONS`.
+        One of `differences.EVALUATIONS`.
     """
     one = found.sel(evaluation=evaluation)
     columns = {
-        label: [_interval(one[name].sel(rule=rule)) for rule in one.rule.values]
-        for name, label in effects.QUANTITIES.items()
+        label: [interval_text(one[name].sel(rule=rule)) for rule in one.rule.values]
+        for name, label in differences.QUANTITIES.items()
         if one[name].notnull().any()
     }
     return pd.DataFrame(columns, index=pd.Index(one.rule.values, name="rule"))
@@ -58,12 +58,12 @@ def verdicts_table(found: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     found : xarray.Dataset
-        `effects.effects` of one task.
+        `differences.effects` of one task.
     """
     rows: dict[str, dict[str, str]] = {str(rule): {} for rule in found.rule.values}
     comparisons = {"defence": "equal batch", "defence_equal_compute": "equal compute"}
     for quantity, comparison in comparisons.items():
-        words = effects.verdicts(found, quantity)
+        words = differences.verdicts(found, quantity)
         judged = estimates.estimate(found[quantity])
         for rule, row in rows.items():
             row[f"at {comparison}"] = str(words.sel(rule=rule).item())
@@ -83,13 +83,13 @@ def parts_table(parts: xr.DataArray) -> pd.DataFrame:
     Parameters
     ----------
     parts : xarray.DataArray
-        `effects.decomposition` of one task.
+        `differences.decomposition` of one task.
     """
     rows = {}
     for rule in (str(rule) for rule in parts.rule.values):
-        one = effects.complete(parts, rule)
-        rows[rule] = {part: _interval(one.sel(part=part)) for part in effects.PARTS}
-        rows[rule] |= {"damage": _interval(one.sum("part")), "seeds": str(one.seed.size)}
+        one = differences.complete(parts, rule)
+        rows[rule] = {part: interval_text(one.sel(part=part)) for part in differences.PARTS}
+        rows[rule] |= {"damage": interval_text(one.sum("part")), "seeds": str(one.seed.size)}
     return pd.DataFrame(rows).T.rename_axis("rule")
 
 
@@ -102,7 +102,7 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
         One task.
     classes : int
     """
-    found = effects.collapsed(dataset, 1 / classes)
+    found = differences.collapsed(dataset, 1 / classes)
     rows: dict[str, dict[str, str]] = {}
     for attack, pipeline, variant in itertools.product(
         found.attack.values, found.pipeline.values, found.variant.values
@@ -110,7 +110,7 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
         one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
         if int(one.runs.max()):
             row = rows.setdefault(f"{pipeline}, {variant}", {})
-            for name in effects.EVALUATIONS:
+            for name in differences.EVALUATIONS:
                 row[f"{attack}: {name}"] = _share(one.sel(evaluation=name))
     return pd.DataFrame(rows).T.fillna("not run").rename_axis("pipeline")
 
@@ -120,8 +120,14 @@ def _share(one: xr.Dataset) -> str:
     return f"{int(one.collapsed)} of {int(one.runs)} ({low} to {high} %)"
 
 
-def _interval(values: xr.DataArray) -> str:
-    """Return "mean [low, high]" over seeds; "not run" without a seed."""
+def interval_text(values: xr.DataArray) -> str:
+    """Return "mean [low, high]" over seeds; "not run" without a seed.
+
+    Examples
+    --------
+    >>> interval_text(xr.DataArray([0.5, 0.6, np.nan]))
+    '0.550 [-0.085, 1.185]'
+    """
     known = values.values[np.isfinite(values.values)]
     if not known.size:
         return "not run"
@@ -140,7 +146,7 @@ def finding(dataset: xr.Dataset) -> str:
     Parameters
     ----------
     dataset : xarray.Dataset
-        See `effects.final_accuracy`.
+        See `differences.final_accuracy`.
 
     Returns
     -------
@@ -148,8 +154,8 @@ def finding(dataset: xr.Dataset) -> str:
         What the damage to a rule consists of where it also ran at equal compute, else what DETOX
         saves; and whether the attack bit.
     """
-    found, blocks = effects.effects(dataset), []
-    for task in found.task.values:
+    found, blocks = differences.effects(dataset), []
+    for task in tasks_in(dataset):
         one = found.sel(task=task)
         attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
         sentences = [_sentence(one, str(rule), attack) for rule in one.rule.values]
@@ -158,10 +164,10 @@ def finding(dataset: xr.Dataset) -> str:
 
 
 def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
-    parts = effects.complete(effects.decomposition(found), rule)
+    parts = differences.complete(differences.decomposition(found), rule)
     if parts.seed.size:
-        of = {name: _interval(parts.sel(part=name)) for name in effects.PARTS}
-        total, count = _interval(parts.sum("part")), _seeds(parts.seed.size)
+        of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
+        total, count = interval_text(parts.sum("part")), _seeds(parts.seed.size)
         return (
             f"**{rule}** ({count}): {attack} takes {total} of its accuracy, as the DETOX code "
             f"evaluates. Of that {of['evaluation']} is the evaluation; {of['compute']} does not "
@@ -172,8 +178,10 @@ def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
     seeds = int(one.defence.notnull().sum())
     if not seeds:
         return f"**{rule}**: not run."
-    word = str(effects.verdicts(found, "defence").sel(rule=rule).item())
-    alone, detox, defence = (_interval(one[name]) for name in ("damage", "damage_detox", "defence"))
+    word = str(differences.verdicts(found, "defence").sel(rule=rule).item())
+    alone, detox, defence = (
+        interval_text(one[name]) for name in ("damage", "damage_detox", "defence")
+    )
     return (
         f"**{rule}** ({_seeds(seeds)}): {attack} takes {alone} of its accuracy alone and {detox} "
         f"with DETOX, a defence of {defence} at equal batch: {word}."

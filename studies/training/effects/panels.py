@@ -11,13 +11,13 @@ from matplotlib.patches import Patch
 
 from detox_sim.sweeps.intervals import student_t
 from studies.style import DETOX, VANILLA
-from studies.training import effects, estimates
+from studies.training.effects import differences, estimates
 from studies.training.pipelines import PAIRS
 
 COMPUTE = sns.color_palette("colorblind")[4]
 ALONE, MORE, WITH = "rule alone", "alone, equal compute", "with DETOX"
 STYLES = {ALONE: (VANILLA, "o"), MORE: (COMPUTE, "^"), WITH: (DETOX, "s")}
-PART_COLOURS = dict(zip(effects.PARTS, ("#d55e00", "#cc78bc", "#029e73", "0.6"), strict=True))
+PART_COLOURS = dict(zip(differences.PARTS, ("#d55e00", "#cc78bc", "#029e73", "0.6"), strict=True))
 LIMITS = -0.3, 1.1  # of differences of accuracy; wider intervals are cut
 BELOW: dict = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
 MECHANISM = {
@@ -99,24 +99,26 @@ def effects_panel(ax, found: xr.Dataset) -> None:
     ----------
     ax : matplotlib.axes.Axes
     found : xarray.Dataset
-        `effects.effects` of one task.
+        `differences.effects` of one task.
     """
     names = [
-        n for n in effects.QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()
+        n for n in differences.QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()
     ]
     rules = [str(rule) for rule in found.rule.values]
     colours = sns.color_palette("colorblind", len(names))
     height = 0.84 / max(len(names), 1)
     for k, name in enumerate(names):
         for i, rule in enumerate(rules):
-            for evaluation, fill in zip(effects.EVALUATIONS, (colours[k], "white"), strict=True):
+            for evaluation, fill in zip(
+                differences.EVALUATIONS, (colours[k], "white"), strict=True
+            ):
                 values = found[name].sel(rule=rule, evaluation=evaluation).values.astype(float)
                 if np.isnan(values).all():
                     continue
                 place = i - 0.42 + height * (k + 0.3 + 0.4 * (fill == "white"))
                 ax.plot(student_t(values), [place, place], color=colours[k], lw=1)
                 ax.plot(np.nanmean(values), place, "o", ms=3.5, mec=colours[k], mfc=fill)
-        ax.plot([], [], "o", color=colours[k], label=effects.QUANTITIES[name])
+        ax.plot([], [], "o", color=colours[k], label=differences.QUANTITIES[name])
     ax.axvline(0, color="0.4", lw=0.8)
     ax.axvline(estimates.THRESHOLD, color="0.4", lw=0.8, ls=":")
     ax.set_yticks(range(len(rules)), rules)
@@ -134,15 +136,15 @@ def decomposition_panel(ax, parts: xr.DataArray, legend: bool = True) -> None:
     ----------
     ax : matplotlib.axes.Axes
     parts : xarray.DataArray
-        `effects.decomposition` of one task: (part, rule, seed). A rule of which some part is
+        `differences.decomposition` of one task: (part, rule, seed). A rule of which some part is
         missing is left out.
     legend : bool
     """
-    rules = [str(rule) for rule in parts.rule.values if effects.complete(parts, rule).seed.size]
+    rules = [str(rule) for rule in parts.rule.values if differences.complete(parts, rule).seed.size]
     for place, rule in enumerate(rules):
-        seeds = effects.complete(parts, rule)
+        seeds = differences.complete(parts, rule)
         ends = {True: 0.0, False: 0.0}  # of the bars above and below zero
-        for part in effects.PARTS:
+        for part in differences.PARTS:
             value = float(seeds.sel(part=part).mean("seed"))
             ax.barh(place, value, 0.6, left=ends[value > 0], color=PART_COLOURS[part])
             ends[value > 0] += value
@@ -157,7 +159,7 @@ def decomposition_panel(ax, parts: xr.DataArray, legend: bool = True) -> None:
     if not rules:
         ax.text(0.5, 0.5, "equal compute was not run", transform=ax.transAxes, ha="center")
     if legend:
-        handles: list = [Patch(color=PART_COLOURS[part], label=part) for part in effects.PARTS]
+        handles: list = [Patch(color=PART_COLOURS[part], label=part) for part in differences.PARTS]
         handles.append(Line2D([], [], color="0.2", marker="D", ms=4, label="all, 95 % interval"))
         ax.legend(handles=handles, ncols=3, **BELOW)
 
@@ -168,9 +170,9 @@ def decomposition_figure(datasets: Sequence[xr.Dataset]) -> Figure:
     Parameters
     ----------
     datasets : sequence of xarray.Dataset
-        See `effects.final_accuracy`; tasks without runs at equal compute are left out.
+        See `differences.final_accuracy`; tasks without runs at equal compute are left out.
     """
-    parts = [effects.decomposition(effects.effects(dataset)) for dataset in datasets]
+    parts = [differences.decomposition(differences.effects(dataset)) for dataset in datasets]
     tasks = [one.sel(task=task) for one in parts for task in one.task.values]
     tasks = [one for one in tasks if one.notnull().all("part").any()]
     figure = Figure(figsize=(4.8 * max(len(tasks), 2), 2.9))

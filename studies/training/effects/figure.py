@@ -6,9 +6,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from studies.style import DETOX, VANILLA
-from studies.training import comparisons, effect_panels, effects, panels, pipelines
+from studies.training import comparisons, panels, pipelines
+from studies.training.effects import differences
+from studies.training.effects.dose import RULE, dose_panel, doses
+from studies.training.effects.panels import (
+    accuracy_panel,
+    contenders_legend,
+    decomposition_panel,
+    effects_panel,
+    mechanism_panels,
+)
 
 HEIGHTS = [2.2, 2.2, 3.2, 2.2]  # of the rows, in inches
+DOSE_HEIGHT = 2.4
 
 
 def draw_effects(
@@ -21,16 +31,17 @@ def draw_effects(
     Parameters
     ----------
     dataset : xarray.Dataset
-        See `effects.final_accuracy`.
+        See `differences.final_accuracy`.
     reported : callable
         Task -> the paper's accuracies under the attack by pipeline, in percent.
     more : callable, optional
         (figure, place, dataset of one task) draws a last row for each task.
     """
-    tasks = comparisons.tasks_in(dataset)
+    tasks, settings = comparisons.tasks_in(dataset), doses(dataset)
     heights = [*HEIGHTS, *[2.8] * (more is not None)]
-    figure = Figure(figsize=(panels.WIDTH, (sum(heights) + 0.6) * len(tasks) + 0.4))
-    grid = figure.add_gridspec(len(tasks), 1)
+    blocks = [sum(heights) + 0.6] * len(tasks) + [DOSE_HEIGHT] * (len(settings) > 1)
+    figure = Figure(figsize=(panels.WIDTH, sum(blocks) + 0.4))
+    grid = figure.add_gridspec(len(blocks), 1, height_ratios=blocks)
     stars = False
     for i, task in enumerate(tasks):
         rows = grid[i].subgridspec(len(heights), 1, height_ratios=heights)
@@ -41,7 +52,11 @@ def draw_effects(
         if more is not None:
             more(figure, rows[4], one)
         stars |= bool(values)
-    effect_panels.contenders_legend(figure, stars)
+    if len(settings) > 1:
+        last = figure.add_subplot(grid[-1])
+        dose_panel(last, settings)
+        last.set_title(f"{RULE}: other batches and models")
+    contenders_legend(figure, stars)
     return figure
 
 
@@ -58,7 +73,7 @@ def _accuracies(figure, rows, dataset: xr.Dataset, start: str, reported: Mapping
             if i == 0:
                 below.set_ylabel(f"{start}test accuracy, {label}")
             if label in dataset.attack.values:
-                effect_panels.accuracy_panel(below, dataset.sel(attack=label), rule)
+                accuracy_panel(below, dataset.sel(attack=label), rule)
             if k == 0 and attack != "nobody":
                 _stars(below, rule, reported)
 
@@ -73,17 +88,17 @@ def _stars(ax, rule: str, values: Mapping[str, float]) -> None:
 
 def _effects(figure, place, dataset: xr.Dataset) -> None:
     left, right = (figure.add_subplot(cell) for cell in place.subgridspec(1, 2))
-    found = effects.effects(dataset.expand_dims("task")).isel(task=0)
-    effect_panels.effects_panel(left, found)
+    found = differences.effects(dataset.expand_dims("task")).isel(task=0)
+    effects_panel(left, found)
     left.set_title("what the attack does, what DETOX saves, and its price")
-    effect_panels.decomposition_panel(right, effects.decomposition(found))
+    decomposition_panel(right, differences.decomposition(found))
     right.set_title("the damage, in parts")
 
 
 def _mechanism(figure, place, dataset: xr.Dataset) -> None:
     """Draw the mechanism for the second rule, the first robust one where the mean is there."""
     rules, attack = _rules(dataset), comparisons.attack_in(dataset)
-    effect_panels.mechanism_panels(figure, place, dataset.sel(attack=attack), rules[len(rules) > 1])
+    mechanism_panels(figure, place, dataset.sel(attack=attack), rules[len(rules) > 1])
 
 
 def _rules(dataset: xr.Dataset) -> list[str]:
