@@ -115,12 +115,45 @@ def _display(content: bytes, alt: str) -> None:
     display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
 
 
-def show_larger(
-    name: str,
-    about: dict[str, Any],
-    tables: Callable[[xr.Dataset], None],
-    finding: Callable[[xr.Dataset], str] = lambda dataset: "",
-) -> None:
+def larger(name: str, about: dict[str, Any]) -> dict[str, tuple[xr.Dataset, dict[str, Any]]]:
+    """Return the datasets of larger profiles that come with the package, the largest first.
+
+    Parameters
+    ----------
+    name : str
+        A study.
+    about : dict
+        Provenance of the results at hand: their profile is left out.
+
+    Returns
+    -------
+    dict of str to (xarray.Dataset, dict)
+        By profile, as of `open_study`.
+    """
+    profiles = [profile for profile in reversed(COMMITTED) if profile != about["profile"]]
+    return {p: open_study(name, p) for p in profiles if (DATA / p / f"{name}.nc").exists()}
+
+
+def show_findings(name: str, finding: Callable[[xr.Dataset], str]) -> None:
+    """Display what was found in larger runs that come with the package, and in the one at hand.
+
+    Parameters
+    ----------
+    name : str
+    finding : callable
+        dataset -> what was found in it, as Markdown.
+    """
+    from IPython.display import Markdown, display
+
+    dataset, about = open_study(name)
+    for profile, (one, _) in larger(name, about).items():
+        display(Markdown(f"### {COMMITTED[profile]} (these runs come with the package)"))
+        display(Markdown(finding(one)))
+    display(Markdown(f"### This run (profile `{about['profile']}`)"))
+    display(Markdown(finding(dataset)))
+
+
+def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset], None]) -> None:
     """Display results of larger profiles that come with the package, as sections of a page.
 
     Parameters
@@ -130,23 +163,14 @@ def show_larger(
         Provenance of the results at hand: their profile is not shown twice.
     tables : callable
         Displays the tables of a dataset.
-    finding : callable
-        dataset -> what was found in it.
     """
     from IPython.display import Markdown, display
 
-    for profile, heading in COMMITTED.items():
-        if profile == about["profile"]:
-            continue
-        try:
-            dataset, larger = open_study(name, profile)
-        except FileNotFoundError:
-            continue
-        display(Markdown(f"## {heading}"))
-        display(Markdown(finding(dataset)))
+    for profile, (dataset, of) in larger(name, about).items():
+        display(Markdown(f"## {COMMITTED[profile]}"))
         show_committed(name, profile)
         tables(dataset)
-        describe(larger, brief=True)
+        describe(of, brief=True)
 
 
 def describe(about: dict[str, Any], brief: bool = False) -> None:
@@ -160,7 +184,7 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     state = " with uncommitted changes" if environment["dirty"] else ""
     lines = [
-        f"**Scale.** {about['scale']}; profile `{about['profile']}`"
+        f"**Scale.** {about['scale']}; profile (size of the run) `{about['profile']}`"
         + (f", changed by {about['settings']}." if about["settings"] else "."),
         f"**Made** from {about['computed'][0]} to {about['computed'][1]} on "
         f"{' and '.join(about['hardware'])}, {about['cell_seconds']:g} s of one core; commit "
@@ -172,7 +196,7 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
         lines.insert(2, f"**Definitions taken.**\n\n{items}")
     if len(about["environments"]) > 1:
         lines.append(
-            f"Cells come from {len(about['environments'])} environments; the last is named."
+            f"Runs come from {len(about['environments'])} commits or sets of versions; the last is named."
         )
     display(Markdown("\n\n".join(warnings(about))))
     folded = ["<details><summary>Scale, definitions, versions</summary>", *lines, "</details>"]

@@ -24,15 +24,10 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import studies
-from reports import open_study, table, unfinished
+from reports import open_study, results_folder, table, unfinished
 
-found = {}
-for name in studies.names():
-    try:
-        found[name] = open_study(name)
-    except FileNotFoundError as error:
-        if name not in unfinished():
-            display(Markdown(f"*{name}*: {error}"))
+stored = [name for name in studies.names() if (results_folder() / f"{name}.nc").exists()]
+found = {name: open_study(name) for name in stored}
 counts = "; ".join(f"{name} {n} of {of} cells" for name, (n, of) in unfinished().items())
 if counts:
     display(Markdown(f"**Still running or not finished when this page was made:** {counts}."))
@@ -41,12 +36,17 @@ if counts:
 # ## The paper's claims
 
 # %%
-from reports import results_folder
 from studies.evidence import verdicts
 
 judged = verdicts.judged([results_folder(), *verdicts.committed()])
-total = ", ".join(f"{count} {name}" for name, count in verdicts.counts(judged).items())
-display(Markdown(f"[{len(judged)} claims](claims.html): {total}."))
+counted = {word: count for word, count in verdicts.counts(judged).items() if count}
+total = ", ".join(f"{count} {word}" for word, count in counted.items())
+display(
+    Markdown(
+        f"The [page on claims](claims.html) has {len(judged)} claims. Those that the same runs decide in the same way "
+        f"count once here: {total}."
+    )
+)
 
 # %% [markdown]
 # ## The studies
@@ -55,6 +55,15 @@ display(Markdown(f"[{len(judged)} claims](claims.html): {total}."))
 for name, (_, about) in found.items():
     sizes = ", ".join(f"{len(values)} × {axis}" for axis, values in about["axes"].items())
     display(Markdown(f"**[{about['title']}]({name}.html)** ({sizes}). {about['claim']}"))
+
+absent = [name for name in studies.names() if name not in found and name not in unfinished()]
+if absent:
+    display(
+        Markdown(
+            f"Not run: {', '.join(absent)}. To run one: `python -m studies.reproduce {absent[0]} "
+            "--profile laptop`."
+        )
+    )
 
 # %% [markdown]
 # ## How far to trust it
@@ -75,7 +84,8 @@ if rows:
     table(pd.DataFrame(rows).set_index("study"))
 
 # %% [markdown]
-# The table gives the scale of each study. Training on handwritten digits shows directions, not the
+# The table gives the scale of each study of this run; the figure at the top is of runs that come with the package, whose
+# provenance the [page on ALIE](accuracy_alie.html) gives. Training on handwritten digits shows directions, not the
 # paper's numbers; pages of training studies also show the larger runs that come with the package. In the
 # profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page
 # states its seeds, definitions and provenance; the executed notebook with its code is beside each page,

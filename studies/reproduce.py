@@ -78,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "study",
         nargs="*",
         metavar="STUDY",
-        help=f"{', '.join(studies.names())}; default: all, but kernels only in smoke",
+        help=f"{', '.join(studies.names())}; default: all but kernels and "
+        "throughput, which no claim needs; smoke has them too",
     )
     parser.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
     where = parser.add_mutually_exclusive_group()

@@ -8,7 +8,7 @@
 # %%
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from studies.training import comparisons
 from studies.training.effects import dose, tables
 
@@ -18,7 +18,7 @@ dataset, about = open_study("accuracy_alie")
 # ## What was found
 
 # %%
-display(Markdown(tables.finding(dataset)))
+show_findings("accuracy_alie", tables.finding)
 
 # %%
 show("accuracy_alie")
@@ -26,10 +26,11 @@ show("accuracy_alie")
 # %% [markdown]
 # ## How to read it
 #
-# The attackers send, in every coordinate, the mean of the honest gradients plus one standard deviation: too little to be
-# an outlier, enough to bias a rule that looks for the centre. What decides is how large the deviation is beside the norm
-# of the mean; the last row shows it. Each panel of the first two rows has a rule alone, the same rule with three times the
-# batch (**equal compute**: every worker computes as many images as with DETOX), and the rule with DETOX.
+# There are 45 workers, of which 5 are Byzantine; with DETOX groups of *r* = 3 workers compute the same file. The attackers
+# send, in every coordinate, the mean of the honest gradients plus one standard deviation: too little to be an outlier,
+# enough to bias a rule that looks for the centre. What decides is how large the deviation is beside the norm of the mean;
+# the row of the figure below the bars shows it. Each panel of the first two rows has a rule alone, the same rule with three
+# times the batch (**equal compute**: every worker computes as many images as with DETOX), and the rule with DETOX.
 #
 # Accuracies of a run are means over its last five evaluations, on the test images. Differences are paired by seed.
 #
@@ -39,13 +40,18 @@ show("accuracy_alie")
 #   compute, as somebody compares who can spend the computation otherwise.
 # * **the parts of the damage**, in an order fixed before the runs: what disappears when the batch-norm statistics are computed
 #   anew from 2,048 training images (*evaluation*); of the rest, what disappears with three times the images and no vote
-#   (*compute*); of the rest, what disappears with the vote (*vote*); and what is left with DETOX (*remainder*).
+#   (*compute*); of the rest, what disappears with the vote (*vote*); and what is left with DETOX (*remainder*). All but the
+#   first part are recalibrated. Another order would give other parts: with the statistics of one worker, three times the
+#   images alone may save little ("damage, alone at equal compute" in the table of that evaluation).
 
 # %% [markdown]
 # ## The tables
-# Means and 95 % Student t intervals over seeds. Adjusted p values are Holm's over the rules of a table, first for the statistics
-# of one worker, then recalibrated; a defence is decided only with five seeds or more, against 0.02 of accuracy. A run counts
-# as collapsed when it ends below twice the accuracy of guessing; intervals of its share are Clopper and Pearson's.
+# Means and 95 % Student t intervals over seeds. The p values are of the mean defence being 0.02, two-sided, adjusted by Holm's
+# method over the rules of a table, first with the statistics of one worker, then recalibrated; a small p may also say that the
+# defence is smaller than 0.02. The verdict *same direction, smaller scale* says: the attack bites and DETOX defends by more
+# than 0.02, in five seeds or more and with both evaluations, in a setting smaller than the paper's. It is *undecided* while one
+# evaluation is, and *depends on the evaluation* when they decide differently. A run counts as collapsed when it ends below twice
+# the accuracy of guessing, with Clopper and Pearson's interval of their share; pipelines without such a run are left out.
 #
 # The last table and the last panel of the figure, where there are runs for them, have the median in other settings: other
 # batches, or a smaller model. What differs is how much the gradients of honest workers spread around their mean, which is
@@ -73,7 +79,8 @@ show_tables(dataset)
 # The weights of votes are least squares: exact where the rule is a mean of some votes, and elsewhere the mean
 # that comes nearest to the aggregate; a column says which share of it that leaves unexplained. Votes used,
 # effectively, are one over the sum of the squared weights. Without redundancy every Byzantine row is a distorted file; with
-# it, the mean number is the exact expectation of the page on filtering, within chance.
+# it, the mean number is the exact expectation of the page [Distorted files after the vote](filtering.html), within chance. A
+# number after "±" is half a 95 % Student t interval over seeds.
 
 # %%
 for task in comparisons.tasks_in(dataset):
@@ -83,7 +90,7 @@ for task in comparisons.tasks_in(dataset):
     table(comparisons.attribution_table(one.sel(attack=attack)))
 
 # %%
-show_larger("accuracy_alie", about, show_tables, tables.finding)
+show_larger("accuracy_alie", about, show_tables)
 
 # %% [markdown]
 # ## Where these numbers come from

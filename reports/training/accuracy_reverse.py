@@ -7,7 +7,7 @@
 # %%
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from studies.training import comparisons
 from studies.training.effects import tables
 
@@ -17,7 +17,7 @@ dataset, about = open_study("accuracy_reverse")
 # ## What was found
 
 # %%
-display(Markdown(tables.finding(dataset)))
+show_findings("accuracy_reverse", tables.finding)
 
 # %%
 show("accuracy_reverse")
@@ -59,7 +59,7 @@ def show_tables(dataset):
 show_tables(dataset)
 
 # %%
-show_larger("accuracy_reverse", about, show_tables, tables.finding)
+show_larger("accuracy_reverse", about, show_tables)
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -5,7 +5,7 @@
 from IPython.display import Markdown, display
 
 from detox_sim import costs
-from reports import describe, open_study, show, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from studies.timing import speed_ups
 from studies.training import comparisons
 
@@ -14,8 +14,13 @@ dataset, about = open_study("draco")
 # %% [markdown]
 # ## What was found
 
+
 # %%
-display(Markdown(comparisons.speed_up_finding(dataset, "DRACO")))
+def finding(dataset):
+    return comparisons.speed_up_finding(dataset, "DRACO")
+
+
+show_findings("draco", finding)
 
 # %%
 show("draco")
@@ -66,7 +71,7 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("draco", about, tables, lambda dataset: comparisons.speed_up_finding(dataset, "DRACO"))
+show_larger("draco", about, tables)
 
 # %% [markdown]
 # ## Where these numbers come from

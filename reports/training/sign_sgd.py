@@ -7,7 +7,7 @@
 # %%
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from studies.training import comparisons, sign_sgd
 from studies.training.effects import tables
 
@@ -17,7 +17,7 @@ dataset, about = open_study("sign_sgd")
 # ## What was found
 
 # %%
-display(Markdown(tables.finding(dataset)))
+show_findings("sign_sgd", tables.finding)
 
 # %%
 show("sign_sgd")
@@ -55,7 +55,7 @@ def show_tables(dataset):
 show_tables(dataset)
 
 # %%
-show_larger("sign_sgd", about, show_tables, tables.finding)
+show_larger("sign_sgd", about, show_tables)
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -47,7 +47,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         },
     ),
     "laptop": (
-        {"steps": 1, "turns": 3, "seed": 0},
+        {"steps": 1, "turns": 2, "seed": 0},
         {
             "setting": {
                 "p = 45": _setting(45, 5, 900, 2000, _PAIRS, _MEDIANS),

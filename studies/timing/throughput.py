@@ -221,6 +221,7 @@ STUDY = Study(
     scale="small models, one thread",
     version=3,
     exclusive=True,
+    by_name=("laptop",),
     fields=FIELDS,
     prepare=prepare,
     cost=cost,

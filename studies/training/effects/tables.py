@@ -9,13 +9,20 @@ import xarray as xr
 from detox_sim.sweeps.intervals import student_t
 from studies.training.comparisons import attack_in, tasks_in
 from studies.training.effects import differences, estimates
+from studies.training.effects.estimates import NOT_RUN
 
 # Attacks as a sentence names them; others by their label.
+ANSWERS = {
+    differences.SAME_DIRECTION: "yes, at this scale,",
+    differences.REPRODUCED: "yes",
+    differences.CONTRADICTED: "no",
+}
+ADJECTIVES = {"one worker": "of one worker", "recalibrated": "recalibrated"}
 ATTACKS = {"alie": "ALIE", "reverse": "the reverse gradient", "constant": "the constant attack"}
 
 
 def by_title(dataset: xr.Dataset, task: str) -> dict[str, pd.DataFrame]:
-    """Return the tables of a task: verdicts, effects, the parts of the damage, collapsed runs.
+    """Return the tables of a task: verdicts, effects, parts of the damage, collapsed runs if any.
 
     Parameters
     ----------
@@ -27,10 +34,15 @@ def by_title(dataset: xr.Dataset, task: str) -> dict[str, pd.DataFrame]:
     both = list(differences.EVALUATIONS) if "recalibrated_accuracy" in dataset else ["one worker"]
     parts = differences.decomposition(found)
     tables = {"does DETOX defend?": verdicts_table(found)}
-    tables |= {f"effects, statistics of batch norms: {e}": effects_table(found, e) for e in both}
+    titles = [f"effects, batch-norm statistics {ADJECTIVES[e]}" for e in both]
+    tables |= {
+        title if len(both) > 1 else "effects": effects_table(found, evaluation)
+        for title, evaluation in zip(titles, both, strict=True)
+    }
     if parts.notnull().any():
         tables["the damage, in parts"] = parts_table(parts)
-    return tables | {"collapsed runs": collapsed_table(dataset.sel(task=task))}
+    collapsed = collapsed_table(dataset.sel(task=task))
+    return tables | ({"collapsed runs": collapsed} if len(collapsed) else {})
 
 
 def effects_table(found: xr.Dataset, evaluation: str) -> pd.DataFrame:
@@ -68,13 +80,15 @@ def verdicts_table(found: xr.Dataset) -> pd.DataFrame:
         for rule, row in rows.items():
             row[f"at {comparison}"] = str(words.sel(rule=rule).item())
             p = judged.adjusted.sel(rule=rule)
-            row[f"adjusted p, {comparison}"] = " / ".join(
-                "-" if np.isnan(value) else f"{value:.3f}" for value in p.values
-            )
+            row[f"adjusted p, {comparison}"] = " / ".join(_p(value) for value in p.values)
     seeds = found.defence.notnull().all("evaluation").sum("seed")
     for rule, row in rows.items():
         row["seeds"] = str(int(seeds.sel(rule=rule)))
     return pd.DataFrame(rows).T.rename_axis("rule")
+
+
+def _p(value: float) -> str:
+    return "-" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def parts_table(parts: xr.DataArray) -> pd.DataFrame:
@@ -94,7 +108,7 @@ def parts_table(parts: xr.DataArray) -> pd.DataFrame:
 
 
 def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
-    """Return how many runs of each pipeline end below twice the accuracy of chance.
+    """Return how many runs end below twice the accuracy of chance, of pipelines with such runs.
 
     Parameters
     ----------
@@ -108,11 +122,11 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
         found.attack.values, found.pipeline.values, found.variant.values
     ):
         one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
-        if int(one.runs.max()):
+        if int(one.collapsed.sum()):
             row = rows.setdefault(f"{pipeline}, {variant}", {})
             for name in differences.EVALUATIONS:
                 row[f"{attack}: {name}"] = _share(one.sel(evaluation=name))
-    return pd.DataFrame(rows).T.fillna("not run").rename_axis("pipeline")
+    return pd.DataFrame(rows).T.fillna("none").rename_axis("pipeline")
 
 
 def _share(one: xr.Dataset) -> str:
@@ -152,7 +166,7 @@ def finding(dataset: xr.Dataset) -> str:
     -------
     str
         What the damage to a rule consists of where it also ran at equal compute, else what DETOX
-        saves; and whether the attack bit.
+        saves; whether the attack bit, and whether DETOX defends.
     """
     found, blocks = differences.effects(dataset), []
     for task in tasks_in(dataset):
@@ -164,27 +178,38 @@ def finding(dataset: xr.Dataset) -> str:
 
 
 def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
+    one = found.sel(rule=rule, evaluation="one worker")
+    one = one.isel(seed=one.defence.notnull().values)
+    if not one.seed.size:
+        return f"**{rule}**: not run."
+    before = float(one.unharmed.mean())
+    after = before - float(one.damage.mean())
+    said = (
+        f"**{rule}** ({_seeds(one.seed.size)}): alone it ends at {before:.2f} when nobody attacks "
+        f"and at {after:.2f} under {attack}, a damage of {interval_text(one.damage)}."
+    )
     parts = differences.complete(differences.decomposition(found), rule)
     if parts.seed.size:
         of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
-        total, count = interval_text(parts.sum("part")), _seeds(parts.seed.size)
-        return (
-            f"**{rule}** ({count}): {attack} takes {total} of its accuracy, as the DETOX code "
-            f"evaluates. Of that {of['evaluation']} is the evaluation; {of['compute']} does not "
-            f"occur with three times the images and no vote; {of['vote']} more the vote keeps "
-            f"away; {of['remainder']} remains with DETOX."
+        said += (
+            f" Of the damage {of['evaluation']} disappears when the batch-norm statistics are "
+            f"recalibrated (evaluation), a further {of['compute']} when the rule alone gets three "
+            f"times the images (compute), and a further {of['vote']} with the vote (vote); "
+            f"{of['remainder']} remains with DETOX, recalibrated."
         )
-    one = found.sel(rule=rule, evaluation="one worker")
-    seeds = int(one.defence.notnull().sum())
-    if not seeds:
-        return f"**{rule}**: not run."
-    word = str(differences.verdicts(found, "defence").sel(rule=rule).item())
-    alone, detox, defence = (
-        interval_text(one[name]) for name in ("damage", "damage_detox", "defence")
-    )
+    words = {
+        name: str(differences.verdicts(found, quantity).sel(rule=rule).item())
+        for name, quantity in (
+            ("equal batch", "defence"),
+            ("equal compute", "defence_equal_compute"),
+        )
+    }
+    if words["equal batch"] == differences.NO_BITE:
+        return said + " The attack did not bite, so these runs say nothing of a defence."
+    judged = [f"{ANSWERS.get(w, w)} at {name}" for name, w in words.items() if w != NOT_RUN]
     return (
-        f"**{rule}** ({_seeds(seeds)}): {attack} takes {alone} of its accuracy alone and {detox} "
-        f"with DETOX, a defence of {defence} at equal batch: {word}."
+        f"{said} With DETOX the damage is {interval_text(one.damage_detox)}, less by "
+        f"{interval_text(one.defence)} at equal batch. Does DETOX defend? {'; '.join(judged)}."
     )
 
 

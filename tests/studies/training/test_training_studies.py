@@ -514,21 +514,20 @@ def test_page_says_that_its_dataset_is_of_an_older_version(datasets, monkeypatch
         assert ("**It was made by version 0 of round" in warning) == told
 
 
-def test_page_shows_committed_results_of_larger_profiles(datasets, monkeypatch, tmp_path):
+def test_page_shows_committed_results_of_larger_profiles(smoke, datasets, monkeypatch, tmp_path):
     monkeypatch.setattr(reports, "DATA", tmp_path)
     name = "accuracy_alie"
     seen: list = []
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    reports.show_larger(name, {"profile": "laptop"}, seen.append, lambda _: "what we found")
+    reports.show_larger(name, {"profile": "laptop"}, seen.append)
     assert not shown
     assert not seen
 
     (tmp_path / "paper").mkdir()
     datasets[name].to_netcdf(tmp_path / "paper" / f"{name}.nc", engine="netcdf4")
-    reports.show_larger(name, {"profile": "laptop"}, seen.append, lambda _: "what we found")
-    heading, said, picture, warning, facts = (each.data for each in shown)
-    assert said == "what we found"
+    reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    heading, picture, warning, facts = (each.data for each in shown)
     assert heading == "## At the paper's scale"
     assert "toy scale: digits" in facts
     assert "What the paper says" not in facts
@@ -536,5 +535,12 @@ def test_page_shows_committed_results_of_larger_profiles(datasets, monkeypatch, 
     assert "data:image/svg+xml;base64," in picture
     assert seen[0].equals(datasets[name])
     shown.clear()
-    reports.show_larger(name, {"profile": "paper"}, seen.append, lambda _: "what we found")
+    monkeypatch.setattr(reports, "results_folder", lambda: smoke[0])
+    reports.show_findings(name, lambda dataset: f"of {dataset.sizes['seed']} seeds")
+    larger, said, here, also = (each.data for each in shown)
+    assert larger == "### At the paper's scale (these runs come with the package)"
+    assert here == "### This run (profile `smoke`)"
+    assert said == also == "of 2 seeds"
+    shown.clear()
+    reports.show_larger(name, {"profile": "paper"}, seen.append)
     assert not shown
