@@ -1,6 +1,8 @@
 """Damage, defence, price and their parts on synthetic runs whose effects are known."""
 
+import functools
 import itertools
+import json
 import re
 
 import numpy as np
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import reports
+from detox_sim import Trial, train
 from studies.training.effects import differences, dose, estimates, panels, tables
 from studies.training.effects.differences import (
     CONTRADICTED,
@@ -397,3 +400,69 @@ def test_figure_has_a_panel_of_doses_and_leaves_out_tasks_without_equal_batch():
     assert sum(title == "the damage, in parts" for title in titles) == 1
     narrowed = in_settings().sel(variant=["equal batch", "equal compute"])
     assert len(draw_effects(narrowed).axes) == len(figure.axes) - 1
+
+
+# --- Real runs ------------------------------------------------------------------------------------
+
+ALONE = {"assignment": "none", "copies": 1, "groups": None, "outer": "mean"}
+COPIED = {"assignment": "detox", "copies": 3, "groups": None, "outer": "mean"}
+REAL = {
+    ("Mean", "equal batch"): ALONE | {"batch": 45},
+    ("Mean", "equal compute"): ALONE | {"batch": 135},
+    ("D-Mean", "equal batch"): COPIED | {"batch": 45},
+}
+ATTACKED = {
+    "nobody": {"attack": "none"},
+    "z = 0": {"attack": "alie", "attack_options": {"z": 0.0}},
+    "z = 40": {"attack": "alie", "attack_options": {"z": 40.0}},
+}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Train the mean alone, at equal compute, with a vote, and with the first copy in its place."""
+    made_of = {"vote": REAL, "first copy": REAL | {
+        ("D-Mean", "equal batch"): REAL["D-Mean", "equal batch"] | {"vote": "outside:first_copy"}
+    }}  # fmt: skip
+    base = {"workers": 15, "byzantine": 1, "steps": 40, "evaluate_every": 4, "rate": 0.1}
+    accuracy = functools.cache(lambda text: train(Trial(**json.loads(text))).accuracy)
+    found = {}
+    for vote, pipelines in made_of.items():
+        axes = {
+            "attack": list(ATTACKED),
+            "pipeline": ["Mean", "D-Mean"],
+            "variant": ["equal batch", "equal compute"],
+            "seed": list(range(5)),
+            "eval_step": list(range(0, 41, 4)),
+        }
+        values = xr.DataArray(np.full([len(each) for each in axes.values()], np.nan), axes)
+        for (pipeline, variant), attack, seed in itertools.product(pipelines, ATTACKED, range(5)):
+            fields = base | pipelines[pipeline, variant] | ATTACKED[attack] | {"seed": seed}
+            values.loc[attack, pipeline, variant, seed] = accuracy(json.dumps(fields)).values
+        found[vote] = xr.Dataset({"accuracy": values}).expand_dims(task=["digits"])
+    return found
+
+
+def real_effects(dataset, attack):
+    """Return effects of an attack on the mean, and the verdicts at equal batch and compute."""
+    found = differences.effects(dataset.sel(attack=[attack, "nobody"]))
+    quantities = ("defence", "defence_equal_compute")
+    return found, [differences.verdicts(found, name).item() for name in quantities]
+
+
+def test_real_attack_of_strength_0_does_not_bite(trained):
+    for vote, dataset in trained.items():
+        found, words = real_effects(dataset, "z = 0")
+        assert words == [NO_BITE, NO_BITE], vote
+        assert float(abs(found.damage.mean("seed")).max()) < estimates.THRESHOLD, vote
+
+
+def test_real_copies_defend_by_their_vote_and_not_by_their_number(trained):
+    """With the first copy in place of the majority, three copies save nothing."""
+    found, words = real_effects(trained["vote"], "z = 40")
+    assert words == [SAME_DIRECTION, SAME_DIRECTION]
+    assert means(found.defence_equal_compute, "Mean") > 0.7
+    found, words = real_effects(trained["first copy"], "z = 40")
+    assert SAME_DIRECTION not in words
+    assert means(found.damage_detox, "Mean") > 0.7
+    assert means(found.defence_equal_compute, "Mean") < 0.1
