@@ -9,7 +9,7 @@ from detox_sim.costs import MODEL_SIZES
 from detox_sim.trials.trial import Trial, make_trial
 
 _ALONE = {"assignment": "none", "copies": 1, "groups": None, "inner": None}
-# 3 copies as in the paper's runs, not as advice: see `planning.options`, `theory.recommended_copies`.
+# 3 copies as in the paper's runs; for advice see `planning.options` and `recommended_copies`.
 _GROUPS = {"assignment": "detox", "copies": 3}
 _ONE_SHOT = {"outer_options": {"selection": "one-shot"}}
 _SIGN_RATE = {"rate": 0.001}
