@@ -173,8 +173,47 @@ def finding(dataset: xr.Dataset) -> str:
         one = found.sel(task=task)
         attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
         sentences = [_sentence(one, str(rule), attack) for rule in one.rule.values]
-        blocks.append("\n".join([f"On {task}:\n", *(f"* {each}" for each in sentences)]))
+        blocks.append(
+            "\n".join([f"**On {task}.** {_summary(one)}\n", *(f"* {s}" for s in sentences)])
+        )
     return "\n\n".join(blocks)
+
+
+def _summary(found: xr.Dataset) -> str:
+    """Return the range of each part over the rules, and how many rules DETOX is shown to defend."""
+    parts = differences.decomposition(found)
+    whole = [one for r in found.rule.values if (one := differences.complete(parts, r)).seed.size]
+    said = []
+    if len(whole) > 1:
+        means = xr.concat([one.mean("seed") for one in whole], "rule")
+        ends = {
+            name: f"{float(values.min()):.2f} to {float(values.max()):.2f}"
+            for name, values in (
+                ("damage", means.sum("part")),
+                *((part, means.sel(part=part)) for part in differences.PARTS),
+            )
+        }
+        said.append(
+            f"Of a damage of {ends['damage']}, by rule, {ends['evaluation']} is the evaluation, "
+            f"{ends['compute']} what three times the images save without a vote, and "
+            f"{ends['vote']} what the vote saves beyond that."
+        )
+    seeds = int(found.defence.notnull().sum("seed").max())
+    if seeds < estimates.SEEDS:
+        said.append(f"With {_seeds(seeds)} no defence is decided; that takes {estimates.SEEDS}.")
+        return " ".join(said)
+    counted = []
+    for name, quantity in (("batch", "defence"), ("compute", "defence_equal_compute")):
+        words = [str(word) for word in differences.verdicts(found, quantity).values]
+        known = [word for word in words if word != NOT_RUN]
+        shown = sum(word in (differences.SAME_DIRECTION, differences.REPRODUCED) for word in known)
+        if known:
+            counted.append(f"{shown} of {len(known)} at equal {name}")
+    said.append(
+        "Rules that DETOX is shown to defend, by more than "
+        f"{estimates.THRESHOLD:g} of accuracy: {', '.join(counted)}."
+    )
+    return " ".join(said)
 
 
 def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:

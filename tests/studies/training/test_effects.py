@@ -297,6 +297,11 @@ def test_finding_states_every_part_of_the_damage():
     assert numbers == pytest.approx([0.5, 0.2, 0.15, 0.11, 0.04, 0.05, 0.45])
     assert "ends at 0.90 when nobody attacks and at 0.40 under ALIE" in median
     assert "(5 seeds)" in median
+    summary = said.splitlines()[0]
+    assert "a damage of 0.00 to 0.50, by rule, 0.00 to 0.20 is the evaluation" in summary
+    assert "0.00 to 0.15 what three times" in summary
+    assert "accuracy: 2 of 3 at equal batch, 2 of 3 at equal compute" in summary
+    assert "With 4 seeds no defence is decided" in tables.finding(dataset.isel(seed=slice(4)))
     only_batch = dataset.sel(variant=["equal batch"])
     median = next(m for m in tables.finding(only_batch).splitlines() if "**Median**" in m)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
