@@ -116,6 +116,59 @@ def _deviation(law: np.ndarray) -> float:
     return float(np.sqrt((law * (values - mean) ** 2).sum()))
 
 
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: the law at the smallest p, the worst case, the bound.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (workers, copies, byzantine_of_45); NaN where a cell failed.
+
+    Examples
+    --------
+    >>> sizes = {"workers": [45], "copies": [3], "byzantine_of_45": [5]}
+    >>> numbers = {"exact": 0.43, "worst_case": 2.0, "bound_sharp": 1.2}
+    >>> found = xr.Dataset({k: (tuple(sizes), [[[v]]]) for k, v in numbers.items()}, sizes)
+    >>> print(finding(found))
+    * **Placed at random** (means): 5 of 45 Byzantine workers distort 2.9 % (r = 3) of the files.
+    * **In the worst placement** 5 of 45 distort 13 % (r = 3).
+    * Of 1 means, 0 lie above the bound of theorem 1 with 4 in place of 40.
+    """
+    known = dataset.dropna("workers", how="all", subset=["exact"])
+    if not known.sizes["workers"]:
+        return "No cell of this dataset is finished."
+    workers = int(known.workers[0])
+    known = known.sel(workers=workers).dropna("copies", how="all", subset=["exact"])
+    some = known.sel(byzantine_of_45=[5, 15, 22], method="nearest").drop_duplicates(...)
+    share = some[["exact", "worst_case"]] / (workers // some.copies)
+    means, worst = (
+        "; ".join(
+            f"{q * workers // 45} of {workers}{who} distort {_by_copies(values)}{what}"
+            for q, values in share[name].groupby("byzantine_of_45")
+        )
+        for name, who, what in (
+            ("exact", " Byzantine workers", " of the files"),
+            ("worst_case", "", ""),
+        )
+    )
+    compared = dataset.exact.where(dataset.bound_sharp.notnull())
+    above = int((compared > dataset.bound_sharp * (1 + 1e-9)).sum())
+    return (
+        f"* **Placed at random** (means): {means}.\n* **In the worst placement** {worst}.\n"
+        f"* Of {int(compared.count())} means, {above} lie above the bound of theorem 1 with "
+        "4 in place of 40."
+    )
+
+
+def _by_copies(share: xr.DataArray) -> str:
+    """Return a share (copies, 1) in words, without the copies of failed cells."""
+    known = share.squeeze("byzantine_of_45").dropna("copies")
+    return ", ".join(
+        f"{100 * float(value):.2g} % (r = {r})"
+        for r, value in zip(known.copies.values, known, strict=True)
+    )
+
+
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw distorted files against Byzantine workers, a panel for each p and r."""
     rows, columns = dataset.workers.values, dataset.copies.values
