@@ -1,28 +1,34 @@
 # %% [markdown]
 # # Robust mean of very many workers
+#
+# **The question.** Every worker draws one sample of a normal law with mean zero; Byzantine workers all send one vector far away. How far
+# from zero is a robust mean of what arrives, with a majority vote in groups before it and without?
 
 # %%
+from IPython.display import Markdown, display
+
 from reports import describe, open_study, show, table
 from detox_sim.sweeps.intervals import interval
+from studies.robustness.mean_estimation import finding
 
 dataset, about = open_study("mean_estimation")
-base = about["base"]
-describe(about)
+
+# %% [markdown]
+# ## What was found
 
 # %%
-print(
-    f"p = {base['workers']:,} workers, r = {base['copies']}, q = {base['byzantine']:,} Byzantine; "
-    f"distorted files: mean {float(dataset.distorted_files.mean()):.2f} of {base['workers'] // base['copies']:,}"
-)
+display(Markdown(finding(dataset)))
+
+# %%
 show("mean_estimation")
 
 # %% [markdown]
-# **What was found.** Without a vote the Byzantine eleventh of the workers moves both medians by an amount
-# that grows with the square root of the dimension, and no number of honest workers removes it. After the vote few
-# distorted files are left, and the error falls to the noise of the honest samples. When a vote stands for one sample only, that noise
-# is √r larger, since r workers compute the same one; the bias is gone all the same.
+# **How to read it.** Each estimator is applied to real draws of samples; dashed lines are what theory expects. "D-" is
+# after the vote. "One sample a vote": a file is one sample, which all *r* workers of a group compute.
 #
-# **How it is known.** Each estimator is applied to real draws of samples at the paper's size; dashed lines are what theory expects.
+# **Why.** Without a vote the Byzantine workers move both medians by an amount that grows with the square root of the dimension, and
+# no number of honest workers removes it. After the vote few files are distorted, and what remains is the noise of the honest
+# samples. It is √r larger where a vote stands for one sample only.
 
 # %% [markdown]
 # ## Error at each dimension, with 95 % Student t intervals over seeds
@@ -36,10 +42,16 @@ table(pivot)
 
 # %% [markdown]
 # ## Growth with the dimension
-# Error at the largest dimension over error at the smallest. Both medians grow like the root of the
-# dimension with and without DETOX: DETOX lowers the slope, not the exponent.
+# Error at the largest dimension over error at the smallest. Theory expects the root of the ratio of
+# the two dimensions, with and without the vote, and for the mean no growth: the vote lowers the factor, not the exponent.
 
 # %%
 mean = dataset.error.mean("seed")
 growth = (mean.isel(dimension=-1) / mean.isel(dimension=0)).to_series().rename("ratio").round(3)
 table(growth.to_frame())
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

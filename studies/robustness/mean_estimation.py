@@ -12,7 +12,7 @@ from detox_sim import aggregators, assignments, attacks, placements, voting
 from detox_sim.arrays import require, to_backend, to_host
 from detox_sim.catalogue import check_integer, check_known
 from detox_sim.streams import stream
-from detox_sim.sweeps.intervals import student_t
+from detox_sim.sweeps.intervals import interval, student_t
 from detox_sim.theory import check_workers
 from studies import Study
 
@@ -109,6 +109,40 @@ def expected(fields: dict) -> list[float]:
         root * factor / math.sqrt(n) for n in (p, votes) for factor in (math.sqrt(math.pi / 2), 1)
     ]
     return [share * MAGNITUDE, bias, root * share / (1 - share), *noise]
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found at the largest dimension, as Markdown; intervals are Student t's.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (dimension, seed, estimator); NaN where a cell failed.
+    """
+    known = dataset.dropna("dimension", how="all", subset=["error"])
+    if not known.sizes["dimension"]:
+        return "No cell of this dataset is finished."
+    last = known.isel(dimension=-1).dropna("seed", how="all", subset=["error"])
+    workers, byzantine, copies = (int(last[k][0]) for k in ("workers", "byzantine", "copies"))
+    lines = [
+        f"{byzantine:,} of {workers:,} workers are Byzantine. After the vote of r = {copies} "
+        f"copies {float(last.distorted_files.mean()):.1f} of {workers // copies:,} files are distorted "
+        "(mean over seeds). Intervals: 95 %, Student's t, over seeds."
+    ]
+    errors, means = last.error, last.error.mean("seed")
+    for rule in ("median", "geometric median"):
+        alone, voted, single = (
+            interval(errors.sel(estimator=name))
+            for name in (rule, f"D-{rule}", f"D-{rule}, one sample a vote")
+        )
+        less = float(means.sel(estimator=rule) / means.sel(estimator=f"D-{rule}"))
+        lines.append(
+            f"**{rule.capitalize()}**, error in {int(last.dimension)} dimensions: {alone} without "
+            f"the vote, {voted} after it (1/{less:.0f}), and {single} where a vote is one sample."
+        )
+    farthest = float(abs(known.error / known.theory - 1).max())
+    lines.append(f"No error differs from what theory expects by more than {farthest:.0%} of that.")
+    return "\n".join(f"* {line}" for line in lines)
 
 
 def figure(dataset: xr.Dataset) -> Figure:

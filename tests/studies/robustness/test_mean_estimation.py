@@ -40,6 +40,11 @@ def test_measured_errors_lie_at_theory_and_the_vote_lowers_them():
     for rule in ("median", "geometric median"):
         alone = dataset.error.sel(estimator=rule)
         assert (dataset.error.sel(estimator=f"D-{rule}") < 0.4 * alone).all(), rule
+    dataset = dataset.expand_dims(dimension=[60])
+    found = mean_estimation.finding(dataset)
+    assert found.startswith("* 998 of 11,000 workers are Byzantine.")
+    assert "error in 60 dimensions" in found
+    assert "No cell" in mean_estimation.finding(dataset.where(False))
 
 
 def test_figure_draws_every_estimator_and_its_theory():
