@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Votes over copies that are not bit-equal
+#
+# **The question.** The *r* workers of a group compute the same gradient, and a majority vote elects what most of them send. If their
+# arithmetic differs, honest copies differ in their last bits. Does the vote still work, and how much may copies differ?
 
 # %%
 import numpy as np
@@ -7,20 +10,23 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
-from studies.redundancy.vote_semantics_results import compared, windows
+from studies.redundancy.vote_semantics_results import compared, finding, windows
 from detox_sim.sweeps.intervals import student_t
 
 dataset, about = open_study("vote_semantics")
-describe(about)
+found = windows(dataset)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(finding(dataset, found)))
 
 # %%
 show("vote_semantics")
 
 # %% [markdown]
-# **What was found** is listed below, computed from this dataset: where honest copies differ in their bits, an exact vote fails without any
-# Byzantine worker; a tolerance above the noise ends that, and a forged copy then moves the vote by at most that tolerance.
-#
-# **How it is known.** *Left*: the difference of two honest copies of the same gradient. *Middle, above*: no copy is forged,
+# **How to read it.** *Left*: the difference of two honest copies of the same gradient. *Middle, above*: no copy is forged,
 # and still a file has no majority, or an honest copy is outvoted; a tolerance larger than the noise ends that.
 # *Middle, below*: the price. One of three copies is forged, as far from an honest one as the vote still elects
 # it; drawn in units of the tolerance, so that the slack itself grows with the tolerance. The first of several equal majorities
@@ -67,10 +73,8 @@ table(pairs.map("{:.1%}".format).rename_axis(index="noise", columns=None))
 # less; and the tolerance between them that is as far, in factors, from the one as from the other. Slack is the
 # largest measured at that tolerance.
 
+
 # %%
-found = windows(dataset)
-
-
 def tolerance(value: float) -> str:
     return "none" if pd.isna(value) else "exact" if value == 0 else f"{value:.2g}"
 
@@ -87,83 +91,6 @@ columns = {
     "slack of the mean": found["slack_mean"].map(amount),
 }
 table(pd.DataFrame(columns).rename_axis(index="noise"))
-
-
-# %% [markdown]
-# ## What was found
-
-
-# %%
-def share(value) -> str:
-    return f"{float(value):.0%}"
-
-
-exact = dataset.isel(vote_tolerance=0)
-alarms = (exact.undecided + exact.outvoted).mean(["model", "seed", "step"])
-noisy = [source for source in found.index if float(alarms.sel(source=source)) > 0]
-lines = []
-if noisy:
-    each = ", ".join(
-        f"{source} {share(exact.undecided.sel(source=source).mean())} and "
-        f"{share(exact.outvoted.sel(source=source).mean())}"
-        for source in noisy
-    )
-    lines.append(
-        "**An exact vote needs equal computation.** Without a forged copy, files have no majority and "
-        f"outvote an honest copy in these shares (mean over models): {each}. A detection that counts an "
-        "outvoted copy as forged accuses an honest worker."
-    )
-healed = [
-    f"{source} ({share(pairs.loc[source, '1 and 2'])})"
-    for source in found.index
-    if source in ("float64", "bf16") and pairs.loc[source, "1 and 2"] > 0
-]
-if healed:
-    lines.append(
-        "**Rounding removes the effect of the order.** Where sums are rounded to fewer digits than they are computed "
-        "with (float64 is sent as float32; that torch adds up bf16 in float32 is our reading, "
-        "untested), copies 1 and 2 have the same bits in spite of their orders in this share of files: "
-        f"{', '.join(healed)}"
-        + (
-            f"; in float32 throughout it is {share(pairs.loc['row order', '1 and 2'])}."
-            if "row order" in pairs.index
-            else "."
-        )
-    )
-served = found[found["recommended"] > 0]
-if len(served):
-    widest = (served["most"] / served["least"]).map("{:.0f}".format)
-    each = ", ".join(f"{source} a factor of {widest[source]}" for source in served.index)
-    lines.append(f"**The window between false alarms and slack that matters**: {each}.")
-unserved = [source for source in found.index if pd.isna(found["recommended"][source])]
-if unserved:
-    lines.append(
-        f"**No tolerance serves {', '.join(unserved)}**: what ends the false alarms there lets "
-        "forged copies shift the mean by more than a hundredth, or nothing on the grid ends them. Let all "
-        "workers of a file compute in the same arithmetic."
-    )
-positive = dataset.isel(vote_tolerance=slice(1, None))
-ratio = (positive.slack_vote / positive.vote_tolerance).max()
-mean = (positive.slack_mean / positive.vote_tolerance).max()
-lines.append(
-    f"**A forged copy moves a vote by the tolerance, not more**: by at most {float(ratio):.3f} of the "
-    f"tolerance. The mean of all votes moved by up to {float(mean):.2f} of it in its own length: "
-    f"all forgeries have one direction, and files' gradients are up to {float(dataset.spread.max()):.1f} times "
-    "as long as the mean of all. At the smallest tolerances the rounding of float32 leaves less room."
-)
-late = dataset.slack_vote.isel(forged_place=slice(1, None)).max(["model", "seed", "forged_place"])
-safe = [
-    source
-    for source in served.index
-    if float(late.sel(source=source, vote_tolerance=served["recommended"][source])) == 0
-]
-if safe:
-    lines.append(
-        f"**Only a forged first copy is elected** at the recommended tolerance ({', '.join(safe)}): where "
-        "honest copies agree, the first of them is elected. Attackers must not choose which worker "
-        "comes first."
-    )
-display(Markdown("\n".join(f"* {line}" for line in lines)))
 
 # %% [markdown]
 # ## Votes compared
@@ -216,3 +143,9 @@ display(
         "median of the votes hides much of the difference, at the price of its own error."
     )
 )
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

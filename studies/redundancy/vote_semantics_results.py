@@ -59,6 +59,102 @@ def _between(least: int, most: int, allowed: np.ndarray) -> int | None:
     return least + int(abs(np.log(allowed[least : most + 1] / middle)).argmin())
 
 
+def finding(dataset: xr.Dataset, found: pd.DataFrame) -> str:
+    """Return what was found as Markdown; a sentence is left out where the dataset has no case.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    found : pandas.DataFrame
+        Its `windows`.
+    """
+    if not len(found):
+        return "No cell of this dataset is finished."
+    lines = [*_false_alarms(dataset, found), *_tolerances(found), *_forgeries(dataset, found)]
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _false_alarms(dataset: xr.Dataset, found: pd.DataFrame) -> list[str]:
+    """Return what an exact vote does without a forged copy, and what rounding changes."""
+    exact = dataset[["undecided", "outvoted"]].isel(vote_tolerance=0)
+    shares = exact.mean(["model", "seed", "step"]).sel(source=list(found.index))
+    noisy = shares.where(shares.undecided + shares.outvoted > 0).dropna("source", how="all")
+    lines = ["Every exact vote had a majority and outvoted no honest copy."]
+    if noisy.sizes["source"]:
+        each = ", ".join(
+            f"{source} {row.undecided:.0%} and {row.outvoted:.0%}"
+            for source, row in noisy.to_dataframe().iterrows()
+        )
+        lines = [
+            "**An exact vote needs equal computation.** Without a forged copy, files have no "
+            f"majority and outvote an honest copy in these shares (mean over models): {each}. A "
+            "detection that counts an outvoted copy as forged accuses an honest worker."
+        ]
+    pairs = dataset.equal_pairs.mean(["model", "seed", "step"]).sel(pair="1 and 2").to_series()
+    rounded = pairs[[name for name in ("float64", "bf16") if pairs.get(name, 0) > 0]]
+    if len(rounded):
+        healed = ", ".join(f"{name} ({share:.0%})" for name, share in rounded.items())
+        other = pairs.get("row order", math.nan)
+        beside = "." if math.isnan(other) else f"; in float32 throughout it is {other:.0%}."
+        lines.append(
+            "**Rounding removes the effect of the order.** Where sums are rounded to fewer digits "
+            "than they are computed with (float64 is sent as float32; that torch adds up bf16 in "
+            "float32 is our reading, untested), copies 1 and 2 have the same bits in spite of "
+            f"their orders in this share of files: {healed}{beside}"
+        )
+    return lines
+
+
+def _tolerances(found: pd.DataFrame) -> list[str]:
+    """Return how wide the windows are, and which noise has none."""
+    lines = []
+    served, unserved = found[found.recommended > 0], found[found.recommended.isna()]
+    if len(served):
+        each = ", ".join(
+            f"{source} a factor of {row.most / row.least:.0f}, recommended {row.recommended:.2g}"
+            for source, row in served.iterrows()
+        )
+        lines.append(f"**The window between false alarms and slack that matters**: {each}.")
+    if len(unserved):
+        lines.append(
+            f"**No tolerance serves {', '.join(unserved.index)}**: what ends the false alarms "
+            "there lets forged copies shift the mean by more than a hundredth, or nothing on the "
+            "grid ends them. Let all workers of a file compute in the same arithmetic."
+        )
+    return lines
+
+
+def _forgeries(dataset: xr.Dataset, found: pd.DataFrame) -> list[str]:
+    """Return how far a forged copy moves a vote, and whether it must be the first one."""
+    positive = dataset.isel(vote_tolerance=slice(1, None))
+    vote, mean = (
+        float((positive[name] / positive.vote_tolerance).max())
+        for name in ("slack_vote", "slack_mean")
+    )
+    lines = [
+        f"**How far a forged copy moves a vote**: at most {vote:.3f} of the tolerance. The mean of "
+        f"all votes moved by up to {mean:.2f} of it in its own length: all forgeries have one "
+        f"direction, and files' gradients are up to {float(dataset.spread.max()):.1f} times "
+        "as long as the mean of all. At the smallest tolerances the rounding of float32 "
+        "leaves less room."
+    ]
+    late = dataset.slack_vote.isel(forged_place=slice(1, None))
+    late = late.max(["model", "seed", "forged_place"])
+    served = found.recommended[found.recommended > 0]
+    safe = [
+        source
+        for source, allowed in served.items()
+        if float(late.sel(source=source, vote_tolerance=allowed)) == 0
+    ]
+    if safe:
+        lines.append(
+            f"**Only a forged first copy is elected** at the recommended tolerance "
+            f"({', '.join(safe)}): where honest copies agree, the first of them is elected. "
+            "Attackers must not choose which worker comes first."
+        )
+    return lines
+
+
 _COLOURS = sns.color_palette("colorblind")
 STYLES: dict[str, dict] = {
     source: {"color": colour, "marker": marker}

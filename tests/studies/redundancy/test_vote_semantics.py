@@ -16,7 +16,7 @@ from detox_sim.streams import stream
 from studies.redundancy import forged_copies, noisy_copies
 from studies.redundancy import vote_semantics as study
 from studies.redundancy.noisy_copies import SOURCES, Computation, as_messages, compute
-from studies.redundancy.vote_semantics_results import ACCEPTED, windows
+from studies.redundancy.vote_semantics_results import ACCEPTED, finding, windows
 from studies.style import draw
 
 BASE = {
@@ -388,6 +388,15 @@ def windowed(alarms, slack):
         },
         {"source": ["noise"], "vote_tolerance": [0, 1e-4, 1e-3, 1e-2, 1e-1]},
     )
+
+
+def test_finding_names_only_what_the_dataset_has(dataset):
+    found = finding(dataset, windows(dataset))
+    assert "**An exact vote needs equal computation.**" in found
+    control = dataset.sel(source=["none"])
+    assert finding(control, windows(control)).startswith("* Every exact vote had a majority")
+    empty = dataset.where(False)
+    assert finding(empty, windows(empty)) == "No cell of this dataset is finished."
 
 
 def test_windows_by_hand():
