@@ -1,25 +1,32 @@
 # %% [markdown]
 # # Robustness audit of the rules
+#
+# **The question.** A rule makes one gradient of *n* rows, of which *f* are Byzantine. How far from the mean of the honest rows can
+# these *f* rows move its output, in units of how far the honest rows spread?
 
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
-from studies.robustness.robustness_audit_results import ordered, reason, worst
+from studies.robustness.robustness_audit_results import finding, ordered, reason, worst
 from studies.robustness.worst_rows import FAMILIES, FORMATIONS
 
 dataset, about = open_study("robustness_audit")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+# Every number is the largest ratio that a search found: a lower bound on the worst case.
+
+# %%
+display(Markdown(finding(dataset)))
 
 # %%
 show("robustness_audit")
 
 # %% [markdown]
-# **What was found** is listed at the end. In short: the trimmed mean is as good as a rule can be, mixing by nearest neighbours (NNM)
-# helps Krum and harms the trimmed mean; bounds that a search exceeds would be counted below.
-#
-# **How it is known.** Each panel has its own number of rows *n*, of which *f* are Byzantine. A search that knows the honest
+# **How to read it.** Each panel has its own number of rows *n*, of which *f* are Byzantine. A search that knows the honest
 # rows and the rule chooses the Byzantine rows. The coloured mark is the largest squared
 # distance of the output from the honest mean that it found, in squared honest spreads; small grey dots are the
 # other families of honest rows. It is a **lower bound** on the rule's coefficient kappa: a mark far to the
@@ -97,27 +104,29 @@ spots = {rule: worst_spot(point) for rule, point in points.items() if point.rati
 table(pd.DataFrame(spots).T.rename_axis(index="rule"))
 
 # %% [markdown]
-# ## What was found (profile `laptop`)
+# ## Why
 #
-# * **The trimmed mean is as good as a rule can be**, as far as this search sees: nothing beyond
-#   *f / (n - 2f)* was found, while its bound is seven to fourteen times that.
-# * **Nearest-neighbour mixing does not help every rule** at such shares of *f*. It makes Krum better in all settings and the trimmed mean
-#   worse in all; a median gains clearly at *f = 1* only, and with 4 of 11 rows Byzantine it loses. The bound says the same: it falls by
-#   mixing only while *8 f / (n - f) < kappa / (1 + kappa)*, so *n* must be above *9 f*.
-# * **Rules that keep *n - f* rows have the same worst input** (SMEA, MDA, Phocas, DnC, and what follows NNM): *f* honest
+# These reasons are mathematics: they hold for every dataset.
+#
+# * **Nearest-neighbour mixing** lowers the proven bound only while *8 f / (n - f) < kappa / (1 + kappa)*, so *n* must be above *9 f*.
+# * **Rules that keep *n - f* rows** (SMEA, MDA, Phocas, DnC, and what follows NNM) have a common bad input: *f* honest
 #   rows apart, and the Byzantine ones a little nearer on the other side, so that the honest ones are left out. By hand that gives
-#   *4 f / (n - 2f)*, four times the least possible, and the search comes within an eighth of it.
-# * **MeaMed is NNM before the median**: on a line, where both are worst, they are the same function for odd *n*.
-# * **SMEA comes within a tenth of its bound** at *f = 1*, so that bound is at most so much too large there. Medians
-#   reach a fifth of theirs, and what they reach is
-#   known by hand: if a share *s* of the honest rows sits apart and is just enough for the Byzantine
-#   rows to decide the majority, the ratio is *(1 - s) / s*.
-# * **DnC holds for one Byzantine row and fails for two.** The first, very far away, takes the whole top direction and an
+#   *4 f / (n - 2f)*, four times the least possible.
+# * **MeaMed is NNM before the median**: on a line they are the same function for odd *n*.
+# * **Medians**: if a share *s* of the honest rows sits apart and is just enough for the Byzantine rows to decide the majority, the
+#   ratio is *(1 - s) / s*.
+# * **DnC withstands one Byzantine row and not two.** The first, very far away, takes the whole top direction and an
 #   honest row is dropped with it; the second stands at a tenth of the distance, near the mean of
 #   all rows, is kept, and grows with the allowed scale like a row of the plain mean. The published rule repeats
 #   itself on random coordinates; here it is run once on all.
-# * **A rule that trusts one row has that row's error.** FLTrust's worst is the trusted row itself, when it is the one
-#   apart and no other points its way: the ratio is *n - f - 1*.
+# * **A rule that trusts one row has that row's error.** If the trusted row of FLTrust is the one apart and no other row points its
+#   way, the ratio is *n - f - 1*.
 # * **CGE measures from the origin**: its error grows with the square of the honest mean's length over
 #   the spread, which is the field `offset` here. No kappa holds for it in general. Centered clipping's value
 #   is for a radius that knows the honest spread.
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -126,8 +126,8 @@ def finding(dataset: xr.Dataset) -> str:
     workers, byzantine, copies = (int(last[k][0]) for k in ("workers", "byzantine", "copies"))
     lines = [
         f"{byzantine:,} of {workers:,} workers are Byzantine. After the vote of r = {copies} "
-        f"copies {float(last.distorted_files.mean()):.1f} of {workers // copies:,} files are distorted "
-        "(mean over seeds). Intervals: 95 %, Student's t, over seeds."
+        f"copies {float(last.distorted_files.mean()):.1f} of {workers // copies:,} files are "
+        "distorted (mean over seeds). Intervals: 95 %, Student's t, over seeds."
     ]
     errors, means = last.error, last.error.mean("seed")
     for rule in ("median", "geometric median"):

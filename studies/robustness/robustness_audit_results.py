@@ -31,6 +31,96 @@ def reason(point: xr.Dataset) -> str:
     return NOT_RUN[int(code)].replace("_", " ") if math.isfinite(code) and code > 0 else ""
 
 
+KEEP = ("SMEA", "MDA", "Phocas")  # and all that follow NNM: their output is of n - f rows
+NEAR = 0.1  # a ratio that differs by less is neither higher nor lower
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: a bullet a question, for the settings that were run.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (rule, setting, seed, family); NaN where a rule was not run.
+    """
+    found = worst(dataset).dropna("setting", how="all")
+    if not found.sizes["setting"]:
+        return "No cell of this dataset is finished."
+    least = dataset.lower_bound.max(["rule", "seed"]).sel(setting=found.setting)
+    proven = dataset.upper_bound.max("seed").sel(setting=found.setting)
+    kept = [name for name in map(str, found.rule.values) if name in KEEP or name.startswith("NNM")]
+    share = found / proven
+    exceeded = int((share > 1 + 1e-9).sum())
+    lines = [
+        f"**Nearest to the least possible ratio** f / (n - 2f): {_nearest(found, least)}.",
+        f"**Ratios above {RIGHT:g}**: {_beyond(found)}.",
+        f"**Nearest-neighbour mixing (NNM)** changes the ratio by more than {NEAR:.0%}: "
+        f"{_mixing(found)}.",
+        f"**Share of 4 f / (n - 2f) that rules reach which keep n - f rows**: "
+        f"{_reached(found.sel(rule=kept), 4 * least)}.",
+        f"**Proven bounds**: the search exceeds {exceeded} of {int(share.count())}"
+        + (
+            f", and reaches {float(share.min()):.0%} to {float(share.max()):.0%} of one."
+            if share.notnull().any()
+            else "."
+        ),
+    ]
+    if below := int((found < least * (1 - 1e-3)).sum()):
+        lines.append(
+            f"{below} of {int(found.notnull().sum())} ratios lie below the least that is possible: "
+            "there the search was too short to find the worst rows."
+        )
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _nearest(found: xr.DataArray, least: xr.DataArray) -> str:
+    """Return in each setting the rule of the smallest ratio."""
+    parts = []
+    for setting in found.setting.values:
+        one = (found / least).sel(setting=setting).dropna("rule")
+        rule = one.rule.values[int(one.argmin("rule"))]
+        parts.append(f"{rule} ({setting}: {float(one.min()):.2f} times it)")
+    return "; ".join(parts)
+
+
+def _beyond(found: xr.DataArray) -> str:
+    """Return the rules whose ratio is beyond the axis of the figure, with their settings."""
+    beyond = (found > RIGHT).transpose("rule", "setting")
+    parts = [
+        f"{rule} ({'; '.join(map(str, found.setting.values[row]))})"
+        for rule, row in zip(found.rule.values, beyond.values, strict=True)
+        if row.any()
+    ]
+    return ", ".join(parts) or "none"
+
+
+def _mixing(found: xr.DataArray) -> str:
+    """Return for each mixed rule how many settings it lowers the ratio in, and raises it in."""
+    parts = []
+    alone = {str(name).lower(): name for name in found.rule.values}
+    for mixed in found.rule.values:
+        name = alone.get(str(mixed).removeprefix("NNM + ").lower())
+        if not str(mixed).startswith("NNM + ") or name is None:
+            continue
+        change = (found.sel(rule=mixed) / found.sel(rule=name)).dropna("setting")
+        if change.size:
+            parts.append(
+                f"{name} lower in {int((change < 1 - NEAR).sum())}, higher in "
+                f"{int((change > 1 + NEAR).sum())} of {change.size} settings"
+            )
+    return "; ".join(parts) or "not run"
+
+
+def _reached(found: xr.DataArray, proven: xr.DataArray) -> str:
+    """Return the least and the largest share of a value that each rule reaches."""
+    parts = []
+    for rule, row in zip(found.rule.values, (found / proven).values, strict=True):
+        if np.isfinite(row).any():
+            low, high = np.nanmin(row), np.nanmax(row)
+            parts.append(f"{rule} {low:.0%}" + (f" to {high:.0%}" if high > low else ""))
+    return ", ".join(parts) or "not run"
+
+
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw for each rule the largest ratio found and the proven bound, a panel for each setting."""
     rules, settings = ordered(dataset), dataset.setting.values

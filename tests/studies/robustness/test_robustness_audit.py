@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from detox_sim import aggregators
 from studies.robustness import robustness_audit as audit
 from studies.robustness.kappa import lower_bound, upper_bound
-from studies.robustness.robustness_audit_results import ordered, reason
+from studies.robustness.robustness_audit_results import finding, ordered, reason
 from studies.robustness.worst_rows import (
     DIRECTIONS,
     FAMILIES,
@@ -317,6 +317,15 @@ def test_figure_orders_rules_and_names_what_is_not_run(dataset, monkeypatch):
     holes = dataset.astype(float).where(dataset.rule != "median").assign_attrs(dataset.attrs)
     assert isinstance(draw(audit.figure, holes), Figure)
     assert isinstance(draw(audit.figure, holes.where(holes.rule == "Bulyan")), Figure)
+
+
+def test_finding_counts_what_the_dataset_has(dataset):
+    found = finding(dataset)
+    assert "median (n=11, f=2: 7.00 times it); median (n=11, f=4: 1.50 times it)" in found
+    assert "**Ratios above 200**: mean (n=11, f=2; n=11, f=4)" in found
+    assert "median lower in 0, higher in 2 of 2 settings" in found
+    assert "exceeds 2 of 7" in found
+    assert finding(dataset.where(False)) == "No cell of this dataset is finished."
 
 
 def test_cell_names_families_and_flags():
