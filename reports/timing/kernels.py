@@ -1,29 +1,37 @@
 # %% [markdown]
 # # Time of the primitives and rules
+#
+# **The question.** How long does one call of each function of the server take: of votes, rules and mixers (which change the rows before
+# a rule)? How near is that to reading the data once, and how does it grow with the *n* rows of *d* values?
 
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
 from studies.timing.kernel_times import KERNELS
-from studies.timing.kernels import medians
+from studies.timing.kernels import finding, medians
 
 dataset, about = open_study("kernels")
-describe(about)
 summary = medians(dataset)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(finding(dataset)))
 
 # %%
 show("kernels")
 
 # %% [markdown]
-# **What was found.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, far above one read of
-# the data; after DETOX's vote *n* is the number of files, *p / r*, which makes a round fast. Most mixers return as many rows as
-# they get: most of their time is new memory being written.
-#
-# **How it is known.** One call of each kernel on the largest array that is held in memory, and the growth of times with
+# **How to read it.** One call of each kernel on the largest array that is held in memory, and the growth of times with
 # the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
 # rows once and to write the result, at the read bandwidth measured between the calls.
+#
+# **Why.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, and the others with *n*;
+# after DETOX's vote *n* is the number of files, *p / r*. A mixer returns about as many rows as it gets, and must write them.
 
 # %% [markdown]
 # ## Milliseconds
@@ -93,3 +101,9 @@ for size in sizes:
         )
 speeds = pd.DataFrame({"read bandwidth, GB/s": dataset.bandwidth.values.round(1)}, index=sizes)
 table(speeds.rename_axis("size"))
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -1,9 +1,13 @@
 # %% [markdown]
 # # Speed of training
+#
+# **The question.** How fast does the simulation train beside the same training written plainly in torch, and beside ByzFL, another
+# simulator of Byzantine workers?
 
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
 from studies.timing.throughput_results import (
@@ -12,6 +16,7 @@ from studies.timing.throughput_results import (
     LEAST,
     SIMULATORS,
     faster,
+    finding,
     measured,
     ranged,
     speeds,
@@ -19,19 +24,22 @@ from studies.timing.throughput_results import (
 )
 
 dataset, about = open_study("throughput")
-describe(about)
 trained = measured(dataset, "seconds")
 chosen = measured(dataset, "batching_seconds")
 formats = measured(dataset, "format_seconds")
 compared = measured(dataset, "simulator_seconds")
 
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(finding(dataset)))
+
 # %%
 show("throughput")
 
 # %% [markdown]
-# **What was found** is the table below: the speed of a round relative to plain torch, and whether it meets the target of each model.
-#
-# **How it is known.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
+# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
 # 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation, update.
 # *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else, set-up and evaluations
 # included. Middle: the time of a loop over files over that of `vmap`, which is faster above 1. Right: the same experiment here and in ByzFL.
@@ -71,7 +79,7 @@ table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, a
 
 # %% [markdown]
 # ## Loop or vmap
-# Time of a loop over 15 files / time of one `vmap`, by images a file. A model of matrix products alone takes `vmap`, all others the loop.
+# Time of a loop over 15 files / time of one `vmap`, by images a file. In training a model of matrix products alone takes `vmap`, all others the loop.
 # *Alone*: whether a file's gradient has the same bits as when it is computed by itself, as the copies of a file at
 # different workers must. *Gap*: largest difference of the two ways, relative to the largest value. Batch norm keeps
 # statistics that `vmap` cannot write.
@@ -139,3 +147,9 @@ for setting in compared.setting.values:
     rows[setting] = row
 if rows:
     table(pd.DataFrame(rows).T.fillna("-").rename_axis("experiment"))
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -9,6 +9,7 @@ from detox_sim.catalogue import check_integer, check_known
 from detox_sim.primitives import use_threads
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
+from studies.timing.fits import exponent
 from studies.timing.kernel_times import GROWTH, KERNELS, in_chunks, in_memory
 from studies.timing.peers import KINDS
 from studies.timing.rounds import MODELS
@@ -100,7 +101,7 @@ def run(fields: dict) -> xr.Dataset:
     return xr.Dataset(variables, coords=coordinates)
 
 
-# --- The figure -----------------------------------------------------------------------------------
+# --- What a dataset says --------------------------------------------------------------------------
 
 
 def medians(dataset: xr.Dataset) -> xr.Dataset:
@@ -122,18 +123,75 @@ def medians(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
+def in_ram(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the sizes that are held in memory; all sizes where none is."""
+    held = np.flatnonzero(dataset.chunk_columns.values == 0)
+    return dataset.isel(size=held) if held.size else dataset
+
+
+def largest(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the largest of some sizes."""
+    return dataset.isel(size=int(np.argmax((dataset.rows * dataset.columns).values)))
+
+
+def growing(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the sizes with the commonest number of columns, in which rows differ."""
+    columns = list(dataset.columns.values)
+    common = max(set(columns), key=columns.count)
+    return dataset.isel(size=np.flatnonzero(dataset.columns.values == common))
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: times at the largest size, growth, and peers.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (size, kernel, repeat, ...); NaN where a kernel or a size was not run.
+    """
+    known = dataset.dropna("size", how="all", subset=["milliseconds"])
+    if not known.sizes["size"]:
+        return "No cell of this dataset is finished."
+    held = in_ram(known)
+    one, sizes = largest(held), growing(held)
+    ours = medians(one).ours.sel(kernel=list(GROWTH)).dropna("kernel")
+    times = (
+        f"{kernel} {float(median):.3g} ({float(turns.min()):.3g} to {float(turns.max()):.3g})"
+        for kernel, median in zip(ours.kernel.values, ours, strict=True)
+        for turns in [one.milliseconds.sel(kernel=kernel)]
+    )
+    slopes = {
+        kernel: exponent(sizes.rows, medians(sizes).ours.sel(kernel=kernel)) for kernel in GROWTH
+    }
+    fitted = [f"{kernel} {slope}" for kernel, slope in slopes.items() if np.isfinite(slope[0])]
+    ratio = medians(known).ratio
+    lines = [
+        f"**Milliseconds** for {float(one.rows):.0f} rows of {float(one.columns):,.0f} values, "
+        f"medians and range over turns: {', '.join(times)}.",
+        f"**Growth with the rows** (exponent of the time, 95 % interval): {', '.join(fitted)}."
+        if fitted
+        else "**Growth with the rows**: not fitted, fewer than three sizes have equal columns.",
+        f"**Beside the best peer**: at least as fast in {int((ratio >= 1).sum())} of "
+        f"{int(ratio.count())} comparisons, {float(ratio.min()):.2g} to {float(ratio.max()):.2g} "
+        f"times as fast, {float(ratio.median()):.2g} in the median."
+        if ratio.notnull().any()
+        else "**Beside peers**: none was measured.",
+    ]
+    return "\n".join(f"* {line}" for line in lines)
+
+
+# --- The figure -----------------------------------------------------------------------------------
+
+
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw every kernel's time at the largest size in memory, and growth in n and in d."""
     result = Figure(figsize=(10.5, 7.2))
     grid = result.add_gridspec(2, 2, width_ratios=(1.25, 1))
     ax = result.add_subplot(grid[:, 0])
-    held = np.flatnonzero(dataset.chunk_columns.values == 0)
-    in_memory = dataset.isel(size=held) if held.size else dataset
-    largest = in_memory.isel(size=int(np.argmax((in_memory.rows * in_memory.columns).values)))
-    _panel_of_times(ax, largest)
-    columns = in_memory.columns.values
-    common = max(set(columns), key=list(columns).count)
-    growth_n = in_memory.isel(size=np.flatnonzero(columns == common))
+    in_memory = in_ram(dataset)
+    _panel_of_times(ax, largest(in_memory))
+    growth_n = growing(in_memory)
+    common = float(growth_n.columns[0])
     _panel_of_growth(result.add_subplot(grid[0, 1]), growth_n, "rows", f"d = {common:,.0f}")
     rows = dataset.rows.values
     often = max(set(rows), key=list(rows).count)

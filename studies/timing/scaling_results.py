@@ -115,7 +115,9 @@ _THEORY = {
 
 
 def orders(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return theory beside fitted exponents, one row a method."""
+    """Return theory beside fitted exponents, one row a method; none where nothing was measured."""
+    if not measured_rounds(dataset).fitted:
+        return pd.DataFrame()
     theories = {row.method: row for row in theory.complexity()}
     by_workers, by_size = along(dataset, "workers"), along(dataset, "parameters")
     times = modelled(fitted(dataset)).sel(workers=slice(LEAST, None))
@@ -161,6 +163,52 @@ def efficiency(dataset: xr.Dataset) -> pd.DataFrame:
 def _spread(values: xr.DataArray) -> tuple[float, float, float]:
     low, middle, high = (float(values.quantile(share)) for share in (0, 0.5, 1))
     return middle, low, high
+
+
+FIXED = ("D-Mean", "D-Median", "D-Geometric median")  # the mean in a fixed number of vote groups
+GROWING = ("Multi-Krum", "Bulyan", "D-Multi-Krum", "D-Bulyan")  # pairs of rows, as many as p
+NEARLY = 1.15  # largest exponent of a round that is called nearly linear
+
+
+def finding(orders: pd.DataFrame, swept: pd.DataFrame) -> str:
+    """Return what was found as Markdown.
+
+    Parameters
+    ----------
+    orders, swept : pandas.DataFrame
+        Of the functions `orders` and `efficiency`; without rows where nothing was measured.
+    """
+    lines = []
+    if len(orders):
+        rounds = orders["round in p"]
+        most = max(rounds[name][0] for name in FIXED)
+        word = "within" if most <= NEARLY else "above"
+        lines.append(
+            "**With DETOX and the mean in a fixed number of vote groups** the time of a round of "
+            f"ResNet-18, modelled, grows like p to the power of {most:.2f} at most, {word} the "
+            f"target of {NEARLY}. Exponents (95 % intervals): {_named(rounds, FIXED)}."
+        )
+        lines.append(f"**With Multi-Krum or Bulyan**: {_named(rounds, GROWING)}.")
+        server = orders["server in p"]
+        lines.append(f"**The server alone**, measured: {_named(server, (*FIXED, *GROWING))}.")
+    else:
+        lines.append("Growth with workers was not measured.")
+    for processes, row in swept.iloc[1:].iterrows():
+        middle, low, high = row["efficiency"]
+        word = "reaches" if middle >= TARGET else "misses"
+        lines.append(
+            f"**A sweep on {processes} processes** has an efficiency of {middle:.1%} (median; "
+            f"range over turns {low:.1%} to {high:.1%}) and {word} the target of {TARGET:.0%}."
+        )
+    if len(swept) < 2:
+        lines.append("The efficiency of several processes was not measured.")
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _named(column: pd.Series, names: tuple[str, ...]) -> str:
+    """Return the exponents that were fitted, by name."""
+    fitted = [f"{name} {column[name]}" for name in names if np.isfinite(column[name][0])]
+    return ", ".join(fitted) or "too few sizes for a fit"
 
 
 # --- The figure ---------------------------------------------------------------------------------

@@ -91,6 +91,45 @@ def ranged(ends: xr.DataArray) -> str:
     return f"{median:.2f} ({least:.2f} to {most:.2f})"
 
 
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: beside plain torch, loop or vmap, beside ByzFL.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (setting, ...); NaN where a setting does not measure something, or failed.
+    """
+    rounds = speeds(measured(dataset, "seconds")).sel(clock="processor", bar="round")
+    whole = faster(measured(dataset, "simulator_seconds")).sel(clock="processor")
+    lines = []
+    for ends, target, what in (
+        (rounds, LEAST, "Speed of a round beside plain torch"),
+        (whole, FASTER, "Speed of a whole run beside ByzFL"),
+    ):
+        ends = ends.dropna("setting")
+        each = (
+            f"{name} {ranged(one)}" for name, one in zip(ends.setting.values, ends, strict=True)
+        )
+        reached = int((ends.sel(end="median") >= target).sum())
+        lines.append(
+            f"**{what}** (1 is as fast; median and range over turns): {'; '.join(each)}. The "
+            f"medians of {reached} of {ends.sizes['setting']} settings reach the target of "
+            f"{target:g}."
+            if ends.size
+            else f"**{what}**: not measured."
+        )
+    seconds = measured(dataset, "batching_seconds").batching_seconds
+    gain = (seconds.sel(batching="loop") / seconds.sel(batching="vmap")).median("turn")
+    known = gain.stack(point=("setting", "images")).dropna("point")
+    if known.size:
+        lines.append(
+            f"**A loop over files takes {float(known.min()):.2f} to {float(known.max()):.2f} times "
+            f"as long as `vmap`**; it is the faster in {int((known < 1).sum())} of {known.size} "
+            "combinations of model and images a file."
+        )
+    return "\n".join(f"* {line}" for line in lines)
+
+
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw speed beside plain torch, `vmap` against a loop, and time beside ByzFL."""
     result = Figure(figsize=(11.0, 3.9))

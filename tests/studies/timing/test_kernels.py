@@ -105,6 +105,16 @@ def test_impossible_fields_are_refused():
         assert re.search(message, refusal(change)), change
 
 
+def test_finding_says_what_was_not_measured(small, chunked):
+    found = kernels.finding(small.expand_dims(size=["15 x 3k"]))
+    assert "**Milliseconds** for 15 rows of 3,000 values" in found
+    assert "not fitted" in found
+    assert "comparisons" in found
+    lone = chunked.expand_dims(size=["15 x 7k"])
+    assert "none was measured" in kernels.finding(lone)
+    assert kernels.finding(lone.where(False)) == "No cell of this dataset is finished."
+
+
 def test_figure_is_drawn_without_peers(small):
     alone = small.expand_dims(size=["15 x 3k"])
     alone = alone.assign(peer_milliseconds=alone.peer_milliseconds * np.nan)

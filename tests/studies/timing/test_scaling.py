@@ -116,6 +116,16 @@ def test_efficiency_is_time_of_one_process_over_time_of_all(dataset):
     assert table.loc[2, "a run takes, beside others"] == pytest.approx((1.0, 0.875, 1.125))
 
 
+def test_finding_has_every_exponent_or_says_what_is_missing(dataset):
+    orders, swept = results.orders(dataset), results.efficiency(dataset)
+    found = results.finding(orders, swept)
+    for name in (*results.FIXED, *results.GROWING):
+        assert f"{name} {orders['round in p'][name]}" in found, name
+    empty = dataset.where(False)
+    found = results.finding(results.orders(empty), results.efficiency(empty))
+    assert found.count("was not measured") == 2
+
+
 def test_figure_is_drawn_of_any_cells(dataset):
     for kept in ([0, 1, 2, 3, 4, 5, 6, 7], [7], [0, 5, 6], []):
         part = dataset.part[kept] if kept else []

@@ -156,6 +156,14 @@ def test_figure_shows_all_that_was_measured():
     assert [t.get_text() for t in right.texts] == ["2.0x"]
 
 
+def test_finding_says_what_was_not_measured():
+    found = results.finding(made_up())
+    assert "beside ByzFL** (1 is as fast; median and range over turns): c, d 2.00" in found
+    assert "The medians of 0 of 1 settings reach the target of 5" in found
+    assert "A loop over files takes" in found
+    assert results.finding(made_up().where(False)).count("not measured") == 2
+
+
 def test_speeds_are_ratios_within_turns():
     seconds = np.ones((2, 5, 3))
     seconds[0, 0] = 2, 4, 8
