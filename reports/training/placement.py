@@ -1,15 +1,24 @@
 # %% [markdown]
 # # Accuracy by placement
+#
+# **The question.** Attackers who know which workers compute the same file can choose workers that are the majority of many files. How
+# accurate does training end then, with groups of workers, with other assignments of files, and without redundancy?
 
 # %%
 import pandas as pd
+from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
 from studies.training import placement
 from detox_sim.sweeps.intervals import interval
 
 dataset, about = open_study("placement")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(placement.finding(dataset)))
 
 # %%
 show("placement")
@@ -22,7 +31,7 @@ show("placement")
 # are distorted. The batch is the same everywhere, so more files mean fewer images in each vote.
 #
 # "Secret groups" means that the server draws the groups anew at every step; the Byzantine workers are placed for the
-# worst case of groups that are no longer used. "Through the vote" is the strongest attack here: at
+# worst case of groups that are no longer used. "Through the vote" is an attack that is searched: at
 # every step it chooses placement, direction and scale together against the actual server, and forges messages only
 # where the Byzantine workers have a majority.
 
@@ -51,11 +60,9 @@ for rule in dataset.rule.values:
     table(by_scheme(last.sel(rule=rule), interval).rename_axis(f"{rule} of the votes"))
 
 # %% [markdown]
-# The two rules differ even where nobody attacks. The likely reason: gradients of few images are skewed, a
-# coordinate-wise median leans towards their more frequent sign, and Latin squares make the smallest files. What
-# supports it is that with the geometric median, on the same votes, most of the gap closes. With that rule the scheme
-# in which informed attackers distort fewer files can also be the one that trains better under them, ByzShield's direction;
-# with the coordinate-wise median it is not.
+# Where the two rules differ though nobody attacks, a likely reason is the size of the files: gradients of few images are skewed, a
+# coordinate-wise median leans towards their more frequent sign, and Latin squares make the smallest files. The geometric median does not
+# work by coordinates.
 
 # %% [markdown]
 # ## Share of distorted files
@@ -84,3 +91,9 @@ if "through the vote" in dataset.arrangement.values:
         for rule in dataset.rule.values
     }
     table(pd.DataFrame(rows).T.rename_axis("scheme and rule"))
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Learning rates
+#
+# **The question.** Which learning rate, of those tried, gives each pipeline (a rule alone, or a rule after DETOX's vote) the lowest
+# training loss, and is there one that serves all?
 
 # %%
 import pandas as pd
@@ -10,13 +13,20 @@ from detox_sim.sweeps.intervals import interval
 from studies.training import schedules, tune
 
 dataset, about = open_study("tune")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+# The chosen rates, by attack: the lowest mean loss over seeds at the last step, of the rates at which every seed learns;
+# losses with 95 % Student t intervals.
+
+# %%
+display(Markdown(tune.finding(dataset)))
 
 # %%
 show("tune")
 
 # %% [markdown]
-# **How to read it.** Each point is the mean of three seeds, hollow where one of them ended no better than guessing: such a
+# **How to read it.** Each point is the mean over seeds, hollow where one of them ended no better than guessing: such a
 # rate is too small for so few steps, or so large that training diverges, and is never chosen. The ring is the rate of the
 # lowest training loss at the last step among the others. A rule that makes large errors under the attack needs a small rate,
 # and then learns slowly, so one rate for all pipelines is unfair to some of them. Near the largest stable rate, however, a
@@ -54,4 +64,10 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("tune", about, tables)
+show_larger("tune", about, tables, tune.finding)
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -6,7 +6,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from detox_sim.sweeps.intervals import student_t
+from detox_sim.sweeps.intervals import interval, student_t
 from studies.style import DETOX, THEORY, VANILLA
 from studies.training import cells, pipelines
 
@@ -82,6 +82,53 @@ def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
     history = cells.history_of(fields, checkpoint)
     found = history.search_value / history.gradient_norm**2
     return cells.kept(history.assign(search_error=found), ["search_evaluations", "search_error"])
+
+
+INFORMED = ("nobody", "worst case", "through the vote")  # arrangements that a finding names
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: distorted files, accuracies, and the best scheme.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (scheme, rule, arrangement, seed, eval_step); NaN where a trial failed.
+    """
+    last = dataset.accuracy.isel(eval_step=-1)
+    shown = [name for name in INFORMED if name in dataset.arrangement.values]
+    share = distorted_share(dataset).mean("rule")
+    files = [
+        f"{name}: {words}" for name in shown[1:] if (words := _schemes(share.sel(arrangement=name)))
+    ]
+    lines = [f"**Share of distorted files**: {'; '.join(files) or 'not measured'}."]
+    for rule in dataset.rule.values:
+        one = last.sel(rule=rule)
+        each = [
+            f"{name}: {words}" for name in shown if (words := _schemes(one.sel(arrangement=name)))
+        ]
+        lines.append(
+            f"**Test accuracy, {rule} of the votes**: {'; '.join(each) or 'not measured'}."
+        )
+    seeds = int(last.notnull().any([dim for dim in last.dims if dim != "seed"]).sum())
+    lines.append(
+        "One seed: differences between accuracies may be chance."
+        if seeds < 2
+        else f"{seeds} seeds; intervals are 95 %, Student's t."
+    )
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _schemes(values: xr.DataArray) -> str:
+    """Return a value of each scheme (scheme, seed) in words."""
+    known = values.dropna("scheme", how="all").transpose("scheme", "seed")
+    if not known.size:
+        return ""
+    words = (
+        f"{name} {interval(row)}"
+        for name, row in zip(known.scheme.values, known.values, strict=True)
+    )
+    return ", ".join(words)
 
 
 def figure(dataset: xr.Dataset) -> Figure:

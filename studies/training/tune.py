@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detox_sim import data
+from detox_sim.sweeps.intervals import interval
 from studies.style import DETOX, VANILLA
 from studies.training import comparisons, panels, pipelines, schedules, tasks
 from studies.training.accuracy_reverse import ATTACK
@@ -113,6 +114,49 @@ def common_rate(dataset: xr.Dataset) -> float | None:
         return None
     loss = dataset.final_loss.mean("seed").where(able).mean(["attack", "pipeline"])
     return float(loss.rate[int(loss.where(safe, np.inf).argmin("rate"))])
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: the chosen rates by attack, and the common one.
+
+    Examples
+    --------
+    >>> loss = [[[[0.5, 0.6], [0.2, 0.3]], [[0.5, 0.5], [2.4, 2.4]], [[2.4] * 2] * 2]]
+    >>> names = {"attack": ["alie"], "pipeline": ["Mean", "D-Mean", "Krum"], "rate": [0.25, 0.5]}
+    >>> found = xr.Dataset({"final_loss": ((*names, "seed"), loss)}, names)
+    >>> print(finding(found))
+    * **alie** (rate: pipelines, losses): 0.25: D-Mean 0.500 ± 0.000; 0.5: Mean 0.250 ± 0.635.
+    * **alie**: at no rate does every seed learn with Krum.
+    * At the smallest rate tried, 0.25: 1 of 2 chosen rates. A smaller one may be better.
+    * At the largest rate tried, 0.5: 1 of 2 chosen rates. A larger one may be better.
+    * **The common rate** is 0.25.
+    """
+    lines, chosen = [], chosen_rates(dataset)
+    ends = {"smallest": float(dataset.rate.min()), "largest": float(dataset.rate.max())}
+    for attack, rates in chosen.items():
+        of: dict[float, list[str]] = {rate: [] for rate in sorted(set(rates.values()))}
+        for name, rate in rates.items():
+            loss = dataset.final_loss.sel(attack=attack, pipeline=name, rate=rate)
+            of[rate].append(f"{name} {interval(loss)}")
+        words = "; ".join(f"{rate:g}: {', '.join(names)}" for rate, names in of.items())
+        if words:
+            lines.append(f"**{attack}** (rate: pipelines, losses): {words}.")
+        if missing := [str(name) for name in dataset.pipeline.values if name not in rates]:
+            lines.append(
+                f"**{attack}**: at no rate does every seed learn with {', '.join(missing)}."
+            )
+    every = [rate for rates in chosen.values() for rate in rates.values()]
+    for end, word in (("smallest", "smaller"), ("largest", "larger")):
+        if count := every.count(ends[end]):
+            lines.append(
+                f"At the {end} rate tried, {ends[end]:g}: {count} of {len(every)} chosen rates. A "
+                f"{word} one may be better."
+            )
+    common = common_rate(dataset)
+    lines.append(
+        "There is no common rate." if common is None else f"**The common rate** is {common:g}."
+    )
+    return "\n".join(f"* {line}" for line in lines)
 
 
 def _learned(dataset: xr.Dataset) -> xr.DataArray:
