@@ -1,8 +1,12 @@
 # %% [markdown]
 # # Distorted files by scheme
+#
+# **The question.** A scheme says which workers compute the same file (a part of the batch) and how their copies are compared. How many
+# files can *q* Byzantine workers of *p* distort under each, if they choose their workers, and if they are random?
 
 # %%
 import pandas as pd
+from IPython.display import Markdown, display
 
 from reports import describe, open_study, show, table
 from detox_sim.attacks import through_vote
@@ -14,22 +18,22 @@ from studies.redundancy.arrangements import (
     SMALL,
     label,
 )
-from studies.redundancy.schemes_results import shares
+from studies.redundancy.schemes_results import finding, shares
 
 pd.set_option("display.max_colwidth", None)
 dataset, about = open_study("schemes")
-describe(about)
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(Markdown(finding(dataset)))
 
 # %%
 show("schemes")
 
 # %% [markdown]
-# **What was found.** **Random** Byzantine workers distort the same fraction of the files under every majority vote of *r* copies, on
-# average: there the assignment only changes how much that fraction varies. In the **worst** placement the assignment decides: two
-# workers are the majority of a group of DETOX, a fifth of all files of 15 workers, but only of one small file of
-# a Latin square or a block design.
-#
-# **How it is known.** *p* workers, *q* of them Byzantine, *r* copies of each file. In panels (a) and (b) every worker computes the
+# **How to read it.** *p* workers, *q* of them Byzantine, *r* copies of each file. In panels (a) and (b) every worker computes the
 # same share of the batch, whatever the scheme, and again in (c) and (d); what differs is which workers compute the same
 # file, and the vote. Above, attackers know the assignment and choose their workers. Below, Byzantine workers are random: dashed lines
 # are exact, points are counts after real votes (side by side where they would hide each other). Black
@@ -39,6 +43,11 @@ show("schemes")
 # vote must withstand the fraction that is left.
 #
 # Left out: all subsets of 5 of 25 workers, which are 53130 files.
+#
+# **Why.** Every set of *r* workers is as likely as any other when Byzantine workers are random, so every majority vote of *r* copies
+# has the same fraction of distorted files on average: the assignment only changes how much it varies. In the worst placement the
+# assignment decides: two workers are the majority of a group of DETOX, a fifth of all files of 15 workers, but only of one small
+# file of a Latin square or a block design.
 
 # %% [markdown]
 # ## Worst case
@@ -164,8 +173,7 @@ if {strong, plain} <= stored:
     table(pd.DataFrame(rows).T.rename_axis("distorted of 455 files"))
 
 # %% [markdown]
-# So detection helps the attackers when they are many: with 6 of 15 workers Byzantine it saves no file, and with 7 of 15
-# more files are distorted than under the plain majority of the same copies.
+# Where the worst case is above the last column, detection helps the attackers.
 #
 # ## Simulation against the exact values
 # The distance of simulated means from the exact expectation, where at least ten distorted files are expected in all
@@ -209,11 +217,9 @@ for scheme, sizes in LOADS.items():
                 row[f"worst, q = {q}"] = bounds(point)
                 row[f"random, q = {q}"] = f"{shares(point).expected.item():.3f}"
             rows[name] = row
-table(
-    pd.DataFrame(rows)
-    .T.sort_values("r", key=lambda r: r.astype(float), kind="stable")
-    .rename_axis("scheme")
-)
+if rows:
+    frame = pd.DataFrame(rows).T.sort_values("r", key=lambda r: r.astype(float), kind="stable")
+    table(frame.rename_axis("scheme"))
 
 # %% [markdown]
 # ## Which scheme when
@@ -259,11 +265,16 @@ table(pd.DataFrame(rows).T.rename_axis("scheme"))
 #   one message a worker for it, but with one Byzantine worker more the whole batch is distorted, where votes distort few files.
 # * **Faults, or attackers who do not know the groups.** DETOX: the fewest files, one gradient a worker to send, and on
 #   average as good as any majority vote of *r* copies. Groups that are secret and redrawn in each round make it so.
-# * **Attackers who know the assignment.** A block design if there is one of that size, else Latin squares or a
-#   Ramanujan graph. The price is in messages: a worker sends several gradients, each of a smaller file. DETOX is the wrong choice here:
-#   from (r + 1) / 2 Byzantine workers on it distorts at least as much as no redundancy, at these sizes. A random graph fits
-#   more sizes and gains less.
-# * **Few workers, up to a third of them Byzantine.** All subsets with detection distort least, but a batch must split
-#   into C(p, r) files, and a worker of 15 sends 91 gradients. With more attackers the detection itself is what they use.
-# * **More than a third of the workers.** With 3 or 5 copies all of these assignments but all subsets distort about as
-#   much as no redundancy, or more. What remains: more copies, secret groups, or a robust rule on all gradients.
+# * **Attackers who know the assignment.** The scheme that distorts least in the tables above. A block design, Latin squares and a
+#   Ramanujan graph exist for some sizes only, a random graph for more. The price is in messages: a worker sends several gradients, each
+#   of a smaller file.
+# * **Few workers.** All subsets need a batch that splits into C(p, r) files, and a worker of 15 sends 91 gradients. Attackers who are
+#   many can use the detection itself.
+# * **So many attackers that no scheme of these tables is below no redundancy.** What remains: more copies, secret groups, or a
+#   robust rule on all gradients.
+
+# %% [markdown]
+# ## Where these numbers come from
+
+# %%
+describe(about)

@@ -41,6 +41,77 @@ def shares(dataset: xr.Dataset) -> xr.Dataset:
     return dataset[list(COUNTS)] / dataset.votes
 
 
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: fewest Byzantine workers that distort, and detection.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (arrangement, byzantine); NaN where a scheme was not computed.
+    """
+    lines = []
+    for size in SMALL:
+        present = _present(dataset, *size)
+        known = {k: one for k, one in present.items() if one.worst_case.notnull().any()}
+        if known:
+            lines += _of_size(size, known)
+    lines += _of_detection(_present(dataset, 15, 3))
+    return "\n".join(f"* {line}" for line in lines) or "No cell of this dataset is finished."
+
+
+def _of_size(size: tuple[int, int], found: dict[str, xr.Dataset]) -> list[str]:
+    """Return sentences about one size, at the fewest Byzantine workers that can distort a file."""
+    workers, copies = size
+    few = copies // 2 + 1
+    at = {name: shares(one.sel(byzantine=few)) for name, one in found.items()}
+    open_ = {name for name, one in found.items() if not one.proven.sel(byzantine=few)}
+    words = ", ".join(
+        f"{name} {float(at[name].worst_case):.3f}{' or more' * (name in open_)}"
+        for name in sorted(at, key=lambda name: float(at[name].worst_case))
+    )
+    alike = [float(at[name].expected) for name in (*MAJORITIES, "all subsets") if name in at]
+    lines = [
+        f"**{workers} workers, {copies} copies, {few} Byzantine**. Distorted fraction in the worst "
+        f"placement: {words}."
+        + (
+            f" Placed at random: {min(alike):.3f} under every majority vote, on average."
+            if alike and max(alike) - min(alike) < 1e-9
+            else ""
+        )
+    ]
+    alone, groups = found.get("no redundancy"), found.get("DETOX")
+    if alone is not None and groups is not None:
+        gap = (shares(groups).worst_case - shares(alone).worst_case).dropna("byzantine")
+        above = gap.byzantine.values[gap.values > -1e-9]
+        whom = ", ".join(map(str, above)) or "none"
+        lines.append(
+            f"In the worst placement DETOX with {workers} workers and {copies} copies distorts at "
+            f"least as much as no redundancy for q = {whom} of q = {gap.byzantine.values[0]} to "
+            f"{gap.byzantine.values[-1]} that were computed."
+        )
+    return lines
+
+
+def _of_detection(present: dict[str, xr.Dataset]) -> list[str]:
+    """Return for which numbers of Byzantine workers detection saves files, and for which not."""
+    strong, plain = present.get("detection (strong attack)"), present.get("all subsets")
+    if strong is None or plain is None:
+        return []
+    more = (strong.worst_case - plain.worst_case).dropna("byzantine")
+    more = more[(plain.worst_case.sel(byzantine=more.byzantine) > 0).values]
+    words = [
+        f"{word} distorted files for q = {', '.join(map(str, more.byzantine.values[kind.values]))}"
+        for word, kind in (("fewer", more < 0), ("as many", more == 0), ("more", more > 0))
+        if kind.any()
+    ]
+    if not words:
+        return []
+    return [
+        "**Detection** of contradicting workers (all subsets of 15 workers, 3 copies), beside the "
+        f"plain majority of the same copies, leaves {'; '.join(words)}."
+    ]
+
+
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw distorted fractions against Byzantine workers, worst and random, and the load."""
     result = Figure(figsize=(10.8, 6.4))

@@ -38,6 +38,92 @@ def outcomes(dataset: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(shares).where(present).assign(typical=error.median("round"))
 
 
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown: times by stragglers, and sums with a Byzantine worker.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        (protocol, slowdown, byzantine, stragglers, round); NaN where a protocol failed.
+
+    Returns
+    -------
+    str
+        About protocols that leave no file out. Times are means, ± two standard errors.
+    """
+    whole = dataset.sel(protocol=(dataset.left_out == 0).values)
+    if not whole.sizes["protocol"]:
+        return "No cell of this dataset is finished."
+    times = whole.sel(slowdown=shown_slowdown(dataset), byzantine=dataset.byzantine.min())
+    lines = [_times(times.sel(stragglers=s)) for s in (0, 2, 6) if s in times.stragglers.values]
+    lines += _beyond(times.isel(stragglers=-1))
+    forging = whole.byzantine.values[whole.byzantine.values > 0]
+    if forging.size:
+        lines.append(_forged(whole.sel(byzantine=[forging.min()]).isel(stragglers=[0])))
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _times(point: xr.Dataset) -> str:
+    """Return the fastest protocol at one number of stragglers, beside waiting for all."""
+    known = point.dropna("protocol", subset=["seconds"])
+    late = int(point.stragglers)
+    start = f"**{late} stragglers**" + f", {float(point.slowdown):g} times slower" * (late > 0)
+    if not known.sizes["protocol"]:
+        return f"{start}: not measured."
+    named = [known.protocol.values[int(known.seconds.argmin("protocol"))], "wait for all", "tree"]
+    first, *others = (
+        f"*{name}* with {float(known.seconds.sel(protocol=name)):.2f} ± "
+        f"{2 * float(known.seconds_error.sel(protocol=name)):.2f} s"
+        for name in dict.fromkeys(named)
+        if name in known.protocol.values
+    )
+    beside = f", beside {' and '.join(others)}" * bool(others)
+    return f"{start}: the fastest is {first}{beside}."
+
+
+def _beyond(point: xr.Dataset) -> list[str]:
+    """Return which protocols take longer than waiting for all, at the most stragglers."""
+    if "wait for all" not in point.protocol.values:
+        return []
+    saved, error = point.saved, point.saved_error
+    longer = point.protocol.values[(saved < -2 * error).values]
+    if not len(longer):
+        return [f"With {int(point.stragglers)} stragglers none takes longer than waiting for all."]
+    return [
+        f"**With {int(point.stragglers)} stragglers** these take longer than waiting for all: "
+        f"{_listed(longer)}."
+    ]
+
+
+def _forged(dataset: xr.Dataset) -> str:
+    """Return whose decoded sum is wrong with a Byzantine worker (byzantine: 1, stragglers: 1)."""
+    wrong = outcomes(dataset).wrong.squeeze(["byzantine", "stragglers"])
+    kinds = {"in every round": wrong == 1, "in no round": wrong == 0}
+    kinds["in some rounds"] = (wrong > 0) & (wrong < 1)
+    words = (
+        f"{kind} with {_listed(wrong.protocol.values[which.values])}"
+        for kind, which in kinds.items()
+        if which.any()
+    )
+    count = int(dataset.byzantine[0])
+    late = int(dataset.stragglers[0]) or "no"
+    return (
+        f"**{count} Byzantine worker{'s' * (count > 1)}**, {late} late one: "
+        f"the sum is wrong {'; '.join(words)}."
+    )
+
+
+def _listed(names: np.ndarray) -> str:
+    """Return names that may contain commas as a list.
+
+    Examples
+    --------
+    >>> _listed(np.array(["tree", "DETOX, r = 3"]))
+    '*tree*, *DETOX, r = 3*'
+    """
+    return ", ".join(f"*{name}*" for name in names)
+
+
 _PALETTE = sns.color_palette("colorblind")
 STYLES = {
     "wait for all": ("0.25", "x"),

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from detox_sim import assignments
 from studies.redundancy import schemes
 from studies.redundancy.arrangements import LOADS, PUBLISHED, SCHEMES, SMALL, arrangements, label
-from studies.redundancy.schemes_results import COUNTS, shares
+from studies.redundancy.schemes_results import COUNTS, finding, shares
 from studies.style import draw
 
 BASE, _ = schemes.PROFILES["smoke"]
@@ -247,6 +247,12 @@ def test_figure_opens_marks_that_are_not_proven(dataset):
     doubtful = dataset.assign(proven=0 * dataset.proven, bound=dataset.bound + 1)
     assert hollow(draw(schemes.figure, dataset)) == 0
     assert hollow(draw(schemes.figure, doubtful)) == 2
+
+
+def test_finding_is_of_the_arrangements_that_were_computed(dataset):
+    found = finding(dataset)
+    assert "**15 workers, 3 copies, 2 Byzantine**" in found
+    assert finding(dataset.where(False)) == "No cell of this dataset is finished."
 
 
 def test_counts_of_the_figure_are_variables_of_a_cell():

@@ -14,7 +14,7 @@ from detox_sim import coding
 from detox_sim.sweeps import expand
 from studies.redundancy import protocols, receiving, stragglers
 from studies.redundancy.protocols import FORGED, SCHEMES
-from studies.redundancy.stragglers_results import EXACT, outcomes
+from studies.redundancy.stragglers_results import EXACT, finding, outcomes
 from studies.style import draw
 
 LIGHT = {"byzantine": [0, 1, 3], "stragglers": [0, 1, 2, 3, 6, 7], "draws": 60, "rounds": 4}
@@ -376,6 +376,18 @@ def test_cell_depends_on_its_fields_and_on_nothing_else():
         ), protocol
         other = stragglers.run(fields(protocol, **few, seed=1))
         assert (other.seconds != alone.seconds).all(), protocol
+
+
+def test_finding_is_of_protocols_that_leave_no_file_out(dataset):
+    out = np.array([name.startswith("ignore") for name in dataset.protocol.values])
+    some = dataset.assign(left_out=("protocol", out.astype(float)))
+    some["seconds"] = some.seconds.where(some.protocol != "tree", 0.5)
+    some["seconds_error"] = 0 * some.seconds_error
+    found = finding(some)
+    assert "**2 stragglers**, 10 times slower: the fastest is *tree* with 0.50 ± 0.00 s" in found
+    assert "**1 Byzantine worker**" in found
+    assert "ignore" not in found
+    assert finding(dataset.where(False)) == "No cell of this dataset is finished."
 
 
 def test_figure_draws_times_and_errors(dataset):
