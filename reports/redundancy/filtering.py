@@ -29,10 +29,10 @@ show("filtering")
 # (integers, no approximation), the points are simulated placements, the dashed and dash-dotted lines are upper
 # bounds, and the dotted line is the worst placement: attackers who know the groups and choose their workers.
 #
-# **Why.** A share *e* of Byzantine workers that is below one half rarely has the majority of a large group drawn at random; the nearer
-# *e* is to one half, the less more copies help. The bound of theorem 1 has the factor *40 e (1 - e)*, which is above 1 from
-# *e* = 2.6 % on: the bound then says nothing. With 4 in place of 40 it is still proven, and the factor is below 1 up to one half. In the
-# worst placement *q* workers distort *q / ((r + 1) / 2)* files, rounded down, until a majority of a group needs more than *q*.
+# **Why.** A share *e* of Byzantine workers that is below one half rarely has the majority of a large group drawn at random;
+# the nearer *e* is to one half, the less more copies help. The bound of theorem 1 has the factor *40 e (1 - e)*, which is
+# above 1 from *e* = 2.6 % on: the bound then says nothing. With 4 in place of 40 it is still proven, and the factor is
+# below 1 up to one half. In the worst placement *q* workers distort *q / ((r + 1) / 2)* files, rounded down.
 
 # %% [markdown]
 # ## Simulation against the exact law

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Distorted files by scheme
 #
-# **The question.** A scheme says which workers compute the same file (a part of the batch) and how their copies are compared. How many
-# files can *q* Byzantine workers of *p* distort under each, if they choose their workers, and if they are random?
+# **The question.** A scheme says which workers compute the same file (a part of the batch) and how their copies are
+# compared. How many files can *q* Byzantine workers of *p* distort under each, if they choose their workers, and if they
+# are random?
 
 # %%
 import pandas as pd
@@ -33,21 +34,21 @@ display(Markdown(finding(dataset)))
 show("schemes")
 
 # %% [markdown]
-# **How to read it.** *p* workers, *q* of them Byzantine, *r* copies of each file. In panels (a) and (b) every worker computes the
-# same share of the batch, whatever the scheme, and again in (c) and (d); what differs is which workers compute the same
-# file, and the vote. Above, attackers know the assignment and choose their workers. Below, Byzantine workers are random: dashed lines
-# are exact, points are counts after real votes (side by side where they would hide each other). Black
-# crosses are published values, quoted from memory. Panels (e) and (f) show the price of redundancy: with *r* copies a worker
-# computes *r* times as many images. The dotted line is the fraction without redundancy. Latin squares of 3 copies do not exist
-# for 45 workers; those drawn have 39 (13 files a worker), and as many attackers. Lower is better everywhere, and the rule after the
-# vote must withstand the fraction that is left.
+# **How to read it.** *p* workers, *q* of them Byzantine, *r* copies of each file. In panels (a) and (b) every worker
+# computes the same share of the batch, whatever the scheme, and again in (c) and (d); what differs is which workers compute
+# the same file, and the vote. Above, attackers know the assignment and choose their workers. Below, Byzantine workers are
+# random: dashed lines are exact, points are counts after real votes (side by side where they would hide each other). Black
+# crosses are published values, quoted from memory. Panels (e) and (f) show the price of redundancy: with *r* copies a
+# worker computes *r* times as many images. The dotted line is the fraction without redundancy. Latin squares of 3 copies do
+# not exist for 45 workers; those drawn have 39 (13 files a worker), and as many attackers. Lower is better everywhere, and
+# the rule after the vote must withstand the fraction that is left.
 #
 # Left out: all subsets of 5 of 25 workers, which are 53130 files.
 #
-# **Why.** Every set of *r* workers is as likely as any other when Byzantine workers are random, so every majority vote of *r* copies
-# has the same fraction of distorted files on average: the assignment only changes how much it varies. In the worst placement the
-# assignment decides: two workers are the majority of a group of DETOX, a fifth of all files of 15 workers, but only of one small
-# file of a Latin square or a block design.
+# **Why.** Every set of *r* workers is as likely as any other when Byzantine workers are random, so every majority vote of
+# *r* copies has the same fraction of distorted files on average: the assignment only changes how much it varies. In the
+# worst placement the assignment decides: two workers are the majority of a group of DETOX, a fifth of all files of 15
+# workers, but only of one small file of a Latin square or a block design.
 
 # %% [markdown]
 # ## Worst case
@@ -265,13 +266,13 @@ table(pd.DataFrame(rows).T.rename_axis("scheme"))
 #   one message a worker for it, but with one Byzantine worker more the whole batch is distorted, where votes distort few files.
 # * **Faults, or attackers who do not know the groups.** DETOX: the fewest files, one gradient a worker to send, and on
 #   average as good as any majority vote of *r* copies. Groups that are secret and redrawn in each round make it so.
-# * **Attackers who know the assignment.** The scheme that distorts least in the tables above. A block design, Latin squares and a
-#   Ramanujan graph exist for some sizes only, a random graph for more. The price is in messages: a worker sends several gradients, each
-#   of a smaller file.
-# * **Few workers.** All subsets need a batch that splits into C(p, r) files, and a worker of 15 sends 91 gradients. Attackers who are
-#   many can use the detection itself.
-# * **So many attackers that no scheme of these tables is below no redundancy.** What remains: more copies, secret groups, or a
-#   robust rule on all gradients.
+# * **Attackers who know the assignment.** The scheme that distorts least in the tables above. A block design, Latin squares
+#   and a Ramanujan graph exist for some sizes only, a random graph for more. The price is in messages: a worker sends
+#   several gradients, each of a smaller file.
+# * **Few workers.** All subsets need a batch that splits into C(p, r) files, and a worker of 15 sends 91 gradients.
+#   Attackers who are many can use the detection itself.
+# * **So many attackers that no scheme of these tables is below no redundancy.** What remains: more copies, secret groups,
+#   or a robust rule on all gradients.
 
 # %% [markdown]
 # ## Where these numbers come from

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Slow and Byzantine workers
 #
-# **The question.** If more workers than one compute the same file, the server need not wait for the slow ones (stragglers). How much
-# time does that save, and is the sum right when a worker is Byzantine?
+# **The question.** If more workers than one compute the same file, the server need not wait for the slow ones (stragglers).
+# How much time does that save, and is the sum right when a worker is Byzantine?
 
 # %%
 import numpy as np
@@ -36,12 +36,12 @@ show("stragglers")
 #
 # **Why.**
 #
-# * **A flat server takes in one message of every worker, one after the other**; a tree of the same workers does that in parallel.
-#   This needs no code.
+# * **A flat server takes in one message of every worker, one after the other**; a tree of the same workers does that in
+#   parallel. This needs no code.
 # * **A code costs load and has a limit.** Every worker computes more, in every round. Beyond the limit the round waits for a
 #   slow worker that has *more* to compute than without a code.
-# * **Codes against stragglers trust every message**: gradient coding, CodedReduce and the plain sum do not detect a wrong one. For votes
-#   and DRACO a late message counts against the same redundancy as a forged one.
+# * **Codes against stragglers trust every message**: gradient coding, CodedReduce and the plain sum do not detect a wrong
+#   one. For votes and DRACO a late message counts against the same redundancy as a forged one.
 
 # %% [markdown]
 # ## Modelled time of a round
@@ -232,8 +232,8 @@ table(pd.DataFrame(rows).T.rename_axis(""))
 #   twice as long, and it must know how many are Byzantine.
 # * **Do not drop late copies lightly**: if the vote takes the majority of those that arrived, one copy
 #   alone decides where the others are late, and a file is distorted more easily than the number of copies says.
-# * **A rough gradient is enough**: ignoring the slowest few costs no compute and an error, which the tables give. It is no defence
-#   against a forged message.
+# * **A rough gradient is enough**: ignoring the slowest few costs no compute and an error, which the tables give. It is no
+#   defence against a forged message.
 #
 # The result would differ with stragglers whose network is slow, with slow workers that are always the same ones (then give
 # them less to compute), or with a faster network, with which the queue at the server matters less and the load more

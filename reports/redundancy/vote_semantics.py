@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Votes over copies that are not bit-equal
 #
-# **The question.** The *r* workers of a group compute the same gradient, and a majority vote elects what most of them send. If their
-# arithmetic differs, honest copies differ in their last bits. Does the vote still work, and how much may copies differ?
+# **The question.** The *r* workers of a group compute the same gradient, and a majority vote elects what most of them send.
+# If their arithmetic differs, honest copies differ in their last bits. Does the vote still work, and how much may copies
+# differ?
 
 # %%
 import numpy as np

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Robust mean of very many workers
 #
-# **The question.** Every worker draws one sample of a normal law with mean zero; Byzantine workers all send one vector far away. How far
-# from zero is a robust mean of what arrives, with a majority vote in groups before it and without?
+# **The question.** Every worker draws one sample of a normal law with mean zero; Byzantine workers all send one vector far
+# away. How far from zero is a robust mean of what arrives, with a majority vote in groups before it and without?
 
 # %%
 from IPython.display import Markdown, display
@@ -26,9 +26,9 @@ show("mean_estimation")
 # **How to read it.** Each estimator is applied to real draws of samples; dashed lines are what theory expects. "D-" is
 # after the vote. "One sample a vote": a file is one sample, which all *r* workers of a group compute.
 #
-# **Why.** Without a vote the Byzantine workers move both medians by an amount that grows with the square root of the dimension, and
-# no number of honest workers removes it. After the vote few files are distorted, and what remains is the noise of the honest
-# samples. It is √r larger where a vote stands for one sample only.
+# **Why.** Without a vote the Byzantine workers move both medians by an amount that grows with the square root of the
+# dimension, and no number of honest workers removes it. After the vote few files are distorted, and what remains is the
+# noise of the honest samples. It is √r larger where a vote stands for one sample only.
 
 # %% [markdown]
 # ## Error at each dimension, with 95 % Student t intervals over seeds

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Robustness audit of the rules
 #
-# **The question.** A rule makes one gradient of *n* rows, of which *f* are Byzantine. How far from the mean of the honest rows can
-# these *f* rows move its output, in units of how far the honest rows spread?
+# **The question.** A rule makes one gradient of *n* rows, of which *f* are Byzantine. How far from the mean of the honest
+# rows can these *f* rows move its output, in units of how far the honest rows spread?
 
 # %%
 import numpy as np
@@ -108,19 +108,20 @@ table(pd.DataFrame(spots).T.rename_axis(index="rule"))
 #
 # These reasons are mathematics: they hold for every dataset.
 #
-# * **Nearest-neighbour mixing** lowers the proven bound only while *8 f / (n - f) < kappa / (1 + kappa)*, so *n* must be above *9 f*.
+# * **Nearest-neighbour mixing** lowers the proven bound only while *8 f / (n - f) < kappa / (1 + kappa)*, so *n* must be
+#   above *9 f*.
 # * **Rules that keep *n - f* rows** (SMEA, MDA, Phocas, DnC, and what follows NNM) have a common bad input: *f* honest
 #   rows apart, and the Byzantine ones a little nearer on the other side, so that the honest ones are left out. By hand that gives
 #   *4 f / (n - 2f)*, four times the least possible.
 # * **MeaMed is NNM before the median**: on a line they are the same function for odd *n*.
-# * **Medians**: if a share *s* of the honest rows sits apart and is just enough for the Byzantine rows to decide the majority, the
-#   ratio is *(1 - s) / s*.
+# * **Medians**: if a share *s* of the honest rows sits apart and is just enough for the Byzantine rows to decide the
+#   majority, the ratio is *(1 - s) / s*.
 # * **DnC withstands one Byzantine row and not two.** The first, very far away, takes the whole top direction and an
 #   honest row is dropped with it; the second stands at a tenth of the distance, near the mean of
 #   all rows, is kept, and grows with the allowed scale like a row of the plain mean. The published rule repeats
 #   itself on random coordinates; here it is run once on all.
-# * **A rule that trusts one row has that row's error.** If the trusted row of FLTrust is the one apart and no other row points its
-#   way, the ratio is *n - f - 1*.
+# * **A rule that trusts one row has that row's error.** If the trusted row of FLTrust is the one apart and no other row
+#   points its way, the ratio is *n - f - 1*.
 # * **CGE measures from the origin**: its error grows with the square of the honest mean's length over
 #   the spread, which is the field `offset` here. No kappa holds for it in general. Centered clipping's value
 #   is for a radius that knows the honest spread.

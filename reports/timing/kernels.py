@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Time of the primitives and rules
 #
-# **The question.** How long does one call of each function of the server take: of votes, rules and mixers (which change the rows before
-# a rule)? How near is that to reading the data once, and how does it grow with the *n* rows of *d* values?
+# **The question.** How long does one call of each function of the server take: of votes, rules and mixers (which change the
+# rows before a rule)? How near is that to reading the data once, and how does it grow with the *n* rows of *d* values?
 
 # %%
 import numpy as np
@@ -30,8 +30,9 @@ show("kernels")
 # the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
 # rows once and to write the result, at the read bandwidth measured between the calls.
 #
-# **Why.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, and the others with *n*;
-# after DETOX's vote *n* is the number of files, *p / r*. A mixer returns about as many rows as it gets, and must write them.
+# **Why.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, and the others
+# with *n*; after DETOX's vote *n* is the number of files, *p / r*. A mixer returns about as many rows as it gets, and must
+# write them.
 
 # %% [markdown]
 # ## Milliseconds

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Growth with workers, parameters and processes
 #
-# **The question.** A round is one step of training: gradients at *p* workers, messages, a vote, and a robust rule at a server. How does
-# its time grow with *p* and with the number of parameters *d*, with DETOX and without?
+# **The question.** A round is one step of training: gradients at *p* workers, messages, a vote, and a robust rule at a
+# server. How does its time grow with *p* and with the number of parameters *d*, with DETOX and without?
 
 # %%
 import numpy as np
@@ -35,10 +35,10 @@ show("scaling")
 #
 # **Why.** These reasons count operations and hold for every dataset:
 #
-# * **With the mean in a fixed number of vote groups** (D-Median, D-Geometric median, and D-Mean) the work is linear in p: the vote
-#   reads p rows, the means p / r, and the last rule sees k rows whatever the number of workers.
-# * **D-Multi-Krum and D-Bulyan are quadratic**, only r² k and r² times cheaper than the rules alone: their inner rule sees votes in
-#   numbers that grow with p. The paper's claim of a nearly linear time is for the mean as inner rule.
+# * **With the mean in a fixed number of vote groups** (D-Median, D-Geometric median, and D-Mean) the work is linear in p:
+#   the vote reads p rows, the means p / r, and the last rule sees k rows whatever the number of workers.
+# * **D-Multi-Krum and D-Bulyan are quadratic**, only r² k and r² times cheaper than the rules alone: their inner rule sees
+#   votes in numbers that grow with p. The paper's claim of a nearly linear time is for the mean as inner rule.
 # * **The coordinate-wise median** alone is linear too, up to logarithms. DETOX does not change its order, only its constant.
 # * **The geometric median** works on the distances between rows, p² d, up to 1000 rows and iterates in the coordinates, p d a
 #   step, above: its times are no power of p.

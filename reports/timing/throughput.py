@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Speed of training
 #
-# **The question.** How fast does the simulation train beside the same training written plainly in torch, and beside ByzFL, another
-# simulator of Byzantine workers?
+# **The question.** How fast does the simulation train beside the same training written plainly in torch, and beside ByzFL,
+# another simulator of Byzantine workers?
 
 # %%
 import numpy as np
@@ -39,10 +39,11 @@ display(Markdown(finding(dataset)))
 show("throughput")
 
 # %% [markdown]
-# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with one thread;
-# 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation, update.
-# *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else, set-up and evaluations
-# included. Middle: the time of a loop over files over that of `vmap`, which is faster above 1. Right: the same experiment here and in ByzFL.
+# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with
+# one thread; 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation,
+# update. *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else,
+# set-up and evaluations included. Middle: the time of a loop over files over that of `vmap`, which is faster above 1.
+# Right: the same experiment here and in ByzFL.
 
 # %% [markdown]
 # ## Beside plain torch
@@ -79,10 +80,10 @@ table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, a
 
 # %% [markdown]
 # ## Loop or vmap
-# Time of a loop over 15 files / time of one `vmap`, by images a file. In training a model of matrix products alone takes `vmap`, all others the loop.
-# *Alone*: whether a file's gradient has the same bits as when it is computed by itself, as the copies of a file at
-# different workers must. *Gap*: largest difference of the two ways, relative to the largest value. Batch norm keeps
-# statistics that `vmap` cannot write.
+# Time of a loop over 15 files / time of one `vmap`, by images a file. In training a model of matrix products alone takes
+# `vmap`, all others the loop. *Alone*: whether a file's gradient has the same bits as when it is computed by itself, as the
+# copies of a file at different workers must. *Gap*: largest difference of the two ways, relative to the largest value.
+# Batch norm keeps statistics that `vmap` cannot write.
 
 # %%
 rows = {}

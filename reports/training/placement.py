@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Accuracy by placement
 #
-# **The question.** Attackers who know which workers compute the same file can choose workers that are the majority of many files. How
-# accurate does training end then, with groups of workers, with other assignments of files, and without redundancy?
+# **The question.** Attackers who know which workers compute the same file can choose workers that are the majority of many
+# files. How accurate does training end then, with groups of workers, with other assignments of files, and without
+# redundancy?
 
 # %%
 import pandas as pd
@@ -60,9 +61,9 @@ for rule in dataset.rule.values:
     table(by_scheme(last.sel(rule=rule), interval).rename_axis(f"{rule} of the votes"))
 
 # %% [markdown]
-# Where the two rules differ though nobody attacks, a likely reason is the size of the files: gradients of few images are skewed, a
-# coordinate-wise median leans towards their more frequent sign, and Latin squares make the smallest files. The geometric median does not
-# work by coordinates.
+# Where the two rules differ though nobody attacks, a likely reason is the size of the files: gradients of few images are
+# skewed, a coordinate-wise median leans towards their more frequent sign, and Latin squares make the smallest files. The
+# geometric median does not work by coordinates.
 
 # %% [markdown]
 # ## Share of distorted files

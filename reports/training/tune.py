@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Learning rates
 #
-# **The question.** Which learning rate, of those tried, gives each pipeline (a rule alone, or a rule after DETOX's vote) the lowest
-# training loss, and is there one that serves all?
+# **The question.** Which learning rate, of those tried, gives each pipeline (a rule alone, or a rule after DETOX's vote)
+# the lowest training loss, and is there one that serves all?
 
 # %%
 import pandas as pd
