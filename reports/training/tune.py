@@ -8,7 +8,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from detox_sim.sweeps.intervals import interval
 from studies.training import schedules, tune
 
@@ -20,7 +20,7 @@ dataset, about = open_study("tune")
 # losses with 95 % Student t intervals.
 
 # %%
-display(Markdown(tune.finding(dataset)))
+show_findings("tune", tune.finding)
 
 # %%
 show("tune")
@@ -64,7 +64,7 @@ def tables(dataset):
 tables(dataset)
 
 # %%
-show_larger("tune", about, tables, tune.finding)
+show_larger("tune", about, tables)
 
 # %% [markdown]
 # ## Where these numbers come from
