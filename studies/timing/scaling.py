@@ -45,7 +45,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         },
     ),
     "laptop": (
-        _BASE | {"turns": 3},
+        _BASE | {"turns": 2},
         {
             "part": _GROWTH
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000)}
