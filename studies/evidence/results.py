@@ -63,13 +63,15 @@ class Results:
     def _check_cells(self, array: xr.DataArray, labels: Mapping[str, Any]) -> None:
         """Raise when a selected cell failed: then none of its variables has a value."""
         axes = set(json.loads(self.dataset.attrs["provenance"])["axes"]) & set(array.dims)
+        variables = (one.variable for one in self.dataset.data_vars.values())
         known = [
             variable.notnull().any([dim for dim in variable.dims if dim not in axes])
-            for variable in self.dataset.data_vars.values()
+            for variable in variables  # which, unlike arrays, are not aligned by their labels
             if axes <= set(variable.dims)
         ]
         finished = functools.reduce(operator.or_, known)
-        finished = finished.isel(_places(finished, labels), drop=True)
+        places = _places(array, labels)
+        finished = finished.isel({axis: places[axis] for axis in axes & places.keys()})
         if not bool(finished.all()):
             absent = int((~finished).sum())
             raise MissingError(f"{absent} of its {finished.size} cells have no result")
