@@ -86,13 +86,14 @@ def show_committed(name: str, profile: str) -> None:
 def main_finding() -> tuple[Any, list[str]]:
     """Return the figure of what the damage by ALIE consists of, and what was found, a text a task.
 
-    Of the datasets on digits and on CIFAR-10 that come with the package.
+    Of the datasets on digits and on CIFAR-10 that come with the package and have all parts.
     """
     from studies.style import draw
-    from studies.training.effects import panels, tables
+    from studies.training.effects import differences, panels, tables
 
     profiles = [p for p in COMMITTED if (DATA / p / "accuracy_alie.nc").exists() and p != "paper"]
     datasets = [open_study("accuracy_alie", profile)[0] for profile in profiles]
+    datasets = [one for one in datasets if differences.has_parts(one)]
     found = [tables.finding(dataset) for dataset in datasets]
     return draw(panels.decomposition_figure, datasets), found
 

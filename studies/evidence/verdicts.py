@@ -27,6 +27,7 @@ from studies.training.effects.differences import (
     UNDECIDED,
     VERDICTS,
 )
+from studies.training.effects.estimates import SEEDS
 
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the largest last
 HARMLESS = {"backend", "evaluate_every"}
@@ -194,7 +195,7 @@ def _judged(files: tuple[tuple[Path, int], ...], named: bool) -> list[Verdict]:
 
 
 def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdict:
-    """Return the verdict on one claim; see `judge`."""
+    """Return the verdict on one claim; see `judge`. Datasets of too few seeds decide last."""
     fit = [
         each
         for each in stored
@@ -208,8 +209,10 @@ def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdi
         detail = f"no dataset; run: {command}"
         return Verdict(claim, NOT_RUN, detail=detail, finding=decision.finding)
 
-    def size(each: Stored) -> tuple[bool, int]:
-        return not differences(decision, each.about), PROFILES.index(each.about["profile"])
+    def size(each: Stored) -> tuple[bool, bool, int]:
+        about = each.about
+        enough = len(about["axes"].get("seed", range(SEEDS))) >= SEEDS
+        return enough, not differences(decision, about), PROFILES.index(about["profile"])
 
     found = [_by(claim, decision, each) for each in sorted(fit, key=size, reverse=True)]
     return next((verdict for verdict in found if verdict.verdict != NOT_RUN), found[0])

@@ -147,7 +147,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     The hash seed is another one too: a figure must not depend on the order of a set.
     """
     undisturbed, _ = smoke
-    output, names = tmp_path / "out", ["filtering", "accuracy_alie"]
+    output, names = tmp_path / "out", ["filtering", "draco"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     quiet["env"] = os.environ | {"PYTHONHASHSEED": "2"}
     driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--processes", "1"], **quiet)

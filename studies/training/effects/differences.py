@@ -178,6 +178,11 @@ def decomposition(found: xr.Dataset) -> xr.DataArray:
     return xr.concat([part.rename("damage") for part in parts], labels)
 
 
+def has_parts(dataset: xr.Dataset) -> bool:
+    """Return whether all parts of the damage are known for some rule and seed."""
+    return bool(decomposition(effects(dataset)).notnull().all("part").any())
+
+
 def complete(parts: xr.DataArray, rule: str) -> xr.DataArray:
     """Return the parts of the damage to a rule (part, seed), of seeds with all of them."""
     one = parts.sel(rule=rule)

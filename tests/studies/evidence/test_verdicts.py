@@ -134,6 +134,9 @@ def test_verdict_is_one_word_and_counts_add_up():
 def test_largest_dataset_that_decides_is_taken():
     whole, part = stored(HIGH, LOW, profile="laptop"), stored([9.0, np.nan, 9.2], LOW)
     assert decided(part, whole).verdict == "reproduced"
+    small = stored(HIGH * 2, LOW * 2, profile="laptop", steps=4)  # six seeds decide before three
+    assert "profile laptop" in decided(stored(LOW, HIGH), small).scale
+    assert "profile paper" in decided(stored(LOW * 2, HIGH * 2), small).scale
 
 
 def test_number_is_judged_at_the_papers_scale_only():
