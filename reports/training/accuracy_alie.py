@@ -56,7 +56,8 @@ show("accuracy_alie")
 # The last table and the last panel of the figure, where there are runs for them, have the median in other settings: other
 # batches, or a smaller model. What differs is how much the gradients of honest workers spread around their mean, which is
 # how far ALIE may go unseen. A setting in which DETOX ends more accurate under the attack, but the damage to the rule alone
-# is small, shows a price: the rule alone loses as much when nobody attacks.
+# is small, shows a price: the rule alone loses as much when nobody attacks. The spread is relative to the norm of the mean,
+# which falls as training converges; so its mean over steps need not fall with the batch.
 
 
 # %%

@@ -102,7 +102,10 @@ def _largest_speed_ups(results: Results) -> xr.DataArray:
 
     The rules are those of the dataset.
     """
-    results = dataclasses.replace(results, dataset=comparisons.equal_batch(results.dataset))
+    dataset = results.dataset
+    if "task" in dataset.dims:
+        dataset = dataset.sel(task=comparisons.tasks_in(dataset))
+    results = dataclasses.replace(results, dataset=comparisons.equal_batch(dataset))
     seconds = partial(results.values, "modelled_round_seconds", attack="alie")
     model = speed_ups.doubtful().sel(code="code")
     known = set(results.dataset.pipeline.values)

@@ -45,7 +45,7 @@ def _digits_grids() -> list:
         *tasks.digits_grids(_ATTACK, pipelines.VANILLA, pipelines.DETOX, 5),
         (tasks.ON_DIGITS, tasks.varied(tasks.RESNET, _ATTACK, pairs, batches, seeds)),
         (
-            _DIGITS | {"steps": 80, "evaluate_every": 4},
+            tasks.ON_DIGITS | {"rate": 0.2, "decay": 1.0},
             tasks.varied(tasks.DIGITS, _ATTACK, {"Mean": _METHODS["Mean"]} | pairs, small, seeds),
         ),
     ]
