@@ -199,6 +199,8 @@ def _summary(found: xr.Dataset) -> str:
             f"{ends['vote']} what the vote saves beyond that."
         )
     seeds = int(found.defence.notnull().sum("seed").max())
+    if not seeds:
+        return "No rule ran yet in all the ways that a comparison needs."
     if seeds < estimates.SEEDS:
         said.append(f"With {_seeds(seeds)} no defence is decided; that takes {estimates.SEEDS}.")
         return " ".join(said)

@@ -302,6 +302,8 @@ def test_finding_states_every_part_of_the_damage():
     assert "0.00 to 0.15 what three times" in summary
     assert "accuracy: 2 of 3 at equal batch, 2 of 3 at equal compute" in summary
     assert "With 4 seeds no defence is decided" in tables.finding(dataset.isel(seed=slice(4)))
+    alone = dataset.sel(pipeline=["Mean", "Median"]).reindex(pipeline=PIPELINES)
+    assert "No rule ran yet in all the ways" in tables.finding(alone)
     only_batch = dataset.sel(variant=["equal batch"])
     median = next(m for m in tables.finding(only_batch).splitlines() if "**Median**" in m)
     numbers = [float(number) for number in re.findall(r"(-?\d\.\d+) \[", median)]
