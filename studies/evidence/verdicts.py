@@ -153,8 +153,8 @@ def judge(claims: Iterable[Claim], stored: Sequence[Stored]) -> list[Verdict]:
     claims : iterable of Claim
         Of `entries.read`.
     stored : sequence of Stored
-        One that ``--set`` changed counts only if its folder was named. At the same
-        scale the first counts.
+        One that ``--set`` changed counts only if its folder was named. At the same scale the
+        first counts.
     """
     return [
         decided(claim, DECISIONS[claim.id], stored)

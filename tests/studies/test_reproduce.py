@@ -147,7 +147,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
     The hash seed is another one too: a figure must not depend on the order of a set.
     """
     undisturbed, _ = smoke
-    output, names = tmp_path / "out", ["filtering", "draco"]
+    output, names = tmp_path / "out", ["filtering", "accuracy_alie"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     quiet["env"] = os.environ | {"PYTHONHASHSEED": "2"}
     driver = subprocess.Popen([*COMMAND, *names, "--output", output, "--processes", "1"], **quiet)
@@ -269,7 +269,7 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
     """Cells fail in the Dask processes only, in a model from outside."""
     module = tmp_path / "failing.py"
     sys.path.insert(0, str(tmp_path))
-    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=DRACO,D-Median"]
+    settings = ["--set", "steps=2", "--set", "seed=0", "--set", "pipeline=Mean,D-Mean"]
     settings += ["--set", "model=failing:model"]
     module.write_text(
         "import os\n"
@@ -284,7 +284,7 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
         "        raise RuntimeError('the disk is full')\n"
     )
     (tmp_path / "broken").touch()
-    arguments = ["draco", "--profile", "smoke", "--output", str(tmp_path / "out")]
+    arguments = ["accuracy_alie", "--profile", "smoke", "--output", str(tmp_path / "out")]
     arguments += ["--processes", "1"]
     try:
         assert main([*arguments, *settings]) == 1
@@ -293,7 +293,7 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
         assert main([*arguments, *settings]) == 0
     finally:
         sys.path.remove(str(tmp_path))
-    with xr.open_dataset(tmp_path / "out" / "draco.nc", engine="netcdf4") as dataset:
+    with xr.open_dataset(tmp_path / "out" / "accuracy_alie.nc", engine="netcdf4") as dataset:
         assert dataset.accuracy.notnull().all()
 
 

@@ -101,8 +101,8 @@ def effects(
         Over (evaluation, task, rule, seed), for every pair: `damage`,
         `damage_equal_compute`, `damage_detox`, `price`, `price_detox`, `defence`,
         `defence_equal_compute`, and `lead_equal_compute`, the accuracy under the attack with DETOX
-        less that of the rule alone at equal compute; `unharmed`, the accuracy of the rule alone
-        when nobody attacks. NaN where a run is missing.
+        less that of the rule alone at equal compute; `lead`, the same at equal batch; `unharmed`,
+        the accuracy of the rule alone when nobody attacks. NaN where a run is missing.
 
     Examples
     --------
@@ -144,6 +144,7 @@ def effects(
             "defence": damage(alone) - damage(detox),
             "defence_equal_compute": damage(compute) - damage(detox),
             "lead_equal_compute": (detox - compute).sel(attack=attack, drop=True),
+            "lead": (detox - alone).sel(attack=attack, drop=True),
             "unharmed": unharmed(alone),
         }
     )

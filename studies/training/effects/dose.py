@@ -7,7 +7,6 @@ from matplotlib.lines import Line2D
 
 from detox_sim.sweeps.intervals import student_t
 from studies.style import DETOX, VANILLA
-from studies.training.comparisons import attack_in
 from studies.training.effects import differences
 from studies.training.effects.tables import interval_text
 from studies.training.pipelines import PAIRS
@@ -38,13 +37,13 @@ def doses(dataset: xr.Dataset, rule: str = RULE) -> dict[str, xr.Dataset]:
     Returns
     -------
     dict of str to xarray.Dataset
-        By task and variant, the smallest spread first: over (evaluation, seed) the effects, and
-        `lead`, the accuracy with DETOX less that of the rule alone, both under the attack; over
-        seed `spread`, the deviation of honest gradients over the norm of their mean, of the rule
-        alone when nobody attacks, mean over steps.
+        By task and variant, the smallest spread first: over (evaluation, seed) what
+        `differences.effects` returns; over seed `spread`, the deviation of honest gradients over
+        the norm of their mean, of the rule alone when nobody attacks, mean over steps.
     """
     pair = rule, PAIRS[rule]
-    if "variant" not in dataset.dims or not {*pair} <= {*dataset.pipeline.values.tolist()}:
+    there = "variant" in dataset.dims and "gradient_spread" in dataset
+    if not there or not {*pair} <= {*dataset.pipeline.values.tolist()}:
         return {}
     found = {}
     for variant in (str(name) for name in dataset.variant.values):
@@ -56,14 +55,10 @@ def doses(dataset: xr.Dataset, rule: str = RULE) -> dict[str, xr.Dataset]:
             of = differences.effects(one, pairs=[pair]).isel(task=0, rule=0, drop=True)
             if not of.defence.notnull().any():
                 continue
-            attacked = differences.final_accuracy(one).sel(attack=attack_in(one), drop=True)
-            alone, detox = (attacked.sel(pipeline=name, drop=True) for name in pair)
             unharmed = one.sel(attack="nobody", pipeline=rule).isel(task=0, variant=0, drop=True)
             ratio = unharmed.gradient_spread / unharmed.gradient_norm
-            found[f"{task}, {variant}"] = of.assign(
-                lead=(detox - alone).isel(task=0, variant=0, drop=True),
-                spread=ratio.mean("eval_step").drop_vars(["attack", "pipeline"]),
-            )
+            spread = ratio.mean("eval_step").drop_vars(["attack", "pipeline"])
+            found[f"{task}, {variant}"] = of.assign(spread=spread)
     return dict(sorted(found.items(), key=lambda item: float(item[1].spread.mean())))
 
 
