@@ -180,9 +180,11 @@ def finding(dataset: xr.Dataset) -> str:
 
 
 def _summary(found: xr.Dataset) -> str:
-    """Return the range of each part over the rules, and how many rules DETOX is shown to defend."""
+    """Return the range of each part over the rules that suffer, and how many DETOX defends."""
     parts = differences.decomposition(found)
-    whole = [one for r in found.rule.values if (one := differences.complete(parts, r)).seed.size]
+    bitten = differences.verdicts(found) != differences.NO_BITE
+    rules = [str(rule) for rule in found.rule.values[bitten.values]]
+    whole = [one for rule in rules if (one := differences.complete(parts, rule)).seed.size]
     said = []
     if len(whole) > 1:
         means = xr.concat([one.mean("seed") for one in whole], "rule")
@@ -229,15 +231,6 @@ def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
         f"**{rule}** ({_seeds(one.seed.size)}): alone it ends at {before:.2f} when nobody attacks "
         f"and at {after:.2f} under {attack}, a damage of {interval_text(one.damage)}."
     )
-    parts = differences.complete(differences.decomposition(found), rule)
-    if parts.seed.size:
-        of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
-        said += (
-            f" Of the damage {of['evaluation']} disappears when the batch-norm statistics are "
-            f"recalibrated (evaluation), a further {of['compute']} when the rule alone gets three "
-            f"times the images (compute), and a further {of['vote']} with the vote (vote); "
-            f"{of['remainder']} remains with DETOX, recalibrated."
-        )
     words = {
         name: str(differences.verdicts(found, quantity).sel(rule=rule).item())
         for name, quantity in (
@@ -247,6 +240,15 @@ def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
     }
     if words["equal batch"] == differences.NO_BITE:
         return said + " The attack did not bite, so these runs say nothing of a defence."
+    parts = differences.complete(differences.decomposition(found), rule)
+    if parts.seed.size:
+        of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
+        said += (
+            f" Of the damage {of['evaluation']} disappears when the batch-norm statistics are "
+            f"recalibrated (evaluation), a further {of['compute']} when the rule alone gets three "
+            f"times the images (compute), and a further {of['vote']} with the vote (vote); "
+            f"{of['remainder']} remains with DETOX, recalibrated."
+        )
     judged = [f"{ANSWERS.get(w, w)} at {name}" for name, w in words.items() if w != NOT_RUN]
     return (
         f"{said} With DETOX the damage is {interval_text(one.damage_detox)}, less by "
