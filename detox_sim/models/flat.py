@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EVALUATED_AT_ONCE = 1000  # images
 LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
-CPU_AT_ONCE = 100  # of the evaluated images; features of more need new memory, up to 3x slower
+CPU_AT_ONCE, CPU_PIXELS = 100, 25_600  # of these; features of more need new memory, up to 3x slower
 Factory = Callable[..., "torch.nn.Module"]
 
 
@@ -273,7 +273,10 @@ class Model:
             for some, target in zip(
                 images.split(EVALUATED_AT_ONCE), labels.split(EVALUATED_AT_ONCE), strict=True
             ):
-                parts = some.split(CPU_AT_ONCE) if self.device == "cpu" else [some]
+                size = EVALUATED_AT_ONCE
+                if self.device == "cpu":
+                    size = max(1, min(CPU_AT_ONCE, CPU_PIXELS // some[0, 0].numel()))
+                parts = some.split(size)
                 scores = torch.cat(
                     [
                         torch.func.functional_call(self._module, leaves, (self._ordered(part),))

@@ -17,9 +17,10 @@ LARGE = {"batch": 1440, "steps": 3000, "evaluate_every": 50, "momentum": 0.9}
 # Settings in which an attack takes rules alone from high accuracy to chance on two CPU cores: what
 # decides is the spread of a file's gradient over the norm of the mean, which few images a worker
 # make large. With three times the batch a rule alone computes as many images as with DETOX.
+# On CIFAR-10 a step with channels last takes a sixth less time.
 SCHEDULE = {"workers": 45, "byzantine": 5, "rate": 0.1, "decay": 0.98, "momentum": 0.9}
 ON_DIGITS = SCHEDULE | {"batch": 180, "steps": 80, "evaluate_every": 4}
-ON_CIFAR = SCHEDULE | {"batch": 360, "steps": 400, "evaluate_every": 25}
+ON_CIFAR = SCHEDULE | {"batch": 360, "steps": 400, "evaluate_every": 25, "channels_last": True}
 
 
 def of_batch(images: int) -> dict[str, dict]:

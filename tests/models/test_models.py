@@ -137,9 +137,11 @@ def test_evaluation_in_parts_equals_that_of_the_whole(monkeypatch):
     model, params = model_of("cnn")
     images, labels = batch(1, 23)
     whole = model.evaluate(params, images[0], labels[0])
-    for limit, size in (("EVALUATED_AT_ONCE", 5), ("CPU_AT_ONCE", 3)):
-        monkeypatch.setattr(models.flat, limit, size)
-        parts = model.evaluate(params, images[0], labels[0])
+    pixels = images[0, 0, 0].size
+    for limit, size in (("EVALUATED_AT_ONCE", 5), ("CPU_AT_ONCE", 3), ("CPU_PIXELS", 2 * pixels)):
+        with monkeypatch.context() as patch:
+            patch.setattr(models.flat, limit, size)
+            parts = model.evaluate(params, images[0], labels[0])
         assert parts.loss == pytest.approx(whole.loss, rel=1e-6), limit
         assert parts.accuracy == whole.accuracy, limit
 
