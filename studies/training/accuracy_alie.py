@@ -63,10 +63,12 @@ def _cifar_grids() -> list:
 
     def block(rules: list[str], variants: dict, seeds: int, alone: dict | None = None) -> list:
         pairs = {n: _METHODS[n] for rule in rules for n in (rule, pipelines.PAIRS[rule])}
-        found = [tasks.varied(task, _ATTACK, pairs, variants, list(range(seeds)))]
-        if alone is not None:
-            only = {rule: _METHODS[rule] for rule in rules}
-            found.append(tasks.varied(task, _ATTACK, only, alone, list(range(seeds))))
+        only = {rule: _METHODS[rule] for rule in rules}
+        found = []
+        for seed in range(seeds):  # whole seeds one after the other
+            found.append(tasks.varied(task, _ATTACK, pairs, variants, [seed]))
+            if alone is not None:
+                found.append(tasks.varied(task, _ATTACK, only, alone, [seed]))
         return [(tasks.ON_CIFAR, axes) for axes in found]
 
     def searched(variants: dict) -> dict:
