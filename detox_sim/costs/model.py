@@ -1,5 +1,6 @@
 """Modelled seconds of one synchronous round, by phase: operations times seconds for each."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
@@ -274,4 +275,10 @@ def slowest(workers: int, tail: float) -> float:
     >>> slowest(45, 0.0), round(slowest(2, 0.1), 3)
     (1.0, 1.05)
     """
-    return 1 + tail * (sum(1 / k for k in range(1, workers + 1)) - 1)
+    return 1 + tail * (_harmonic(workers) - 1)
+
+
+@functools.cache
+def _harmonic(count: int) -> float:
+    """Return 1 + 1/2 + ... + 1/count."""
+    return sum(1 / k for k in range(1, count + 1))

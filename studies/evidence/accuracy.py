@@ -46,9 +46,8 @@ def defends(results: Results, attack: str, alone: str, detox: str) -> Finding:
         return greater(last.isel(pipeline=1, drop=True), last.isel(pipeline=0, drop=True), margin)
     final(results, attack=[attack, "nobody"], pipeline=names)  # raises where a run is missing
     dataset = results.dataset.sel({axis: [label] for axis, label in results.at.items()})
-    found = differences.effects(dataset, attack, pairs=[(alone, detox)])
-    if PAIRS.get(alone) == detox:
-        found = differences.effects(dataset, attack)
+    pairs = [*PAIRS.items()] if PAIRS.get(alone) == detox else [(alone, detox)]
+    found = differences.effects(dataset, attack, pairs)
     word = str(differences.verdicts(found).sel(rule=alone).item())
     one = found.sel(rule=alone).squeeze("task")
     ours = "; ".join(
