@@ -64,6 +64,8 @@ for sizes, label, name, other in (
     (by_workers, "p", "workers", "parameters"),
     (by_size, "d", "parameters", "workers"),
 ):
+    if not sizes.part.size:
+        continue
     frame = pd.DataFrame(
         {
             f"{label} = {float(size):,.0f}": sizes.total.isel(part=i).values
@@ -84,17 +86,18 @@ for sizes, label, name, other in (
 # percentiles of a bootstrap over settings (a method at a size). Beside them those of the DETOX research code.
 
 # %%
-found = results.fitted(dataset)
-code = type(found.cluster)()
-constants = {}
-for name in SERVER:
-    low, high = found.interval(name)
-    constants[name] = {
-        "fitted here": f"{getattr(found.cluster, name):.2g}",
-        "95 % interval": f"{low:.2g} to {high:.2g}",
-        "DETOX research code": f"{getattr(code, name):.2g}",
-    }
-table(pd.DataFrame(constants).T.rename_axis("seconds"))
+if by_workers.part.size:
+    found = results.fitted(dataset)
+    code = type(found.cluster)()
+    constants = {}
+    for name in SERVER:
+        low, high = found.interval(name)
+        constants[name] = {
+            "fitted here": f"{getattr(found.cluster, name):.2g}",
+            "95 % interval": f"{low:.2g} to {high:.2g}",
+            "DETOX research code": f"{getattr(code, name):.2g}",
+        }
+    table(pd.DataFrame(constants).T.rename_axis("seconds"))
 
 # %% [markdown]
 # Relative errors at the sizes that were not fitted (modelled / measured - 1). Kernels change their method with the number of
@@ -103,17 +106,18 @@ table(pd.DataFrame(constants).T.rename_axis("seconds"))
 # the bands of (b).
 
 # %%
-errors = results.measured_rounds(dataset).errors(found.cluster)
-summary = {
-    phase: {
-        "settings": f"{len(values)}",
-        "median": f"{np.median(values):+.0%}",
-        "median size": f"{np.median(abs(values)):.0%}",
-        "80 % lie between": f"{np.quantile(values, 0.1):+.0%} and {np.quantile(values, 0.9):+.0%}",
+if by_workers.part.size:
+    errors = results.measured_rounds(dataset).errors(found.cluster)
+    summary = {
+        phase: {
+            "settings": f"{len(values)}",
+            "median": f"{np.median(values):+.0%}",
+            "median size": f"{np.median(abs(values)):.0%}",
+            "80 % lie between": f"{np.quantile(values, 0.1):+.0%} and {np.quantile(values, 0.9):+.0%}",
+        }
+        for phase, values in errors.items()
     }
-    for phase, values in errors.items()
-}
-table(pd.DataFrame(summary).T.rename_axis("phase"))
+    table(pd.DataFrame(summary).T.rename_axis("phase"))
 
 # %% [markdown]
 # ## A round at the paper's size and beyond, modelled
@@ -122,29 +126,28 @@ table(pd.DataFrame(summary).T.rename_axis("phase"))
 # here.
 
 # %%
-times = results.modelled(found)
-bounds = results.ends(times).transpose(..., "quantile")
 
 
 def cell(method, workers):
-    one, (low, high) = (
-        times.sel(pipeline=method, workers=workers),
-        bounds.sel(pipeline=method, workers=workers),
-    )
+    one = times.sel(pipeline=method, workers=workers)
+    low, high = bounds.sel(pipeline=method, workers=workers)
     return f"{float(one.ours):.3g} ({float(low):.3g} to {float(high):.3g}) [{float(one.code):.3g}]"
 
 
-seconds = {m: {f"p = {p}": cell(m, p) for p in times.workers.values} for m in METHODS}
-table(pd.DataFrame(seconds).T.rename_axis("seconds"))
-gain = {}
-for vanilla, detox in PAIRS.items():
-    ours = times.ours
-    gain[vanilla] = {
-        f"p = {p}": f"{float(ours.sel(pipeline=vanilla, workers=p) / ours.sel(pipeline=detox, workers=p)):.2f} "
-        f"[{float(times.code.sel(pipeline=vanilla, workers=p) / times.code.sel(pipeline=detox, workers=p)):.2f}]"
-        for p in times.workers.values
-    }
-table(pd.DataFrame(gain).T.rename_axis("speed-up by DETOX"))
+if by_workers.part.size:
+    times = results.modelled(found)
+    bounds = results.ends(times).transpose(..., "quantile")
+    seconds = {m: {f"p = {p}": cell(m, p) for p in times.workers.values} for m in METHODS}
+    table(pd.DataFrame(seconds).T.rename_axis("seconds"))
+    gain = {}
+    for vanilla, detox in PAIRS.items():
+        ours = times.ours
+        gain[vanilla] = {
+            f"p = {p}": f"{float(ours.sel(pipeline=vanilla, workers=p) / ours.sel(pipeline=detox, workers=p)):.2f} "
+            f"[{float(times.code.sel(pipeline=vanilla, workers=p) / times.code.sel(pipeline=detox, workers=p)):.2f}]"
+            for p in times.workers.values
+        }
+    table(pd.DataFrame(gain).T.rename_axis("speed-up by DETOX"))
 
 # %% [markdown]
 # ## A sweep on Dask processes

@@ -270,6 +270,8 @@ def speed_up_finding(dataset: xr.Dataset, slow: str) -> str:
 
     To the highest accuracy that all seeds of both reach, in modelled time, under the attack.
     """
+    if slow not in dataset.pipeline:
+        return f"{slow} is not among these runs."
     lines = []
     for task in tasks_in(dataset):
         one = dataset.sel(task=task, attack=attack_in(dataset))

@@ -1,14 +1,17 @@
 """The studies: one contract, and figures that need nothing but a stored dataset (law 8)."""
 
 import json
+import runpy
 
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+import reports
 import studies
 from detox_sim import training
 from detox_sim.sweeps import Store, expand
+from reports.render import source
 from studies.robustness import mean_estimation
 from studies.style import draw, save, statement
 from studies.training import cells as training_cells
@@ -114,6 +117,23 @@ def test_figures_survive_failed_cells(smoke):
         axis = next(axis for axis, values in axes.items() if len(values) > 1)
         holes = dataset.astype(float).where(dataset[axis] != dataset[axis][0])
         assert isinstance(draw(study.figure, holes.assign_attrs(dataset.attrs)), Figure), name
+
+
+def test_page_shows_a_narrowed_dataset(name, smoke, monkeypatch, tmp_path):
+    """As after ``--set pipeline=...``: only the last label of an axis was run."""
+    dataset = stored(smoke, name)
+    about = json.loads(dataset.attrs["provenance"])
+    several = [axis for axis, labels in about["axes"].items() if len(labels) > 1]
+    axis = "pipeline" if "pipeline" in several else several[0]
+    about["axes"][axis] = about["axes"][axis][-1:]
+    dataset = dataset.isel({axis: [-1]}).assign_attrs(provenance=json.dumps(about))
+    dataset.to_netcdf(tmp_path / f"{name}.nc", engine="netcdf4")
+    (tmp_path / "figures").symlink_to(smoke[0] / "figures")
+    shown: list = []
+    monkeypatch.setenv(reports.FOLDER, str(tmp_path))
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    runpy.run_path(str(source(name)))
+    assert len(shown) > 3
 
 
 def test_figures_state_scale_seeds_profile_and_hardware(smoke):

@@ -181,6 +181,9 @@ def finding(dataset: xr.Dataset) -> str:
 
 def _summary(found: xr.Dataset) -> str:
     """Return the range of each part over the rules that suffer, and how many DETOX defends."""
+    seeds = int(found.defence.notnull().sum("seed").max()) if found.rule.size else 0
+    if not seeds:
+        return "No rule ran yet in all the ways that a comparison needs."
     parts = differences.decomposition(found)
     bitten = differences.verdicts(found) != differences.NO_BITE
     rules = [str(rule) for rule in found.rule.values[bitten.values]]
@@ -200,9 +203,6 @@ def _summary(found: xr.Dataset) -> str:
             f"{ends['compute']} what three times the images save without a vote, and "
             f"{ends['vote']} what the vote saves beyond that."
         )
-    seeds = int(found.defence.notnull().sum("seed").max())
-    if not seeds:
-        return "No rule ran yet in all the ways that a comparison needs."
     if seeds < estimates.SEEDS:
         said.append(f"With {_seeds(seeds)} no defence is decided; that takes {estimates.SEEDS}.")
         return " ".join(said)
