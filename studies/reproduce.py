@@ -17,7 +17,7 @@ from pathlib import Path
 import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
-from detox_sim.cluster import connect, cores, versions
+from detox_sim.cluster import connect, cores, prepare, versions
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
 from studies.workflow.background import Background
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
+        if not (options.scheduler or options.plan or options.finished):
+            prepare()  # while the cells are checked
         return _reproduce(options, _checked(options), pressed)
     except (UsageError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ coordinate. Both perform `detox_sim.training.step`, and are a
 """
 
 from detox_sim.cluster.central import CentralServer
-from detox_sim.cluster.connecting import connect, cores, here
+from detox_sim.cluster.connecting import connect, cores, here, prepare
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.cluster.joining import Tls, versions
 from detox_sim.cluster.sharded import ShardedServer
@@ -24,5 +24,6 @@ __all__ = [
     "connect",
     "cores",
     "here",
+    "prepare",
     "versions",
 ]

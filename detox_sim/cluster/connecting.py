@@ -23,7 +23,7 @@ ENVIRONMENT = {
 } | {"distributed.nanny.pre-spawn-environ.OMP_WAIT_POLICY": "PASSIVE"}
 
 # What tasks import, which takes seconds; the processes are forked from one that has done so.
-PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch._dynamo"]
+PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch"]
 PRELOADED_TOO = {"seaborn"}  # where this process has imported it
 
 
@@ -108,6 +108,33 @@ def connect(
             )
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
+
+
+def prepare() -> None:
+    """Let the process from which `connect` forks others begin its imports now; on Linux only.
+
+    Call it where the caller has other work before it connects.
+
+    Examples
+    --------
+    >>> prepare()
+    """
+    import dask
+    from distributed import nanny  # noqa: F401  its configuration
+
+    if sys.platform != "linux":
+        return
+    from multiprocessing import forkserver
+
+    before = dict(os.environ)
+    with dask.config.set(ENVIRONMENT), _forked(), _ignoring_interrupts():
+        names = dask.config.get("distributed.nanny.pre-spawn-environ")
+        os.environ.update({name: str(value) for name, value in names.items()})
+        try:
+            forkserver.ensure_running()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 @contextlib.contextmanager
