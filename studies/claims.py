@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from detox_sim import terminal
 from studies.evidence import verdicts
 from studies.evidence.verdicts import COLUMNS, Verdict
 
@@ -84,4 +85,4 @@ def _verify(folders: Sequence[Path], count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run(main))

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detox_sim import terminal
+
 if TYPE_CHECKING:
     from detox_sim.cluster import Tls
 
@@ -248,4 +250,4 @@ def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run(main))

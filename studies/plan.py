@@ -6,10 +6,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from textwrap import fill
 from typing import Any, NoReturn
 
-from detox_sim import data
+from detox_sim import data, terminal
 from detox_sim.costs import MODEL_SIZES
 from detox_sim.planning import DRAWS, MOST_WORKERS, Option, options, rank
 from detox_sim.theory import PROVEN_SHARE, recommended_copies
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen.workers,
             chosen.byzantine,
             parameters=_whole(chosen.parameters),
-            sample_seconds=chosen.seconds_per_gradient,
+            sample_seconds=_seconds(chosen.seconds_per_gradient),
             batch=chosen.batch,
             most_copies=chosen.most_copies,
         )
@@ -90,6 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if ranked:
         print("\n" + trial_line(ranked[0]))
     return 0
+
+
+def _seconds(text: str) -> float:
+    """Return seconds that are given as a number or, such as 1/130, a fraction."""
+    try:
+        seconds = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        seconds = -1.0
+    if seconds < 0:
+        raise ValueError(
+            f"--seconds-per-gradient must be a number of 0 or more, or a fraction, got {text}"
+        )
+    return seconds
 
 
 def _whole(value: float) -> int:
@@ -136,8 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--seconds-per-gradient",
-        type=float,
-        default=1 / 130,
+        default="1/130",
         metavar="S",
         help="of one image on one worker; default 1/130 (assumed)",
     )
@@ -263,4 +276,4 @@ def trial_line(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run(main))

@@ -11,7 +11,7 @@ ROOT = Path(detox_sim.__file__).parents[1]
 
 # Lowest first; a module imports only from its own folder and from rows above its own.
 LAYERS = [
-    {"arrays", "streams", "catalogue", "files"},
+    {"arrays", "streams", "catalogue", "files", "terminal"},
     {"sweeps"},
     {"primitives"},
     {"messages"},
@@ -43,6 +43,7 @@ STRANGERS = (
     "detox_sim.cluster.joining",
     "detox_sim.files",
     "detox_sim.sweeps",
+    "detox_sim.terminal",
 )
 
 # Compiled code: imported when it is needed.

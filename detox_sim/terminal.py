@@ -1,0 +1,48 @@
+"""Run the main function of a command, so that a terminal never shows a traceback of its own."""
+
+import os
+import sys
+from collections.abc import Callable
+
+INTERRUPTED, CLOSED = 130, 141  # exit codes of a shell for SIGINT and SIGPIPE
+
+
+def run(main: Callable[[], int]) -> int:
+    """Return the exit code of a main function; say in one line what keeps it from printing.
+
+    Characters that the terminal cannot show are printed as "?". A reader that ends early, such as
+    ``head``, ends the command with code 141, Ctrl-C with 130. A full disk or a file that cannot be
+    opened is one line and code 1.
+
+    Parameters
+    ----------
+    main : callable
+        () -> exit code.
+
+    Examples
+    --------
+    >>> run(lambda: 0)
+    0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = main()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return CLOSED
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _discard_output()
+        return 1
+
+
+def _discard_output() -> None:
+    """Keep Python from writing the rest of the output at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

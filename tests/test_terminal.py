@@ -1,0 +1,66 @@
+"""Commands on terminals that cannot show or take what they print."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import detox_sim
+
+ROOT = Path(detox_sim.__file__).parents[1]
+COMMANDS = ("plan", "claims", "doctor", "reproduce")
+PRINT = "print('0.1 ± 0.2'); print('x' * 100_000); return 0"
+
+
+def run(body, **options):
+    """Run a main function with this body as a command; return the finished process."""
+    code = f"import sys\nfrom detox_sim import terminal\ndef main():\n    {body}\n"
+    command = [sys.executable, "-c", code + "sys.exit(terminal.run(main))"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+
+
+def ended(process):
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error.decode()
+
+
+def test_ascii_terminal_shows_question_marks():
+    process = run(PRINT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, b"")
+    assert output.startswith(b"0.1 ? 0.2\n")
+
+
+def test_reader_that_ends_early_ends_the_command_in_silence():
+    reading, writing = os.pipe()
+    process = run(PRINT, stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    assert ended(process) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        assert ended(run(PRINT, stdout=full)) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_interrupt_is_one_line():
+    body = "print('ready', flush=True); import time; time.sleep(60); return 0"
+    process = run(body, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (130, "\ninterrupted\n")
+
+
+def test_every_command_runs_so():
+    modules = [ROOT / "studies" / f"{name}.py" for name in COMMANDS]
+    modules.append(ROOT / "detox_sim" / "aggregators" / "__main__.py")
+    for path in modules:
+        *_, last = ast.parse(path.read_text()).body
+        assert isinstance(last, ast.If), path
+        assert ast.unparse(last.body[0]) == "sys.exit(terminal.run(main))", path
