@@ -6,7 +6,7 @@ import inspect
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from detox_sim.catalogue import check_known
 from detox_sim.cluster import PACKAGES
 from detox_sim.cluster import versions as package_versions
 from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
+from detox_sim.sweeps.store import summary
 from detox_sim.training import train, versions
 from detox_sim.trials.trial import Trial
 
@@ -47,9 +48,9 @@ def sweep(
     axes : mapping
         Name -> list of values of that field, or name -> {label: several fields at once}.
     run : callable, optional
-        Takes the fields of a cell as keywords and returns an xarray.Dataset, of the same variables
-        and coordinates in every cell. One with a keyword `checkpoint` is given a path where it may
-        store what it needs to continue. None trains a `Trial` of the fields.
+        Takes the fields of a cell as keywords and returns an xarray.Dataset. One with a keyword
+        `checkpoint` is given a path where it may store what it needs to continue. None trains a
+        `Trial` of the fields.
     client : distributed.Client, optional
         Its processes run the cells, one task a cell. By default this process does.
     store : path, optional
@@ -60,8 +61,9 @@ def sweep(
     Returns
     -------
     xarray.Dataset
-        The variables of a cell, with the axes as leading dims. ``attrs["provenance"]`` is JSON:
-        packages, commit, hardware, seconds of each cell.
+        The variables of a cell, with the axes as leading dims. Where cells have unlike shapes, such
+        as another number of steps or of votes, the shorter ones end in NaN.
+        ``attrs["provenance"]`` is JSON: packages, commit, hardware, seconds of each cell.
 
     Raises
     ------
@@ -88,8 +90,16 @@ def sweep(
     >>> sweep({}, {"rule": rules, "base": [2, 3]}, power).value.sel(rule="cube").values.tolist()
     [8, 27]
     """
-    if not axes or not all(axes.values()):
-        raise ValueError(f"a sweep needs axes, each with a value or more, got {dict(axes)!r}")
+    if not isinstance(base, Mapping):
+        raise ValueError(f"base must be a dict of fields, got {base!r}")
+    if not isinstance(axes, Mapping) or not axes:
+        raise ValueError(f"axes must be a dict, name -> values, with one or more, got {axes!r}")
+    for name, values in axes.items():
+        if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
+            raise ValueError(
+                f"axis {name!r} needs a list of values, or a dict of several fields by label, "
+                f"got {values!r}"
+            )
     make = _trial_cell if run is None else functools.partial(_own_cell, run, store is not None)
     cells = [make(labels, fields) for labels, fields in expand(base, axes)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -104,7 +114,7 @@ def sweep(
         message = f"{len(failures)} of {len(cells)} cells failed; the first, {cell}: "
         if dataset is None:
             raise RuntimeError(message + error)
-        warnings.warn(message + error.strip().splitlines()[-1], stacklevel=2)
+        warnings.warn(message + summary(error), stacklevel=2)
     assert dataset is not None
     return dataset
 

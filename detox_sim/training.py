@@ -171,6 +171,8 @@ def train(
     >>> history.distorted_files.values.tolist()
     [0, 0]
     """
+    if not isinstance(trial, Trial):
+        raise ValueError(f"train needs a Trial, got {trial!r}")
     _check(client, server, deadline, faults)
     check_integer("checkpoint_every", checkpoint_every, 1)
     if checkpoint is not None:

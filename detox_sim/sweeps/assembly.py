@@ -1,10 +1,12 @@
 """One labelled dataset from finished cells."""
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from detox_sim.sweeps.execution import ENVIRONMENT
@@ -24,6 +26,8 @@ def assemble(
     ----------
     cells : sequence of Cell
         Combinations of labels that no cell has are NaN, and so are the variables that a cell lacks.
+        Cells of unlike shapes are filled with NaN: at coordinates that others have, and behind the
+        last value of a dim without coordinates.
     axes : mapping
         Name -> its labels. Labels of which no cell was run are left out.
     store : Store
@@ -56,6 +60,7 @@ def assemble(
         cell.labels: dataset if derive is None else derive(cell.fields, dataset)
         for cell, dataset in finished
     }
+    by_labels, positions = _alike(by_labels)
     every = {name: v for cell in by_labels.values() for name, v in cell.variables.items()}
     by_labels = {
         labels: cell.assign({name: _blank(v) for name, v in every.items() if name not in cell})
@@ -77,6 +82,7 @@ def assemble(
                 "environment": environments.index(environment),
                 **{name: record[name] for name in ("content", "seconds", "hardware", "time")},
                 "lacks": sorted(set(types) - {*map(str, dataset.variables)}),
+                "positions": positions[cell.labels],
             }
             for (cell, dataset), record, environment in zip(finished, records, made_in, strict=True)
         },
@@ -87,6 +93,31 @@ def assemble(
         "cell_seconds": round(sum(record["seconds"] for record in records), 1),
     }
     return dataset.assign_coords(coordinates).assign_attrs(provenance=json.dumps(about))
+
+
+def _alike(
+    cells: Mapping[tuple, xr.Dataset],
+) -> tuple[dict[tuple, xr.Dataset], dict[tuple, dict[str, list[int]]]]:
+    """Return cells of one shape, filled with NaN, and where along a dim the values of each lie.
+
+    Dims along which a cell has all values have no positions.
+    """
+    filled = dict(cells)
+    positions: dict[tuple, dict[str, list[int]]] = {labels: {} for labels in cells}
+    for dim in dict.fromkeys(str(dim) for cell in cells.values() for dim in cell.dims):
+        # Without coordinates an index is 0, 1, ...
+        along = {k: cell[dim].to_index() for k, cell in cells.items() if dim in cell.dims}
+        union = functools.reduce(_union, along.values())
+        for labels, index in along.items():
+            if len(index) < len(union):
+                found = filled[labels].assign_coords({dim: index}).reindex({dim: union})
+                filled[labels] = found if dim in cells[labels].coords else found.drop_vars(dim)
+                positions[labels][dim] = union.get_indexer(index).tolist()
+    return filled, positions
+
+
+def _union(one: pd.Index, other: pd.Index) -> pd.Index:
+    return one if one.equals(other) else one.union(other)
 
 
 def _run_labels(axes: Mapping[str, Sequence], run: Sequence[Cell]) -> dict[str, list]:

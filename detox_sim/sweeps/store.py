@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,6 +184,19 @@ class Store:
         write_whole(self._failure(cell), lambda temporary: temporary.write_text(text))
 
 
+def summary(error: str) -> str:
+    """Return the last line of a traceback, and the file and line that raised it.
+
+    Examples
+    --------
+    >>> summary('Traceback ...\\n  File "rule.py", line 3, in mean\\n    ...\\nValueError: no rows')
+    'ValueError: no rows (rule.py, line 3)'
+    """
+    places = re.findall(r'^ +File "(.+)", (line \d+)', error, flags=re.MULTILINE)
+    where = f" ({', '.join(places[-1])})" if places else ""
+    return error.strip().splitlines()[-1] + where
+
+
 def write_netcdf(dataset: xr.Dataset, path: Path, compressed: bool = False) -> None:
     """Write a dataset so that the file appears whole or not at all."""
     numbers = [n for n, v in dataset.variables.items() if v.dtype.kind in "iuf" and v.ndim]
@@ -211,7 +225,7 @@ def cell_of(dataset: xr.Dataset, digest: str) -> xr.Dataset | None:
     }
     lacks = record.get("lacks", ())
     types = {name: kind for name, kind in about["cell_variables"].items() if name not in lacks}
-    cell = dataset[list(types)].isel(at, drop=True)
+    cell = dataset[list(types)].isel(at, drop=True).isel(record.get("positions", {}))
     with np.errstate(invalid="ignore"):  # an absent cell's NaN is no integer
         cell = cell.assign({name: cell[name].astype(kind) for name, kind in types.items()})
     if content(cell) != record["content"]:

@@ -60,6 +60,11 @@ class Pipeline:
         with named("assignment"):
             self._assignment = bind(assignments, trial.assignment, trial.assignment_options)
             self.holders = self._assignment(trial.workers, trial.copies, rng=None)
+            if not isinstance(self.holders, np.ndarray) or self.holders.ndim != 2:
+                raise ValueError(
+                    f"{trial.assignment} must return an array (files, copies) of workers, got "
+                    f"{type(self.holders).__name__}"
+                )
         with named("placement"):
             self._placement = bind(placements, trial.placement, trial.placement_options)
             self.places_by_damage = accepts(self._placement, "damage")
@@ -119,6 +124,12 @@ class Pipeline:
             place = supplied(self._placement, damage=damage)
             rng = stream(self._trial.seed, "placement")
             byzantine = place(self.holders, self._trial.byzantine, rng, step=step)
+            workers = (self._trial.workers,)
+            if getattr(byzantine, "shape", None) != workers or byzantine.dtype != bool:
+                raise ValueError(
+                    f"{self._trial.placement} must return a bool for each worker, of shape "
+                    f"{workers}, got {type(byzantine).__name__}"
+                )
         return Placement(byzantine, evaluations)
 
     def forge(self, rows, placement: Placement, step: int, relabelled=None) -> Messages:
@@ -143,7 +154,13 @@ class Pipeline:
             forged = through_vote.forged_copies(holders, byzantine, trial.vote)
         with named("attack"):
             attack = supplied(self._attack, known=known, relabelled=relabelled, server=server)
-            return attack(rows, forged, rng=stream(trial.seed, "attack", step))
+            messages = attack(rows, forged, rng=stream(trial.seed, "attack", step))
+            if not isinstance(messages, Messages) or messages.row_of.shape != forged.shape:
+                raise ValueError(
+                    f"{trial.attack} must return the Messages of all workers, such as "
+                    f"attacks.forgery makes them, got {type(messages).__name__}"
+                )
+            return messages
 
     def vote(self, messages: Messages, step: int) -> voting.Votes:
         """Return the votes over the copies of each file."""
@@ -157,7 +174,12 @@ class Pipeline:
         if accepts(self._vote, "rng"):
             facts["rng"] = stream(self._trial.seed, "vote", step, index)
         with named("vote"):
-            return supplied(self._vote, **facts)(messages)
+            votes = supplied(self._vote, **facts)(messages)
+            if not isinstance(votes, voting.Votes):
+                raise ValueError(
+                    f"{self._trial.vote} must return voting.Votes, got {type(votes).__name__}"
+                )
+            return votes
 
     def aggregate(self, votes, step: int):
         """Return the aggregate (d,) of the votes (votes, d): mixers, inner and outer rule."""

@@ -34,6 +34,9 @@ def distorted_files_assumed(trial: "Trial", holders: np.ndarray) -> int:
 def named(stage: str) -> Iterator[None]:
     """Put the name of the stage before an error, and make it a ValueError.
 
+    A function from outside may raise anything; where the type says more than the message, it is
+    named too.
+
     Examples
     --------
     >>> with named("vote"):
@@ -45,6 +48,8 @@ def named(stage: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{stage}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{stage}: {type(error).__name__}: {error}") from error
 
 
 def hierarchy(trial: "Trial", distorted: int) -> Callable:
@@ -88,15 +93,21 @@ def mixers_by_stage(trial: "Trial") -> Mapping[str, list[str]]:
 def _mixers(trial: "Trial", stage: str, byzantine: int) -> Callable:
     """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
     with named("mixers"):
+        names = mixers_by_stage(trial).get(stage, [])
         chain = [
             bind(mixers, name, {"byzantine": byzantine, **trial.mixers_options.get(name, {})})
-            for name in mixers_by_stage(trial).get(stage, [])
+            for name in names
         ]
 
     def mix(rows, rng):
         with named("mixers"):
-            for mixer in chain:
-                rows = mixer(rows, rng=rng)
+            for name, mixer in zip(names, chain, strict=True):
+                given, rows = rows, mixer(rows, rng=rng)
+                if getattr(rows, "shape", ())[1:] != given.shape[1:]:
+                    raise ValueError(
+                        f"{name} must return rows of {given.shape[1]} values, got "
+                        f"{type(rows).__name__} of shape {getattr(rows, 'shape', None)}"
+                    )
         return rows
 
     return mix
@@ -120,6 +131,13 @@ def _stage(
     def staged(rows, rng):
         rows = mix(rows, rng)
         with named(stage):
-            return rule(rows)
+            result = rule(rows)
+            got = getattr(result, "shape", None), getattr(result, "dtype", None)
+            if got != (rows.shape[1:], rows.dtype):
+                raise ValueError(
+                    f"{name} must return (d,) = {rows.shape[1:]} values of the rows' type "
+                    f"{rows.dtype}, got {got[1] or type(result).__name__} of shape {got[0]}"
+                )
+            return result
 
     return staged, given

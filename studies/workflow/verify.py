@@ -11,7 +11,7 @@ import xarray as xr
 
 from detox_sim.cluster import versions
 from detox_sim.sweeps import Cell, execute, provenance, write_netcdf
-from detox_sim.sweeps.store import Store, cell_of, content
+from detox_sim.sweeps.store import Store, cell_of, content, summary
 from studies.evidence.verdicts import open_stored
 from studies.workflow.options import PACKAGES
 from studies.workflow.plans import make_plans
@@ -76,7 +76,7 @@ def drawn(digests: Sequence[str], count: int) -> list[str]:
 
 def _compared(dataset: xr.Dataset, digest: str, cell: Cell, store: Store) -> Recomputed:
     if error := store.failure(cell):
-        raise ValueError(f"{cell} failed: {error.strip().splitlines()[-1]}")
+        raise ValueError(f"{cell} failed: {summary(error)}")
     now, then = store.read(cell), cell_of(dataset, digest)
     if now is None or then is None:
         return Recomputed(cell.labels, False, np.inf)

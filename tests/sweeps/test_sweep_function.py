@@ -8,7 +8,7 @@ import xarray as xr
 
 from detox_sim import sweep
 from detox_sim.cluster import connect
-from detox_sim.sweeps.store import content
+from detox_sim.sweeps.store import cell_of, content
 
 TRIAL = {"workers": 9, "byzantine": 1, "batch": 45, "groups": 3, "steps": 2}
 ATTACKS = {"none": {"attack": "none"}, "strong": {"attack": "constant", "rate": 0.2}}
@@ -52,6 +52,39 @@ def test_sweep_passes_a_checkpoint_to_a_run_that_asks_for_one(tmp_path):
     assert sweep({}, {"x": [1]}, run, store=tmp_path).suffix.values.all()
 
 
+def test_cells_of_unlike_shapes_are_filled_with_nan(tmp_path):
+    """Other numbers of steps, evaluations and votes; each cell is read back with its own bits."""
+    schemes = {"alone": {"copies": 1, "assignment": "none"}, "DETOX": {"copies": 3}}
+    base = {"workers": 9, "byzantine": 1, "batch": 45, "evaluate_every": 2, "groups": None}
+    base |= {"inner": None, "outer": "median"}
+    axes = {"scheme": schemes, "steps": [2, 3]}
+    joined = sweep(base, axes, store=tmp_path)
+    assert joined.sizes == {
+        "scheme": 2,
+        "steps": 2,
+        "step": 3,
+        "vote": 9,
+        "phase": 7,
+        "eval_step": 3,
+    }
+    assert joined.eval_step.values.tolist() == [0, 2, 3]
+    for scheme, votes in (("alone", 9), ("DETOX", 3)):
+        for steps in (2, 3):
+            one = sweep(
+                base, {"scheme": {scheme: schemes[scheme]}, "steps": [steps]}, store=tmp_path
+            )
+            part = joined.sel(scheme=[scheme], steps=[steps])
+            xr.testing.assert_equal(one.loss, part.loss.sel(step=one.step))
+            xr.testing.assert_equal(
+                one.weight, part.weight.sel(step=one.step).isel(vote=slice(votes))
+            )
+            assert part.accuracy.notnull().sum() == steps
+            assert part.weight.notnull().sum() <= steps * votes
+    digests = json.loads(joined.attrs["provenance"])["cells"]
+    assert len(digests) == 4
+    assert all(cell_of(joined, digest) is not None for digest in digests)
+
+
 def test_sweep_warns_of_failed_cells_and_runs_them_again(tmp_path):
     broken = [2]
 
@@ -79,7 +112,7 @@ def test_sweep_refuses_what_cannot_run_before_it_runs(tmp_path):
         "3, 1: byzantine must be below": lambda: sweep({}, {"byzantine": [3, 23], "seed": [1]}),
         "did you mean 'steps'": lambda: sweep({"step": 2}, {"seed": [0]}),
         "1: missing a required argument: 'x' of": lambda: sweep({}, {"y": [1]}, run),
-        "a sweep needs axes": lambda: sweep({"x": 1}, {}, run),
+        "axes must be a dict": lambda: sweep({"x": 1}, {}, run),
         "name of its own": lambda: sweep({}, {"x": [1]}, lambda x: run(x), store=tmp_path),
     }
     for message, call in refused.items():
