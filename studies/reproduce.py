@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import studies
+from detox_sim import terminal
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import connect, cores, prepare, versions
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
+from detox_sim.sweeps.store import summary
 from studies.workflow.background import Background
 from studies.workflow.options import PACKAGES, add_tls, tls_files
 from studies.workflow.outputs import Outputs, committed_datasets
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (options.scheduler or options.plan or options.finished):
             prepare()  # while the cells are checked
         return _reproduce(options, _checked(options), pressed)
+    except BrokenPipeError:  # whoever read the output is gone
+        raise
     except (UsageError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -150,7 +154,11 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     cells = [cell for plan in plans for cell in plan.cells]
     todo = cells if options.fresh else [cell for cell in cells if store.read(cell) is None]
     if options.plan:
-        _print_plan(plans, todo, options, folder)
+        processes = _processes(plans, todo, options)
+        if options.scheduler:
+            with connect(options.scheduler, packages=PACKAGES, tls=tls_files(options)) as client:
+                processes = len(client.nthreads())
+        _print_plan(plans, todo, options, folder, processes)
         return 0
     if options.finished and len(todo) == len(cells):
         raise UsageError(f"no cell is finished in {folder}; leave out --finished to run them")
@@ -163,7 +171,7 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
         made = _run(options, plans, todo, store, pressed)
     failed = [(cell, error) for cell in cells if (error := store.failure(cell))]
     for cell, error in failed:
-        print(f"failed: {cell}: {error.strip().splitlines()[-1]}", file=sys.stderr)
+        print(f"failed: {cell}: {summary(error)}", file=sys.stderr)
     if options.finished and todo:
         print(f"finished: {len(cells) - len(todo)} of {len(cells)} cells")
     elif not made:
@@ -256,11 +264,10 @@ def _seconds(cells: list[Cell], processes: int, plan: Plan) -> float:
     return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else processes)
 
 
-def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> None:
+def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path, processes: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    processes = _processes(plans, todo, options)
     table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a process")
     missing = set(todo)
     for plan in plans:
@@ -281,7 +288,7 @@ def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> N
     )
     peak = processes * (PROCESS_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
     if todo:
-        where = "processes of the scheduler" if options.scheduler else f"{processes} processes"
+        where = f"{processes} processes{' of the scheduler' if options.scheduler else ''}"
         print(
             f"expected: about {seconds + START_SECONDS:.0f} s in all with {processes} processes, "
             f"at most {peak:.1f} GB on {where}; output in {folder}"
@@ -291,4 +298,4 @@ def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run(main))

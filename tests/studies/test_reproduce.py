@@ -47,6 +47,7 @@ BAD_USAGE = [  # of accuracy_alie
     (["--profile", "laptpo"], "unknown profile 'laptpo'; did you mean 'laptop'?"),
     (["--processes", "0"], "--processes must be 1 or more"),
     (["--output", __file__], "cannot write to"),
+    (["--plan", "--scheduler", "tcp://127.0.0.1:9"], "no dask-scheduler answers at"),
 ]
 BAD_VALUES = [
     ("filtering", "draws=x", "draws must be an integer of 2 or more, got 'x'"),
@@ -288,7 +289,8 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
     arguments += ["--processes", "1"]
     try:
         assert main([*arguments, *settings]) == 1
-        assert "RuntimeError: the disk is full" in capsys.readouterr().err
+        told = r"RuntimeError: the disk is full \(.*failing\.py, line \d+\)"
+        assert re.search(told, capsys.readouterr().err)
         (tmp_path / "broken").unlink()
         assert main([*arguments, *settings]) == 0
     finally:
