@@ -124,33 +124,32 @@ def larger(name: str, about: dict[str, Any]) -> dict[str, tuple[xr.Dataset, dict
     name : str
         A study.
     about : dict
-        Provenance of the results at hand: their profile is left out.
+        Provenance of the results at hand: their profile is left out. A run that ``--set`` changed
+        has no larger one.
 
     Returns
     -------
     dict of str to (xarray.Dataset, dict)
         By profile, as of `open_study`.
     """
+    if about["settings"]:
+        return {}
     profiles = [profile for profile in reversed(COMMITTED) if profile != about["profile"]]
     return {p: open_study(name, p) for p in profiles if (DATA / p / f"{name}.nc").exists()}
 
 
-def show_findings(name: str, finding: Callable[[xr.Dataset], str]) -> None:
-    """Display what was found in larger runs that come with the package, and in the one at hand.
-
-    Parameters
-    ----------
-    name : str
-    finding : callable
-        dataset -> what was found in it, as Markdown.
-    """
+def show_findings(name: str) -> None:
+    """Display what a study found in larger runs that come with the package, and in the one at hand."""
     from IPython.display import Markdown, display
 
-    dataset, about = open_study(name)
-    for profile, (one, _) in larger(name, about).items():
+    (dataset, about), finding = open_study(name), load(name).finding
+    assert finding is not None, f"{name} states no finding"
+    others = larger(name, about)
+    for profile, (one, _) in others.items():
         display(Markdown(f"### {COMMITTED[profile]} (these runs come with the package)"))
         display(Markdown(finding(one)))
-    display(Markdown(f"### This run (profile `{about['profile']}`)"))
+    if others:
+        display(Markdown(f"### This run (profile `{about['profile']}`)"))
     display(Markdown(finding(dataset)))
 
 

@@ -44,6 +44,9 @@ class Study:
         ``checkpoint`` is given a path where it may store what it needs to continue after a kill.
     figure : callable
         dataset -> matplotlib.figure.Figure, from the stored dataset alone.
+    finding : callable, optional
+        dataset -> what was found in it, as Markdown, from the stored dataset alone: what its page
+        states first.
     scale : str or callable
         What the figure must state of the scale of the result, or a function of a cell's fields.
     fields : sequence of str
@@ -79,6 +82,7 @@ class Study:
     profiles: Mapping[str, Any]
     run: Callable[..., xr.Dataset]
     figure: Callable[[xr.Dataset], Figure]
+    finding: Callable[[xr.Dataset], str] | None = None
     scale: str | Callable[[Fields], str] = ""
     fields: tuple[str, ...] = ()
     version: int = 1

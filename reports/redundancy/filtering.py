@@ -10,8 +10,7 @@ from IPython.display import Markdown, display
 
 from detox_sim import theory
 from detox_sim.costs import MODEL_SIZES
-from reports import describe, open_study, show, table
-from studies.redundancy.filtering import finding
+from reports import describe, open_study, show, show_findings, table
 
 dataset, about = open_study("filtering")
 
@@ -19,7 +18,7 @@ dataset, about = open_study("filtering")
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("filtering")
 
 # %%
 show("filtering")

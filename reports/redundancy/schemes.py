@@ -7,9 +7,8 @@
 
 # %%
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from detox_sim.attacks import through_vote
 from studies.redundancy.arrangements import (
     BYZANTINE,
@@ -19,7 +18,7 @@ from studies.redundancy.arrangements import (
     SMALL,
     label,
 )
-from studies.redundancy.schemes_results import finding, shares
+from studies.redundancy.schemes_results import shares
 
 pd.set_option("display.max_colwidth", None)
 dataset, about = open_study("schemes")
@@ -28,7 +27,7 @@ dataset, about = open_study("schemes")
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("schemes")
 
 # %%
 show("schemes")

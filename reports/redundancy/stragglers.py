@@ -7,10 +7,9 @@
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
-from studies.redundancy.stragglers_results import EXACT, finding, outcomes, shown_slowdown
+from reports import describe, open_study, show, show_findings, table
+from studies.redundancy.stragglers_results import EXACT, outcomes, shown_slowdown
 
 dataset, about = open_study("stragglers")
 
@@ -20,7 +19,7 @@ dataset, about = open_study("stragglers")
 # Times are without Byzantine workers, ± two standard errors over draws.
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("stragglers")
 
 # %%
 show("stragglers")

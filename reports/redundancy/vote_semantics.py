@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
-from studies.redundancy.vote_semantics_results import compared, finding, windows
+from reports import describe, open_study, show, show_findings, table
+from studies.redundancy.vote_semantics_results import compared, windows
 from detox_sim.sweeps.intervals import student_t
 
 dataset, about = open_study("vote_semantics")
@@ -21,7 +21,7 @@ found = windows(dataset)
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset, found)))
+show_findings("vote_semantics")
 
 # %%
 show("vote_semantics")

@@ -5,11 +5,9 @@
 # away. How far from zero is a robust mean of what arrives, with a majority vote in groups before it and without?
 
 # %%
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from detox_sim.sweeps.intervals import interval
-from studies.robustness.mean_estimation import finding
 
 dataset, about = open_study("mean_estimation")
 
@@ -17,7 +15,7 @@ dataset, about = open_study("mean_estimation")
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("mean_estimation")
 
 # %%
 show("mean_estimation")

@@ -7,10 +7,9 @@
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
-from studies.robustness.robustness_audit_results import finding, ordered, reason, worst
+from reports import describe, open_study, show, show_findings, table
+from studies.robustness.robustness_audit_results import ordered, reason, worst
 from studies.robustness.worst_rows import FAMILIES, FORMATIONS
 
 dataset, about = open_study("robustness_audit")
@@ -20,7 +19,7 @@ dataset, about = open_study("robustness_audit")
 # Every number is the largest ratio that a search found: a lower bound on the worst case.
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("robustness_audit")
 
 # %%
 show("robustness_audit")

@@ -7,11 +7,10 @@
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from studies.timing.kernel_times import KERNELS
-from studies.timing.kernels import finding, medians
+from studies.timing.kernels import medians
 
 dataset, about = open_study("kernels")
 summary = medians(dataset)
@@ -20,7 +19,7 @@ summary = medians(dataset)
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("kernels")
 
 # %%
 show("kernels")

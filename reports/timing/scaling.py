@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from detox_sim import theory
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from studies.timing import scaling_results as results
 from studies.timing.rounds import METHODS, PAIRS, SERVER
 
@@ -21,7 +21,7 @@ orders, swept = results.orders(dataset), results.efficiency(dataset)
 # ## What was found
 
 # %%
-display(Markdown(results.finding(orders, swept)))
+show_findings("scaling")
 
 # %%
 show("scaling")

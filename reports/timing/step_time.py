@@ -4,10 +4,9 @@
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
 from detox_sim.costs import Cluster, constants
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from studies.timing import speed_ups
 from studies.timing import step_time_results as results
 from studies.timing.rounds import BARS, METHODS, MODELS, NETWORK, SERVER, WORKER
@@ -18,31 +17,7 @@ dataset, about = open_study("step_time")
 # ## What was found
 
 # %%
-doubtful = speed_ups.doubtful()
-each = {
-    code: ", ".join(
-        f"{low:.1f} to {high:.1f} for {rule}"
-        for rule in speed_ups.RULES
-        for low, high in [np.quantile(doubtful.sel(code=code, rule=rule), [0, 1])]
-    )
-    for code in speed_ups.CODES
-}
-least = {
-    code: " and ".join(
-        f"{speed_ups.least_images(code, rule):.0f} ({rule})" for rule in speed_ups.RULES
-    )
-    for code in speed_ups.CODES
-}
-display(
-    Markdown(
-        "**DETOX shortens a round only where the server is slow.** With the research code's server the modelled speed-up "
-        f"is {each['code']}, by what is not known of the paper's workers and network; with the kernels of this package it "
-        f"is {each['ours']}. These ratios restate the constants of the model, which the table of constants gives; they are "
-        "not measured. A round with DETOX is the shorter one from this many images of ResNet-18 a second and worker: "
-        f"{least['code']} with the research code's server, {least['ours']} with our kernels. The network does not decide "
-        "it: both rounds send the same messages."
-    )
-)
+show_findings("step_time")
 
 # %%
 show("step_time")
@@ -71,6 +46,7 @@ show("step_time")
 # ResNet-18, 45 workers, batch 1440, one server. Bulyan's rows are sorted on one thread; the research code sorts them on several.
 
 # %%
+doubtful = speed_ups.doubtful()
 for code, text in speed_ups.KERNELS.items():
     frame = doubtful.sel(code=code, drop=True).to_pandas().T
     table(frame.map(lambda value: f"{value:.2f}").rename_axis(text))

@@ -7,16 +7,14 @@
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from studies.timing.throughput_results import (
     BARS,
     FASTER,
     LEAST,
     SIMULATORS,
     faster,
-    finding,
     measured,
     ranged,
     speeds,
@@ -33,7 +31,7 @@ compared = measured(dataset, "simulator_seconds")
 # ## What was found
 
 # %%
-display(Markdown(finding(dataset)))
+show_findings("throughput")
 
 # %%
 show("throughput")

@@ -18,7 +18,7 @@ dataset, about = open_study("accuracy_alie")
 # ## What was found
 
 # %%
-show_findings("accuracy_alie", tables.finding)
+show_findings("accuracy_alie")
 
 # %%
 show("accuracy_alie")

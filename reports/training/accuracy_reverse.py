@@ -17,7 +17,7 @@ dataset, about = open_study("accuracy_reverse")
 # ## What was found
 
 # %%
-show_findings("accuracy_reverse", tables.finding)
+show_findings("accuracy_reverse")
 
 # %%
 show("accuracy_reverse")

@@ -14,13 +14,8 @@ dataset, about = open_study("draco")
 # %% [markdown]
 # ## What was found
 
-
 # %%
-def finding(dataset):
-    return comparisons.speed_up_finding(dataset, "DRACO")
-
-
-show_findings("draco", finding)
+show_findings("draco")
 
 # %%
 show("draco")

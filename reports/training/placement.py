@@ -7,9 +7,8 @@
 
 # %%
 import pandas as pd
-from IPython.display import Markdown, display
 
-from reports import describe, open_study, show, table
+from reports import describe, open_study, show, show_findings, table
 from studies.training import placement
 from detox_sim.sweeps.intervals import interval
 
@@ -19,7 +18,7 @@ dataset, about = open_study("placement")
 # ## What was found
 
 # %%
-display(Markdown(placement.finding(dataset)))
+show_findings("placement")
 
 # %%
 show("placement")

@@ -17,7 +17,7 @@ dataset, about = open_study("sign_sgd")
 # ## What was found
 
 # %%
-show_findings("sign_sgd", tables.finding)
+show_findings("sign_sgd")
 
 # %%
 show("sign_sgd")

@@ -20,7 +20,7 @@ dataset, about = open_study("tune")
 # losses with 95 % Student t intervals.
 
 # %%
-show_findings("tune", tune.finding)
+show_findings("tune")
 
 # %%
 show("tune")

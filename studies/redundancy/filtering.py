@@ -226,6 +226,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="exact law, and simulated placements",
     version=3,
     fields=FIELDS,

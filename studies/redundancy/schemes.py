@@ -12,7 +12,7 @@ from detox_sim.catalogue import bind, check_integer, check_known, supplied
 from detox_sim.streams import stream
 from studies import Study
 from studies.redundancy.arrangements import FORGED, arrangements
-from studies.redundancy.schemes_results import figure
+from studies.redundancy.schemes_results import figure, finding
 
 FIELDS = (
     "assignment", "assignment_options", "workers", "copies", "vote", "forged", "byzantine",
@@ -180,6 +180,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="exact counts, and votes on simulated messages",
     version=2,
     fields=FIELDS,

@@ -19,7 +19,7 @@ from studies.redundancy.protocols import (
     tree_workers,
     uncoded,
 )
-from studies.redundancy.stragglers_results import figure
+from studies.redundancy.stragglers_results import figure, finding
 
 FIELDS = (
     "scheme", "spare", "children", "layers", "parameters", "batch", "sample_seconds", "bandwidth",
@@ -241,6 +241,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="modelled times; real gradients of digits for the decoding",
     version=2,
     fields=FIELDS,

@@ -26,7 +26,7 @@ from studies.redundancy.noisy_copies import (
     false_alarms,
     norm,
 )
-from studies.redundancy.vote_semantics_results import figure
+from studies.redundancy.vote_semantics_results import figure, finding
 
 FORGED = (0, 1, 2)  # copies of a file, where any are
 PAIRS = list(combinations(range(COPIES), 2))
@@ -250,6 +250,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     version=2,
     scale="toy scale: digits of 8 x 8 pixels, thousands of parameters, one machine",
     fields=FIELDS,

@@ -59,15 +59,9 @@ def _between(least: int, most: int, allowed: np.ndarray) -> int | None:
     return least + int(abs(np.log(allowed[least : most + 1] / middle)).argmin())
 
 
-def finding(dataset: xr.Dataset, found: pd.DataFrame) -> str:
-    """Return what was found as Markdown; a sentence is left out where the dataset has no case.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-    found : pandas.DataFrame
-        Its `windows`.
-    """
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown; a sentence is left out where the dataset has no case."""
+    found = windows(dataset)
     if not len(found):
         return "No cell of this dataset is finished."
     lines = [*_false_alarms(dataset, found), *_tolerances(found), *_forgeries(dataset, found)]

@@ -197,6 +197,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     version=2,
     scale="synthetic normal samples",
     fields=FIELDS,

@@ -13,7 +13,7 @@ from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.streams import stream
 from studies import Study
 from studies.robustness.kappa import lower_bound, upper_bound
-from studies.robustness.robustness_audit_results import NOT_RUN, figure
+from studies.robustness.robustness_audit_results import NOT_RUN, figure, finding
 from studies.robustness.worst_rows import (
     ALL_MOVES,
     DIRECTIONS,
@@ -288,6 +288,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="synthetic rows; a search, so lower bounds only",
     fields=FIELDS,
     prepare=prepare,

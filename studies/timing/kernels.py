@@ -261,6 +261,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="standard normal rows",
     exclusive=True,
     processes=1,

@@ -18,7 +18,7 @@ from detox_sim.training import train
 from detox_sim.trials.trial import make_trial
 from studies import Study
 from studies.timing.rounds import METHODS
-from studies.timing.scaling_results import DISTORTED, figure
+from studies.timing.scaling_results import DISTORTED, figure, finding
 
 STAGES = ("vote", "aggregate")
 PROCESSES = (1, 2)
@@ -239,6 +239,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="server measured, rest of a round modelled",
     version=2,
     exclusive=True,

@@ -170,17 +170,11 @@ GROWING = ("Multi-Krum", "Bulyan", "D-Multi-Krum", "D-Bulyan")  # pairs of rows,
 NEARLY = 1.15  # largest exponent of a round that is called nearly linear
 
 
-def finding(orders: pd.DataFrame, swept: pd.DataFrame) -> str:
-    """Return what was found as Markdown.
-
-    Parameters
-    ----------
-    orders, swept : pandas.DataFrame
-        Of the functions `orders` and `efficiency`; without rows where nothing was measured.
-    """
-    lines = []
-    if len(orders):
-        rounds = orders["round in p"]
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown."""
+    found, swept, lines = orders(dataset), efficiency(dataset), []
+    if len(found):
+        rounds = found["round in p"]
         most = max(rounds[name][0] for name in FIXED)
         word = "within" if most <= NEARLY else "above"
         lines.append(
@@ -189,7 +183,7 @@ def finding(orders: pd.DataFrame, swept: pd.DataFrame) -> str:
             f"target of {NEARLY}. Exponents (95 % intervals): {_named(rounds, FIXED)}."
         )
         lines.append(f"**With Multi-Krum or Bulyan**: {_named(rounds, GROWING)}.")
-        server = orders["server in p"]
+        server = found["server in p"]
         lines.append(f"**The server alone**, measured: {_named(server, (*FIXED, *GROWING))}.")
     else:
         lines.append("Growth with workers was not measured.")

@@ -12,7 +12,7 @@ from detox_sim.training import PHASES, SERVERS, train
 from detox_sim.trials.trial import Trial, make_trial
 from studies import Study
 from studies.timing.rounds import METHODS
-from studies.timing.step_time_results import STATISTICS, figure
+from studies.timing.step_time_results import STATISTICS, figure, finding
 
 ATTACK = "alie"
 COMPARED = ("loss", "gradient_error", "distorted_files", "accuracy")  # with one process
@@ -180,6 +180,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="toy scale measured: digits of 8 x 8 pixels; the paper's size is modelled",
     version=2,
     exclusive=True,

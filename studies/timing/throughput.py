@@ -14,7 +14,7 @@ from studies import Study
 from studies.timing import beside_byzfl, beside_torch
 from studies.timing.beside_byzfl import PARTS, RULES
 from studies.timing.beside_torch import BATCHING, CLOCKS, FILES, FORMATS, TIMED
-from studies.timing.throughput_results import SIMULATORS, figure
+from studies.timing.throughput_results import SIMULATORS, figure, finding
 
 FIELDS = ("model", "rule", "images", "rounds", "sizes", "turns", "steps", "seed", "data", "byzfl")
 
@@ -218,6 +218,7 @@ STUDY = Study(
     profiles=PROFILES,
     run=run,
     figure=figure,
+    finding=finding,
     scale="small models, one thread",
     version=3,
     exclusive=True,

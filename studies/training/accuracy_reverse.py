@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from studies.training import comparisons, panels, pipelines, schedules, tasks
 from studies.training.cells import study
+from studies.training.effects import tables
 from studies.training.effects.figure import draw_effects
 
 REPORTED = {"ResNet-18 on CIFAR-10": {("Median", 0.9): 5.0}}
@@ -55,4 +56,5 @@ STUDY = study(
     ],
     profiles=PROFILES,
     figure=figure,
+    finding=tables.finding,
 )

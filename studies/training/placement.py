@@ -190,5 +190,6 @@ STUDY = cells.study(
     definitions=DEFINITIONS,
     profiles=PROFILES,
     figure=figure,
+    finding=finding,
     prepare=prepare,
 )

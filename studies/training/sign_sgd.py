@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from studies.training import pipelines, schedules, tasks
 from studies.training.cells import study
+from studies.training.effects import tables
 from studies.training.effects.figure import draw_effects
 
 REPORTED = {
@@ -72,4 +73,5 @@ STUDY = study(
     ],
     profiles=PROFILES,
     figure=figure,
+    finding=tables.finding,
 )

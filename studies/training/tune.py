@@ -241,6 +241,7 @@ STUDY = study(
     definitions=DEFINITIONS,
     profiles=PROFILES,
     figure=figure,
+    finding=finding,
     by_name=("paper",),
     prepare=prepare,
 )

@@ -42,6 +42,7 @@ def test_study_keeps_the_contract(name):
     assert study.title
     assert "reported" in study.claim, "a claim says what the paper reported, or that it did not"
     assert study.definitions
+    assert study.finding is not None, "its page states a finding first"
     for profile in ("smoke", "laptop"):  # which every study has
         (plan,) = make_plans([name], profile, {})
         for cell in plan.cells:

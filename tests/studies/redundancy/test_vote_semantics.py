@@ -391,12 +391,12 @@ def windowed(alarms, slack):
 
 
 def test_finding_names_only_what_the_dataset_has(dataset):
-    found = finding(dataset, windows(dataset))
+    found = finding(dataset)
     assert "**An exact vote needs equal computation.**" in found
     control = dataset.sel(source=["none"])
-    assert finding(control, windows(control)).startswith("* Every exact vote had a majority")
+    assert finding(control).startswith("* Every exact vote had a majority")
     empty = dataset.where(False)
-    assert finding(empty, windows(empty)) == "No cell of this dataset is finished."
+    assert finding(empty) == "No cell of this dataset is finished."
 
 
 def test_windows_by_hand():

@@ -117,13 +117,11 @@ def test_efficiency_is_time_of_one_process_over_time_of_all(dataset):
 
 
 def test_finding_has_every_exponent_or_says_what_is_missing(dataset):
-    orders, swept = results.orders(dataset), results.efficiency(dataset)
-    found = results.finding(orders, swept)
+    orders, found = results.orders(dataset), results.finding(dataset)
     for name in (*results.FIXED, *results.GROWING):
         assert f"{name} {orders['round in p'][name]}" in found, name
     empty = dataset.where(False)
-    found = results.finding(results.orders(empty), results.efficiency(empty))
-    assert found.count("was not measured") == 2
+    assert results.finding(empty).count("was not measured") == 2
 
 
 def test_figure_is_drawn_of_any_cells(dataset):
