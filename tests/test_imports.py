@@ -33,7 +33,7 @@ FLOORS = [
     {"studies.evidence"},
     {"reports"},
     {"studies.workflow"},
-    {f"studies.{command}" for command in ("reproduce", "claims", "doctor", "plan")},
+    {f"studies.{command}" for command in ("reproduce", "claims", "doctor", "plan", "results")},
 ]
 LEVEL = {name: level for level, row in enumerate(FLOORS) for name in row}
 

@@ -12,7 +12,7 @@ import pytest
 import detox_sim
 
 ROOT = Path(detox_sim.__file__).parents[1]
-COMMANDS = ("plan", "claims", "doctor", "reproduce")
+COMMANDS = ("plan", "claims", "doctor", "reproduce", "results")
 PRINT = "print('0.1 ± 0.2'); print('x' * 100_000); return 0"
 
 

@@ -1,0 +1,85 @@
+"""Draw any variable of a stored dataset over any of its axes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import seaborn as sns
+
+from detox_sim.catalogue import check_known
+from detox_sim.sweeps.intervals import student_t
+from studies.evidence.verdicts import open_stored
+from studies.style import statement
+
+
+def plot(
+    files: Mapping[str, Path],
+    name: str,
+    variable: str,
+    over: str,
+    settings: Sequence[str],
+    target: Path,
+) -> None:
+    """Draw means of a variable with 95 % Student t intervals over seeds, and save the figure.
+
+    The axes that are left with several labels are colour, line style, columns and rows, in their
+    order.
+
+    Parameters
+    ----------
+    files : mapping
+        Name -> dataset.
+    name : str
+        Of the dataset.
+    variable : str
+    over : str
+        The horizontal axis.
+    settings : sequence of str
+        ``axis=label`` each.
+    target : pathlib.Path
+        Its ending says the format.
+
+    Raises
+    ------
+    ValueError
+        For a name that the dataset does not have, or more axes than a figure can show.
+    """
+    check_known("dataset", [name], files)
+    dataset, about = open_stored(files[name])
+    check_known("variable", [variable], [str(v) for v in dataset.data_vars])
+    values = dataset[variable]
+    for setting in settings:
+        axis, _, label = setting.partition("=")
+        check_known(f"axis of {variable}", [axis], list(map(str, values.dims)))
+        labels = {str(each): each for each in values[axis].values}
+        check_known(axis, [label], labels)
+        values = values.sel({axis: labels[label]}, drop=True)
+    check_known(f"axis of {variable}", [over], list(map(str, values.dims)))
+    left = [str(d) for d in values.dims if d not in (over, "seed") and values.sizes[d] > 1]
+    roles = ("hue", "style", "col", "row")
+    if len(left) > len(roles):
+        raise ValueError(
+            f"{variable} has {len(left)} axes besides {over} ({', '.join(left)}), and a figure "
+            f"shows {len(roles)}; take one label of some with --set axis=label"
+        )
+    frame = values.to_dataframe(name=variable).reset_index()
+    for axis in left:
+        frame[axis] = frame[axis].astype(str)
+    shown = dict(zip(roles, left, strict=False))
+    with sns.axes_style("whitegrid"):
+        grid = sns.relplot(
+            frame,
+            x=over,
+            y=variable,
+            kind="line",
+            marker="o",
+            errorbar=student_t,
+            err_style="bars",
+            err_kws={"capsize": 3},
+            **shown,
+        )
+    label = values.attrs.get("long_name", variable)
+    unit = f" ({values.attrs['units']})" if "units" in values.attrs else ""
+    grid.set_axis_labels(over.replace("_", " "), f"{label.replace('_', ' ')}{unit}")
+    if "scale" in about:
+        grid.figure.text(0.01, -0.02, statement(dataset), fontsize=7, color="0.35", va="top")
+    grid.savefig(target)
