@@ -35,22 +35,25 @@ def unfinished() -> dict[str, tuple[int, int]]:
         return {}
 
 
-def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[str, Any]]:
+def open_study(
+    name: str, profile: str | None = None, folder: Path | None = None
+) -> tuple[xr.Dataset, dict[str, Any]]:
     """Return a study's stored dataset and its provenance.
 
     Parameters
     ----------
     name : str
     profile : str, optional
-        The dataset of this profile that comes with the package; by default that of the folder
-        of results.
+        The dataset of this profile that comes with the package.
+    folder : pathlib.Path, optional
+        Where results are; by default `results_folder`.
 
     Raises
     ------
     FileNotFoundError
         When there is none; says how to make it.
     """
-    folder = results_folder() if profile is None else DATA / profile
+    folder = (folder or results_folder()) if profile is None else DATA / profile
     path = folder / f"{name}.nc"
     if not path.exists():
         run = f"python -m studies.reproduce {name}" + (f" --profile {profile}" if profile else "")
@@ -60,12 +63,13 @@ def open_study(name: str, profile: str | None = None) -> tuple[xr.Dataset, dict[
     return dataset, json.loads(dataset.attrs["provenance"])
 
 
-def draw_figure(name: str) -> None:
-    """Draw a study's stored dataset, and store the figure."""
+def draw_figure(name: str, folder: Path | None = None) -> None:
+    """Draw a study's stored dataset, and store the figure, by default in `results_folder`."""
     from studies.style import draw, save
 
-    dataset, _ = open_study(name)
-    save(draw(load(name).figure, dataset), results_folder() / "figures" / name)
+    folder = folder or results_folder()
+    dataset, _ = open_study(name, folder=folder)
+    save(draw(load(name).figure, dataset), folder / "figures" / name)
 
 
 def show(name: str) -> None:

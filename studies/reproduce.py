@@ -26,10 +26,9 @@ from studies.workflow.background import Background
 from studies.workflow.options import PACKAGES, add_tls, tls_files
 from studies.workflow.outputs import Outputs, committed_datasets
 from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
+from studies.workflow.printing import print_findings, print_plan
 
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
-PROCESS_MEMORY = 4e8  # bytes of a Dask process with torch loaded
-START_SECONDS, REPORT_SECONDS = 6, 15
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
     parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
     parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    parser.add_argument(
+        "--no-report", dest="report", action="store_false", help="make no pages of the report"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fresh", action="store_true", help="delete the stored cells first")
     what.add_argument(
@@ -158,13 +160,13 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
         if options.scheduler:
             with connect(options.scheduler, packages=PACKAGES, tls=tls_files(options)) as client:
                 processes = len(client.nthreads())
-        _print_plan(plans, todo, options, folder, processes)
+        print_plan(plans, todo, options, folder, processes)
         return 0
     if options.finished and len(todo) == len(cells):
         raise UsageError(f"no cell is finished in {folder}; leave out --finished to run them")
     if not todo or options.finished:
         _check_writable(folder)
-        with Outputs(plans, store, folder) as outputs:
+        with Outputs(plans, store, folder, options.report) as outputs:
             tried = {cell for cell in todo if store.failure(cell) is not None}
             made = outputs.make(plans, missing={*todo} - tried)
     else:
@@ -176,7 +178,9 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
         print(f"finished: {len(cells) - len(todo)} of {len(cells)} cells")
     elif not made:
         print(f"cached: all {len(cells)} cells, figures and the report are there already")
-    print(f"report: {folder / 'report' / 'index.html'}")
+    if made:
+        print_findings(plans, folder)
+    print(f"report: {folder / 'report' / 'index.html'}" if options.report else f"results: {folder}")
     return 1 if failed else 0
 
 
@@ -198,7 +202,7 @@ def _run(
     timed = {cell for plan in plans if plan.study.exclusive for cell in plan.cells}
     # The profile smoke checks that everything runs: what its times measure does not matter.
     alone = timed if options.profile != "smoke" else set()
-    with Background(plans, store, folder) as outputs:
+    with Background(plans, store, folder, options.report) as outputs:
         with connect(
             options.scheduler,
             processes=_processes(plans, todo, options),
@@ -258,43 +262,6 @@ def _check_writable(folder: Path) -> None:
         raise UsageError(
             f"cannot write to {path}: {error.strerror}; name another folder with --output"
         ) from error
-
-
-def _seconds(cells: list[Cell], processes: int, plan: Plan) -> float:
-    return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else processes)
-
-
-def _print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path, processes: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("study", "cells", "to run", "cached", "expected seconds", "GB a process")
-    missing = set(todo)
-    for plan in plans:
-        run = [cell for cell in plan.cells if cell in missing]
-        memory = (PROCESS_MEMORY + max((cell.memory for cell in run), default=0)) / 1e9
-        table.add_row(
-            plan.name,
-            str(len(plan.cells)),
-            str(len(run)),
-            str(len(plan.cells) - len(run)),
-            f"{_seconds(run, processes, plan):.0f}",
-            f"{memory:.1f}" if run else "-",
-        )
-    Console().print(table)
-    seconds = REPORT_SECONDS + sum(
-        _seconds([cell for cell in plan.cells if cell in missing], processes, plan)
-        for plan in plans
-    )
-    peak = processes * (PROCESS_MEMORY + max((cell.memory for cell in todo), default=0)) / 1e9
-    if todo:
-        where = f"{processes} processes{' of the scheduler' if options.scheduler else ''}"
-        print(
-            f"expected: about {seconds + START_SECONDS:.0f} s in all with {processes} processes, "
-            f"at most {peak:.1f} GB on {where}; output in {folder}"
-        )
-    else:
-        print(f"cached: nothing to run; output in {folder}")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ class Background:
     plans : sequence of Plan
     store : Store
     folder : pathlib.Path
+    pages : bool
         As of `Outputs`.
     """
 
-    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path):
-        self._arguments = list(plans), store, folder
+    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path, pages: bool = True):
+        self._arguments = list(plans), store, folder, pages
         self._process: Any = None  # started when first needed
         self._pipe: Any = None
         self._busy = False
@@ -80,14 +81,14 @@ class Background:
         return self._made
 
 
-def _serve(pipe: Connection, plans: list[Plan], store: Store, folder: Path) -> None:
+def _serve(pipe: Connection, plans: list[Plan], store: Store, folder: Path, pages: bool) -> None:
     """Make outputs as asked, until the other side closes."""
     from studies.workflow.outputs import Outputs
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the kernels are ended, too
     cells = [cell for plan in plans for cell in plan.cells]
-    with Outputs(plans, store, folder) as outputs:
+    with Outputs(plans, store, folder, pages) as outputs:
         while True:
             try:
                 names, digests = pipe.recv()

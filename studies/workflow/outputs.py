@@ -23,10 +23,12 @@ class Outputs:
     store : Store
     folder : pathlib.Path
         Where datasets, ``figures`` and ``report`` go.
+    pages : bool
+        Whether to make the report.
     """
 
-    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path):
-        self.plans, self.store, self.folder = plans, store, folder
+    def __init__(self, plans: Sequence[Plan], store: Store, folder: Path, pages: bool = True):
+        self.plans, self.store, self.folder, self.pages = plans, store, folder, pages
         self._report = Report(folder, studies.names())
         self._ledger = folder / "made.json"
         try:
@@ -59,7 +61,10 @@ class Outputs:
         """
         changed = [plan.name for plan in plans if self._make_dataset(plan, missing)]
         self._write_unfinished(missing)
-        if self._make_pages(changed, missing):
+        if not self.pages:
+            for name in changed:
+                reports.draw_figure(name, self.folder)
+        elif self._make_pages(changed, missing):
             changed.append("report")
         if changed:
             self._ledger.write_text(json.dumps(self._made, indent=1))
