@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -117,7 +118,8 @@ def _display(content: bytes, alt: str) -> None:
     from IPython.display import HTML, display
 
     image, alt = base64.b64encode(content).decode(), escape(f"Figure: {alt}", quote=True)
-    display(HTML(f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'))
+    picture = f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}">'
+    display(HTML(f'<label class="figure" title="enlarge"><input type="checkbox">{picture}</label>'))
 
 
 def larger(name: str, about: dict[str, Any]) -> dict[str, tuple[xr.Dataset, dict[str, Any]]]:
@@ -227,9 +229,17 @@ def warnings(about: dict[str, Any]) -> list[str]:
 
 
 def table(frame) -> None:
-    """Display a DataFrame with the name of its index in the corner."""
+    """Display a DataFrame with the name of its index in the corner; text stands left in columns."""
     import pandas as pd
-    from IPython.display import display
+    from IPython.display import HTML, display
 
+    if frame.empty:
+        return
+    words = [
+        f"text{place}"
+        for place, (_, column) in enumerate(frame.items(), 2)  # the index is column 1
+        if column.map(lambda value: re.match(r"[^\W\d_]{2}", str(value)) is not None).any()
+    ]
     with pd.option_context("display.max_colwidth", None):
-        display(frame.rename_axis(index=None, columns=frame.index.name))
+        content = frame.rename_axis(index=None, columns=frame.index.name).to_html(border=0)
+    display(HTML(f'<div class="{" ".join(["table", *words])}">{content}</div>'))

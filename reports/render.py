@@ -5,9 +5,10 @@ import functools
 import json
 import os
 import queue
+import re
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
@@ -80,17 +81,26 @@ class Report:
             (self.folder / f"{name}.html").unlink(missing_ok=True)
         style = (HERE / "report.css").read_text()
         for name in names:
-            links = "".join(
-                f'<a href="{page}.html"{" class=here" * (page == name)}>{escape(title)}</a>'
-                for page, title in pages.items()
-            )
+            body = self._body(name)
+            heading, end, rest = body.rpartition("</h1>")
+            body = heading + end + self._files(name) + _contents(body) + rest
             (self.folder / f"{name}.html").write_text(
                 '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
                 f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
                 '<meta name="viewport" content="width=device-width, initial-scale=1">'
                 f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
-                f"<body><nav>{links}</nav><main>{self._body(name)}</main></body></html>\n"
+                f"<body>{_navigation(name, pages)}<main>{body}{_neighbours(name, pages)}</main>"
+                "</body></html>\n"
             )
+
+    def _files(self, name: str) -> str:
+        """Return links to the files that a page is made of."""
+        files = {"notebook": f"{name}.ipynb"}
+        if name not in GENERAL:
+            files |= {"dataset": f"../{name}.nc"}
+            files |= {k.upper(): f"../figures/{name}.{k}" for k in ("svg", "pdf", "png")}
+        links = ", ".join(f'<a href="{path}">{said}</a>' for said, path in files.items())
+        return f'<p class=files><a class=narrow href="#pages">all pages</a> {links}</p>'
 
     def _execute(self, name: str, draw: bool) -> None:
         import jupytext
@@ -146,6 +156,36 @@ def source(name: str) -> Path:
             f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"
         )
     return found[0]
+
+
+def _navigation(name: str, pages: Mapping[str, str]) -> str:
+    """Return links to all pages, those of studies in their groups."""
+    groups: dict[str, list[str]] = {}
+    for page, title in pages.items():
+        group = "" if page in GENERAL else source(page).parent.name.capitalize()
+        link = f'<a href="{page}.html"{" class=here" * (page == name)}>{escape(title)}</a>'
+        groups.setdefault(group, []).append(link)
+    lists = [f"<b>{group}</b>{''.join(links)}" for group, links in groups.items()]
+    return "<nav id=pages>" + "".join(f"<div>{each}</div>" for each in lists) + "</nav>"
+
+
+def _contents(body: str) -> str:
+    """Return links to the sections of a page."""
+    found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
+    links = ", ".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found)
+    return f"<p class=contents>{links}</p>" if found else ""
+
+
+def _neighbours(name: str, pages: Mapping[str, str]) -> str:
+    """Return links to the page before and the page after."""
+    order = list(pages)
+    place = order.index(name)
+    links = [
+        f'<a href="{order[at]}.html">{said}: {escape(pages[order[at]])}</a>'
+        for said, at in (("Previous", place - 1), ("Next", place + 1))
+        if 0 <= at < len(order)
+    ]
+    return f"<p class=neighbours>{''.join(links)}</p>"
 
 
 def _title(path: Path) -> str:

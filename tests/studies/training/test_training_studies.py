@@ -521,13 +521,16 @@ def test_page_shows_committed_results_of_larger_profiles(smoke, datasets, monkey
     seen: list = []
     shown: list = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    here = {"profile": "laptop", "settings": {}}
+    reports.show_larger(name, here, seen.append)
     assert not shown
     assert not seen
 
     (tmp_path / "paper").mkdir()
     datasets[name].to_netcdf(tmp_path / "paper" / f"{name}.nc", engine="netcdf4")
-    reports.show_larger(name, {"profile": "laptop"}, seen.append)
+    reports.show_larger(name, here | {"settings": {"steps": 3}}, seen.append)
+    assert not shown, "a run with other fields"
+    reports.show_larger(name, here, seen.append)
     heading, picture, warning, facts = (each.data for each in shown)
     assert heading == "## At the paper's scale"
     assert "toy scale: digits" in facts
@@ -537,11 +540,11 @@ def test_page_shows_committed_results_of_larger_profiles(smoke, datasets, monkey
     assert seen[0].equals(datasets[name])
     shown.clear()
     monkeypatch.setattr(reports, "results_folder", lambda: smoke[0])
-    reports.show_findings(name, lambda dataset: f"of {dataset.sizes['seed']} seeds")
-    larger, said, here, also = (each.data for each in shown)
+    reports.show_findings(name)
+    larger, said, run, also = (each.data for each in shown)
     assert larger == "### At the paper's scale (these runs come with the package)"
-    assert here == "### This run (profile `smoke`)"
-    assert said == also == "of 2 seeds"
+    assert run == "### This run (profile `smoke`)"
+    assert said == also == module(name).STUDY.finding(datasets[name])
     shown.clear()
-    reports.show_larger(name, {"profile": "paper"}, seen.append)
+    reports.show_larger(name, here | {"profile": "paper"}, seen.append)
     assert not shown
