@@ -1,20 +1,22 @@
 """Notebooks that show stored datasets, and the functions they share; none computes a result."""
 
 import base64
+import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from studies import load, outdated
+from studies import GROUPS, load, modules, outdated
 
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 UNFINISHED = "unfinished.json"  # in that folder: study -> how many cells are finished and planned
+THUMBNAIL = 480  # pixels
 DATA = Path(__file__).with_name("data")
 COMMITTED = {
     "digits": "On digits: every rule, five seeds",
@@ -104,14 +106,64 @@ def main_finding() -> tuple[Any, list[str]]:
 
 
 def show_main_finding() -> None:
-    """Display the figure and the text of `main_finding`."""
+    """Display the first paragraphs of `main_finding`, and its figure."""
     from IPython.display import Markdown, display
 
     from studies.style import as_svg
 
     figure, found = main_finding()
+    display(Markdown("\n\n".join(first_paragraph(text) for text in found)))
     _display(as_svg(figure), "The parts of the damage that ALIE does to each rule, by task")
-    display(Markdown("\n\n".join(found)))
+
+
+def show_picture() -> None:
+    """Display the picture of a training step with DETOX."""
+    from reports import picture
+    from studies.style import as_svg
+
+    _display(as_svg(picture.detox()), "Files, groups of workers, votes, vote groups, and the rule")
+
+
+def first_paragraph(markdown: str) -> str:
+    """Return the first paragraph or item of a Markdown text.
+
+    Examples
+    --------
+    >>> first_paragraph("* **One** is here.\\n* Two.")
+    '**One** is here.'
+    """
+    return markdown.strip().splitlines()[0].removeprefix("* ")
+
+
+def show_gallery(names: Sequence[str]) -> None:
+    """Display a small figure and the first finding of each study, in the groups of studies."""
+    from IPython.display import HTML, Markdown, display
+
+    for group in GROUPS:
+        cards = [_card(name) for name in names if modules()[name].split(".")[1] == group]
+        if cards:
+            display(Markdown(f"### {group.capitalize()}"))
+            display(HTML(f"<div class=gallery>{''.join(cards)}</div>"))
+
+
+def _card(name: str) -> str:
+    """Return a study's title, first finding and small figure, as HTML that links to its page."""
+    from nbconvert.filters import markdown2html
+    from PIL import Image
+
+    dataset, about = open_study(name)
+    finding = load(name).finding
+    assert finding is not None, f"{name} states no finding"
+    picture = io.BytesIO()
+    with Image.open(results_folder() / "figures" / f"{name}.png") as whole:
+        whole.thumbnail((THUMBNAIL, THUMBNAIL))
+        whole.convert("RGB").save(picture, "JPEG", quality=85)
+    image = base64.b64encode(picture.getvalue()).decode()
+    return (
+        f'<div><a href="{name}.html"><img alt="Figure: {escape(about["title"], quote=True)}" '
+        f'src="data:image/jpeg;base64,{image}"><b>{escape(about["title"])}</b></a>'
+        f"{markdown2html(first_paragraph(finding(dataset)))}</div>"
+    )
 
 
 def _display(content: bytes, alt: str) -> None:

@@ -1,41 +1,56 @@
 # %% [markdown]
 # # DETOX, rebuilt and measured
 #
-# *p* workers compute the gradient of a training step, and up to *q* of them are Byzantine. In DETOX
-# groups of *r* workers compute the same gradient, the parameter server takes a majority vote in each
-# group, and aggregates the votes with a robust rule. These pages show the results of our simulation
-# beside those that the paper (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) reports. Values of
-# the paper are quoted from memory and are marked "reported".
+# These pages reproduce DETOX (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) by simulation, and test its claims.
 #
-# ## What DETOX saves under ALIE, and by which means
+# ## What DETOX is
 #
-# Under the attack "a little is enough" rules alone end far less accurate than with DETOX. The bars say why: what
-# disappears with another evaluation (batch-norm statistics recalibrated), what disappears when every worker of the rule
-# alone computes as many images as with DETOX, what the vote adds to that, and what remains with DETOX. These runs come with
-# the package; the [page on ALIE](accuracy_alie.html) has their tables, intervals and limits.
+# *p* workers compute the gradient of a training step, and up to *q* of them are Byzantine: they send what they like. In DETOX
+# groups of *r* workers compute the same part of the batch, a file. The parameter server takes a majority vote over the
+# copies of each file, and aggregates the votes with a robust rule, often in vote groups first.
+
+# %%
+from reports import show_picture
+
+show_picture()
+
+# %% [markdown]
+# ## Does it defend?
+#
+# Under the attack ALIE ("a little is enough") a rule alone ends less accurate than when nobody attacks: the damage.
 
 # %%
 from reports import show_main_finding
 
 show_main_finding()
 
+# %% [markdown]
+# The bars are the damage to each rule alone, in parts: what disappears with another evaluation (batch-norm statistics
+# recalibrated), what disappears when every worker of the rule alone computes as many images as with DETOX, what the vote
+# adds to that, and what remains with DETOX. These runs come with
+# the package; the [page on ALIE](accuracy_alie.html) has their tables and limits.
+#
+# ## What does it cost?
+
 # %%
-import pandas as pd
 from IPython.display import Markdown, display
 
-import studies
-from reports import open_study, results_folder, table, unfinished
+from reports import answers
 
-stored = [name for name in studies.names() if (results_folder() / f"{name}.nc").exists()]
-found = {name: open_study(name) for name in stored}
-counts = "; ".join(f"{name} {n} of {of} cells" for name, (n, of) in unfinished().items())
-if counts:
-    display(Markdown(f"**Still running or not finished when this page was made:** {counts}."))
+display(Markdown(answers.cost()))
 
 # %% [markdown]
-# ## The paper's claims
+# ## What should I use?
 
 # %%
+display(Markdown(answers.advice()))
+
+# %% [markdown]
+# ## Do the paper's claims hold?
+
+# %%
+import studies
+from reports import open_study, results_folder, show_gallery, table, unfinished
 from studies.evidence import verdicts
 
 judged = verdicts.judged([results_folder(), *verdicts.committed()])
@@ -44,7 +59,7 @@ total = ", ".join(f"{count} {word}" for word, count in counted.items())
 display(
     Markdown(
         f"The [page on claims](claims.html) has {len(judged)} claims. Those that the same runs decide in the same way "
-        f"count once here: {total}."
+        f"count once here: {total}. What the paper reports is quoted from memory."
     )
 )
 
@@ -52,15 +67,16 @@ display(
 # ## The studies
 
 # %%
-for name, (_, about) in found.items():
-    sizes = ", ".join(f"{len(values)} × {axis}" for axis, values in about["axes"].items())
-    display(Markdown(f"**[{about['title']}]({name}.html)** ({sizes}). {about['claim']}"))
-
-absent = [name for name in studies.names() if name not in found and name not in unfinished()]
+stored = [name for name in studies.names() if (results_folder() / f"{name}.nc").exists()]
+counts = "; ".join(f"{name} {n} of {of} cells" for name, (n, of) in unfinished().items())
+if counts:
+    display(Markdown(f"**Still running or not finished when this page was made:** {counts}."))
+show_gallery(stored)
+absent = [name for name in studies.names() if name not in stored and name not in unfinished()]
 if absent:
     display(
         Markdown(
-            f"Not run: {', '.join(absent)}. To run one: `python -m studies.reproduce {absent[0]} "
+            f"Not run here: {', '.join(absent)}. To run one: `python -m studies.reproduce {absent[0]} "
             "--profile laptop`."
         )
     )
@@ -69,6 +85,9 @@ if absent:
 # ## How far to trust it
 
 # %%
+import pandas as pd
+
+found = {name: open_study(name) for name in stored}
 rows = [
     {
         "study": about["title"],
@@ -88,5 +107,4 @@ if rows:
 # provenance the [page on ALIE](accuracy_alie.html) gives. Training on handwritten digits shows directions, not the
 # paper's numbers; pages of training studies also show the larger runs that come with the package. In the
 # profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page
-# states its seeds, definitions and provenance; the executed notebook with its code is beside each page,
-# and the labelled dataset one folder up.
+# states its seeds, definitions and provenance; the executed notebook with its code and the dataset are linked on each page.

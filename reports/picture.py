@@ -43,12 +43,11 @@ def detox() -> Figure:
         _arrow(ax, files + 0.45, copies - 1.1, y, y)
         _arrow(ax, copies + 1.1, votes - 0.5, y, y)
         _box(ax, votes, y, "distorted" if lost else "", FORGED if lost else SERVER)
-        group = 4 - 2 * (file // 2) + 0.5
-        _arrow(ax, votes + 0.45, means - 0.5, y, group)
+        _arrow(ax, votes + 0.45, means - 0.5, y, 4.5 - 2 * (file // 2))
     for group in range(3):
-        y = 4.5 - 2 * group
-        _box(ax, means, y, "", FORGED if group == 1 else SERVER)
-        _arrow(ax, means + 0.45, rule - 0.5, y, 2.5)
+        centre = 4.5 - 2 * group
+        _box(ax, means, centre, "", FORGED if group == 1 else SERVER)
+        _arrow(ax, means + 0.45, rule - 0.5, centre, 2.5)
     _box(ax, rule, 2.5, "update", SERVER)
     return figure
 
@@ -63,7 +62,7 @@ def _box(ax, x: float, y: float, text: str, colour: str, width: float = 0.9) -> 
             facecolor=colour,
             edgecolor="none",
             alpha=0.85,
-        )  # fmt: skip
+        )
     )
     ax.text(x, y, text, ha="center", va="center", fontsize=7, color="white")
 

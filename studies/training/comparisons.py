@@ -272,10 +272,11 @@ def speed_up_finding(dataset: xr.Dataset, slow: str) -> str:
     """
     if slow not in dataset.pipeline:
         return f"{slow} is not among these runs."
-    lines = []
+    blocks = []
     for task in tasks_in(dataset):
         one = dataset.sel(task=task, attack=attack_in(dataset))
-        lines.append(f"On {task}, in modelled time:\n")
+        lines: list[str] = []
+        said: dict[str, list[str]] = {"sooner": [], "later": [], "undecided": []}
         for name in [str(name) for name in one.pipeline.values if name != slow]:
             ratios = speed_up(one, slow, name)
             reached = ratios.notnull().all("seed")
@@ -285,11 +286,18 @@ def speed_up_finding(dataset: xr.Dataset, slow: str) -> str:
             at = {"threshold": float(ratios.threshold[reached.values][-1])}
             centre, low, high = mean_ratio(ratios.sel(at), speed_up_ends(one, slow, name).sel(at))
             word = "undecided" if low < 1 < high else "sooner" if low >= 1 else "later"
+            said[word].append(name)
             lines.append(
                 f"* **{name}** takes 1/{centre:.2f} of the time of {slow} to {at['threshold']:.0%} "
                 f"(95 % interval of the ratio {low:.2f} to {high:.2f}): {word}."
             )
-    return "\n".join(lines)
+        named = {word: ", ".join(some) or "none" for word, some in said.items()}
+        blocks.append(
+            f"**Sooner than {slow}** on {task}: {named['sooner']}; later: {named['later']}; "
+            f"undecided: {named['undecided']} (modelled time to the highest accuracy that all "
+            "seeds of both reach).\n\n" + "\n".join(lines)
+        )
+    return "\n\n".join(blocks)
 
 
 def mean_ratio(ratios, ends=None) -> tuple[float, float, float]:

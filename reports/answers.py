@@ -1,0 +1,51 @@
+"""The answers on the first page of the report, each a sentence with its numbers."""
+
+import numpy as np
+
+from detox_sim import planning
+from studies.timing import speed_ups
+
+WORKERS, BYZANTINE, MOST_COPIES, RISK = 45, 5, 3, 1e-3  # of the paper's experiments
+
+
+def cost() -> str:
+    """Return what DETOX costs: computation, and the modelled time of a round, as Markdown.
+
+    Examples
+    --------
+    >>> cost().startswith("With *r* = 3")
+    True
+    """
+    doubtful = speed_ups.doubtful()
+    rule = speed_ups.RULES[0]
+    ends = {
+        code: np.quantile(doubtful.sel(code=code, rule=rule), [0, 1]) for code in speed_ups.CODES
+    }
+    code, ours = (f"{low:.1f} to {high:.1f} times" for low, high in (ends["code"], ends["ours"]))
+    return (
+        "With *r* = 3 every worker computes three times the images. A round is sooner done only where "
+        f"the server is slow: with {rule.lower()}, {code} as fast with the server of the research "
+        f"code, {ours} with the kernels of this package (modelled; the range is what is not known of "
+        "the workers and the network). See [time of a round](step_time.html) and "
+        "[growth with workers](scaling.html)."
+    )
+
+
+def advice() -> str:
+    """Return what to use for the paper's numbers of workers, as Markdown.
+
+    Examples
+    --------
+    >>> "45 workers" in advice()
+    True
+    """
+    found = planning.options(WORKERS, BYZANTINE, most_copies=MOST_COPIES)
+    best = planning.rank(found, risk=RISK)[0]
+    fails = f"fail with chance {best.fails:.2g} a round" if best.fails else "cannot fail"
+    return (
+        f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "
+        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}. It is the cheapest whose rules "
+        f"{fails} where attackers are placed at random: {best.seconds:.1f} s a round (modelled) and "
+        f"{best.load:.0f} images a worker. For your numbers: `python -m studies.plan`; how to weigh "
+        "it: [How to choose](how_to_choose.html)."
+    )
