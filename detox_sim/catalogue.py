@@ -106,6 +106,32 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
     return getattr(catalogue, name)
 
 
+def name_of(catalogue: ModuleType, value: object) -> object:
+    """Return the name by which `resolve` finds a function; any other value unchanged.
+
+    Raises
+    ------
+    ValueError
+        For a function without a name at the top level of a module, which no other process finds.
+
+    Examples
+    --------
+    >>> from detox_sim import aggregators
+    >>> name_of(aggregators, aggregators.median), name_of(aggregators, "krum")
+    ('median', 'krum')
+    >>> name_of(aggregators, difflib.get_close_matches)
+    'difflib:get_close_matches'
+    """
+    if not callable(value):
+        return value
+    name = getattr(value, "__qualname__", repr(value))
+    if name in catalogue.__all__ and getattr(catalogue, name) is value:
+        return name
+    if not name.isidentifier():
+        raise ValueError(f"a function must be defined at the top level of a module, got {name}")
+    return f"{value.__module__}:{name}"
+
+
 def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:
     """Return the function called `name` with its options fixed.
 

@@ -18,7 +18,7 @@ from detox_sim.cluster import versions as package_versions
 from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
 from detox_sim.sweeps.store import summary
 from detox_sim.training import train, versions
-from detox_sim.trials.trial import Trial
+from detox_sim.trials.trial import Trial, by_name
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,7 +44,8 @@ def sweep(
     Parameters
     ----------
     base : dict
-        Fields common to all cells; plain values that JSON can hold, as those of the axes.
+        Fields common to all cells; plain values that JSON can hold, as those of the axes. A
+        function at the top level of a module may stand for a field of a Trial that names one.
     axes : mapping
         Name -> list of values of that field, or name -> {label: several fields at once}.
     run : callable, optional
@@ -100,6 +101,8 @@ def sweep(
                 f"axis {name!r} needs a list of values, or a dict of several fields by label, "
                 f"got {values!r}"
             )
+    if run is None:
+        base, axes = by_name(base), {name: _by_name(name, v) for name, v in axes.items()}
     make = _trial_cell if run is None else functools.partial(_own_cell, run, store is not None)
     cells = [make(labels, fields) for labels, fields in expand(base, axes)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -117,6 +120,13 @@ def sweep(
         warnings.warn(message + summary(error), stacklevel=2)
     assert dataset is not None
     return dataset
+
+
+def _by_name(name: str, values: Any) -> Any:
+    """Return the values of an axis with the names of functions in place of these."""
+    if isinstance(values, Mapping):
+        return {label: by_name(fields) for label, fields in values.items()}
+    return [by_name({name: value})[name] for value in values]
 
 
 def _trial_cell(labels: tuple, fields: Fields) -> Cell:

@@ -2,13 +2,24 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from detox_sim import assignments, data, models
+from detox_sim import (
+    aggregators,
+    assignments,
+    attacks,
+    data,
+    mixers,
+    models,
+    placements,
+    voting,
+)
 from detox_sim.arrays import require
-from detox_sim.catalogue import bind, check_integer, check_known, check_number
+from detox_sim.catalogue import bind, check_integer, check_known, check_number, name_of
 from detox_sim.data import Data
 from detox_sim.models import PRECISIONS
 from detox_sim.trials.pipeline import KNOWLEDGE, Pipeline
@@ -28,7 +39,8 @@ class Trial:
         allows: odd, and for groups a divisor of p. The default r = 3 is that of the paper's
         experiments; `planning.rank` and `theory.recommended_copies` advise.
     assignment, placement, attack, vote : str
-        Names from the catalogues of those names, or ``"module:function"``.
+        Names from the catalogues of those names, ``"module:function"``, or a function at the top
+        level of a module, whose name is kept.
     knowledge : {"own", "all", "groups"}
         What attackers know: the honest gradients of the files they compute; those of all files;
         or these and the assignment, so that they attack through the vote: they forge only the
@@ -36,19 +48,19 @@ class Trial:
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
-        Names of aggregators, or ``"module:function"``. Each is given the number of distorted rows
+        Names of aggregators, or functions as above. Each is given the number of distorted rows
         to withstand: with s distorted files at worst (`theory.worst_case_distorted_files`),
         `inner` withstands t = s (0 for the plain mean) and `outer` floor(s / (t + 1)) distorted
         groups, or s without groups.
         ``inner_options={"byzantine": ...}`` overrides.
     mixers : list of str, or dict
-        Names of mixers, or ``"module:function"``, applied to the votes one after the other;
+        Names of mixers, or functions, applied to the votes one after the other;
         or ``{"votes": [...], "inner": [...], "outer": [...]}`` to mix what a stage is given.
         Each is given the same number of distorted rows as its stage.
     mixers_options : dict
         Mixer's name -> its options.
     model, data : str
-        Names from `models` and `data`, or ``"module:function"``; data also ``"images:PATH"``.
+        Names from `models` and `data`, or functions; data also ``"images:PATH"``.
     batch : int
         Distinct images a step, split evenly over the files.
     steps : int
@@ -121,6 +133,8 @@ class Trial:
     data_options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in by_name(vars(self)).items():
+            object.__setattr__(self, name, value)
         _check_values(self)
         require(self.backend)
         models.device_of(self.backend)
@@ -146,6 +160,38 @@ class Trial:
     def dataset(self) -> Data:
         """The data, with the validation images still among the training images."""
         return data.load(self.data, self.data_options)
+
+
+CATALOGUES = {
+    "assignment": assignments,
+    "placement": placements,
+    "attack": attacks,
+    "vote": voting,
+    "inner": aggregators,
+    "outer": aggregators,
+    "mixers": mixers,
+    "model": models,
+    "data": data,
+}
+
+
+def by_name(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a Trial with the names of functions in place of these.
+
+    Examples
+    --------
+    >>> by_name({"outer": aggregators.krum, "mixers": [mixers.nnm], "steps": 3})
+    {'outer': 'krum', 'mixers': ['nnm'], 'steps': 3}
+    """
+
+    def named(field: str, value: Any) -> Any:
+        if field == "mixers" and isinstance(value, dict):
+            return {stage: named(field, some) for stage, some in value.items()}
+        if field == "mixers" and isinstance(value, list):
+            return [name_of(mixers, each) for each in value]
+        return name_of(CATALOGUES[field], value) if field in CATALOGUES else value
+
+    return {field: named(field, value) for field, value in fields.items()}
 
 
 INTEGERS = (

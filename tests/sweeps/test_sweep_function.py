@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from detox_sim import sweep
+from detox_sim import aggregators, attacks, sweep
 from detox_sim.cluster import connect
 from detox_sim.sweeps.store import cell_of, content
 
@@ -83,6 +83,19 @@ def test_cells_of_unlike_shapes_are_filled_with_nan(tmp_path):
     digests = json.loads(joined.attrs["provenance"])["cells"]
     assert len(digests) == 4
     assert all(cell_of(joined, digest) is not None for digest in digests)
+
+
+def test_functions_stand_for_their_names():
+    axes = {
+        "outer": [aggregators.median, "mean"],
+        "attack": {"strong": {"attack": attacks.constant}},
+    }
+    found = sweep(TRIAL, axes)
+    assert found.outer.values.tolist() == ["median", "mean"]
+    named = sweep(
+        TRIAL, {"outer": ["median", "mean"], "attack": {"strong": {"attack": "constant"}}}
+    )
+    assert content(found.drop_vars("seconds")) == content(named.drop_vars("seconds"))
 
 
 def test_sweep_warns_of_failed_cells_and_runs_them_again(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import outside
 import pytest
 
 from detox_sim import (
@@ -11,11 +12,13 @@ from detox_sim import (
     assignments,
     attacks,
     data,
+    mixers,
     models,
     placements,
     voting,
 )
 from detox_sim.trials import make_trial
+from detox_sim.trials.trial import CATALOGUES
 
 FIELDS = {
     "assignment": assignments,
@@ -232,3 +235,14 @@ def test_published_pipelines_are_possible():
         {"groups": 3, "outer": "median", "outer_options": {"byzantine": 1}},
     ):
         assert Trial(**fields).byzantine == fields.get("byzantine", 5)
+
+
+def test_functions_stand_for_their_names():
+    assert set(CATALOGUES) - {"mixers"} == set(FIELDS)
+    by_function = Trial(outer=aggregators.trimmed_mean, attack=attacks.reverse, mixers=[mixers.nnm])
+    assert by_function == Trial(outer="trimmed_mean", attack="reverse", mixers=["nnm"])
+    staged = {"outer": [mixers.nnm]}
+    assert Trial(mixers=staged) == Trial(mixers={"outer": ["nnm"]})
+    assert Trial(model=outside.normed, data=outside.pictures, batch=60).model == "outside:normed"
+    with pytest.raises(ValueError, match=r"top level of a module, got .*<lambda>"):
+        Trial(outer=lambda rows, /, *, byzantine: rows[0])
