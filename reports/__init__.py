@@ -12,11 +12,13 @@ from typing import Any
 
 import xarray as xr
 
-from studies import GROUPS, load, modules, outdated
+import studies
+from studies import GROUPS, load, outdated
 
 FOLDER = "DETOX_SIM_RESULTS"  # environment variable: where the notebooks find the datasets
 UNFINISHED = "unfinished.json"  # in that folder: study -> how many cells are finished and planned
 THUMBNAIL = 480  # pixels
+shown = ""  # the study whose page `own.py` is: set before it is executed
 DATA = Path(__file__).with_name("data")
 COMMITTED = {
     "digits": "On digits: every rule, five seeds",
@@ -140,7 +142,7 @@ def show_gallery(names: Sequence[str]) -> None:
     from IPython.display import HTML, Markdown, display
 
     for group in GROUPS:
-        cards = [_card(name) for name in names if modules()[name].split(".")[1] == group]
+        cards = [_card(name) for name in names if studies.group(name) == group]
         if cards:
             display(Markdown(f"### {group.capitalize()}"))
             display(HTML(f"<div class=gallery>{''.join(cards)}</div>"))
@@ -153,7 +155,7 @@ def _card(name: str) -> str:
 
     dataset, about = open_study(name)
     finding = load(name).finding
-    assert finding is not None, f"{name} states no finding"
+    found = about["claim"] if finding is None else first_paragraph(finding(dataset))
     picture = io.BytesIO()
     with Image.open(results_folder() / "figures" / f"{name}.png") as whole:
         whole.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -162,7 +164,7 @@ def _card(name: str) -> str:
     return (
         f'<div><a href="{name}.html"><img alt="Figure: {escape(about["title"], quote=True)}" '
         f'src="data:image/jpeg;base64,{image}"><b>{escape(about["title"])}</b></a>'
-        f"{markdown2html(first_paragraph(finding(dataset)))}</div>"
+        f"{markdown2html(found)}</div>"
     )
 
 

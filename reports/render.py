@@ -16,6 +16,7 @@ from typing import Any
 
 import xarray as xr
 
+import studies
 from reports import FOLDER
 
 HERE = Path(__file__).parent
@@ -33,12 +34,12 @@ class Report:
     results : pathlib.Path
         Folder with ``<study>.nc``. Pages go to its subfolder ``report``, each as HTML, which loads
         nothing from anywhere, and as an executed notebook.
-    studies : sequence of str
-        All that may have a page.
+    names : sequence of str
+        All studies that may have a page.
     """
 
-    def __init__(self, results: Path, studies: Sequence[str]):
-        self.results, self.studies = results, studies
+    def __init__(self, results: Path, names: Sequence[str]):
+        self.results, self.studies = results, names
         self.folder = results / "report"
         self._bodies: dict[str, str] = {}
         self._idle: queue.LifoQueue[_Kernel] = queue.LifoQueue()
@@ -110,6 +111,8 @@ class Report:
         notebook = jupytext.read(source(name))
         code = f"from reports import draw_figure\ndraw_figure({name!r})"
         first = [nbformat.v4.new_code_cell(code)] if draw else []
+        if source(name).name == "own.py":
+            first.append(nbformat.v4.new_code_cell(f"import reports\nreports.shown = {name!r}"))
         notebook.cells = first + notebook.cells
         try:
             kernel = self._idle.get_nowait()
@@ -151,6 +154,8 @@ def source(name: str) -> Path:
         Where a study has no page; names the path.
     """
     found = [*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")]
+    if not found and studies.group(name) == "own":
+        return HERE / "own.py"
     if not found:
         raise FileNotFoundError(
             f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"
@@ -162,7 +167,7 @@ def _navigation(name: str, pages: Mapping[str, str]) -> str:
     """Return links to all pages, those of studies in their groups."""
     groups: dict[str, list[str]] = {}
     for page, title in pages.items():
-        group = "" if page in GENERAL else source(page).parent.name.capitalize()
+        group = "" if page in GENERAL else studies.group(page).capitalize()
         link = f'<a href="{page}.html"{" class=here" * (page == name)}>{escape(title)}</a>'
         groups.setdefault(group, []).append(link)
     lists = [f"<b>{group}</b>{''.join(links)}" for group, links in groups.items()]

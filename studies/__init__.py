@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detox_sim.catalogue import check_known
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     from detox_sim.sweeps import Fields, Grid
 
-GROUPS = ("redundancy", "training", "robustness", "timing")
+GROUPS = ("redundancy", "training", "robustness", "timing", "own")  # own: from outside
+OUTSIDE = "DETOX_SIM_STUDIES"  # environment variable: studies from outside, as `outside` takes them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +124,63 @@ class Study:
         return fields
 
 
-@functools.cache
+def outside(places: Sequence[str]) -> list[str]:
+    """Make studies from outside known to this process and those it starts; return their names.
+
+    Parameters
+    ----------
+    places : sequence of str
+        Modules with a ``STUDY``, such as "my_package.my_study", and files ``*.toml`` as
+        `studies.training.own` describes them.
+
+    Raises
+    ------
+    ValueError
+        When one cannot be read, or has the name of another study.
+    """
+    os.environ[OUTSIDE] = os.pathsep.join(
+        os.path.abspath(place) if place.endswith(".toml") else place for place in places
+    )
+    found = [_name(place) for place in places]
+    for name in found:
+        if name in _modules() or found.count(name) > 1:
+            raise ValueError(f"there is another study {name!r}; give yours another name")
+        load(name)
+    return found
+
+
+def _name(place: str) -> str:
+    return Path(place).stem if place.endswith(".toml") else place.rpartition(".")[2]
+
+
 def modules() -> dict[str, str]:
-    """Return the module of each study by its name, group by group.
+    """Return the module of each study by its name, group by group; or its file.
 
     Examples
     --------
     >>> modules()["filtering"]
     'studies.redundancy.filtering'
     """
+    own = [place for place in os.environ.get(OUTSIDE, "").split(os.pathsep) if place]
+    return _modules() | {_name(place): place for place in own}
+
+
+def group(name: str) -> str:
+    """Return the group of a study, one of `GROUPS`.
+
+    Examples
+    --------
+    >>> group("filtering")
+    'redundancy'
+    """
+    return modules()[name].split(".")[1] if name in _modules() else "own"
+
+
+@functools.cache
+def _modules() -> dict[str, str]:
+    """Return the studies of this package."""
     found = {}
-    for group in GROUPS:
+    for group in GROUPS[:-1]:
         package = importlib.import_module(f"studies.{group}")
         for name in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
             path = f"{package.__name__}.{name}"
@@ -159,7 +208,16 @@ def load(name: str) -> Study:
     >>> load("filtering").title
     'Distorted files after the vote'
     """
-    return module(name).STUDY
+    place = modules().get(name, "")
+    if place.endswith(".toml"):
+        return importlib.import_module("studies.training.own").read(Path(place))
+    try:
+        found = getattr(module(name), "STUDY", None)
+    except ImportError as error:
+        raise ValueError(f"cannot load the study {place!r}: {error}") from error
+    if not isinstance(found, Study):
+        raise ValueError(f"{place} has no STUDY = Study(...)")
+    return found
 
 
 def outdated(about: Mapping[str, Any]) -> str:

@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "study",
         nargs="*",
         metavar="STUDY",
-        help=f"{', '.join(studies.names())}; default: all but kernels and "
-        "throughput, which no claim needs; smoke has them too",
+        help=f"{', '.join(studies.names())}; a file GRID.toml or a module package.module of yours; "
+        "default: all but kernels and throughput, which no claim needs; smoke has them too",
     )
     parser.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
     where = parser.add_mutually_exclusive_group()
@@ -126,8 +126,10 @@ def _checked(options: argparse.Namespace) -> list[Plan]:
         if options.backend:
             require(options.backend)
             settings["backend"] = options.backend
-        check_known("study", options.study, studies.names())
-        names = list(dict.fromkeys(options.study)) or with_profile(options.profile)
+        own = [name for name in dict.fromkeys(options.study) if "." in name]
+        names = [*studies.outside(own), *(n for n in options.study if n not in own)]
+        check_known("study", names, studies.names())
+        names = list(dict.fromkeys(names)) or with_profile(options.profile)
         plans = make_plans(names, options.profile, settings, _store(options))
         if options.study:
             return plans

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+
+from detox_sim.sweeps.intervals import student_t
 
 VANILLA, DETOX, THEORY = sns.color_palette("colorblind", 3)
 FORMATS = ("svg", "pdf", "png")
@@ -48,6 +51,51 @@ def _settle(figure: Figure) -> None:
     for ax in figure.axes:
         left, bottom, width, height = (round(v, 4) for v in ax.get_position().bounds)
         ax.set_position((left, bottom, width, height))
+
+
+def curves(values: xr.DataArray, over: str) -> Figure:
+    """Draw means over seeds along an axis, with 95 % Student t intervals.
+
+    The other axes with several labels are colour, line style, columns and rows, in their order.
+
+    Parameters
+    ----------
+    values : xarray.DataArray
+    over : str
+        The horizontal axis.
+
+    Raises
+    ------
+    ValueError
+        For more axes than a figure can show.
+    """
+    left = [str(d) for d in values.dims if d not in (over, "seed") and values.sizes[d] > 1]
+    roles = ("hue", "style", "col", "row")
+    if len(left) > len(roles):
+        raise ValueError(
+            f"{values.name} has {len(left)} axes besides {over} ({', '.join(left)}), and a figure "
+            f"shows {len(roles)}; take one label of some"
+        )
+    name = str(values.name)
+    frame = values.to_dataframe(name=name).reset_index()
+    for axis in left:
+        frame[axis] = frame[axis].astype(str)
+    grid = sns.relplot(
+        frame,
+        x=over,
+        y=name,
+        kind="line",
+        marker="o",
+        errorbar=student_t,
+        err_style="bars",
+        err_kws={"capsize": 3},
+        **dict(zip(roles, left, strict=False)),
+    )
+    unit = f" ({values.attrs['units']})" if "units" in values.attrs else ""
+    label = values.attrs.get("long_name", name).replace("_", " ")
+    grid.set_axis_labels(over.replace("_", " "), label + unit)
+    plt.close(grid.figure)  # it is not one of those that pyplot shows
+    return grid.figure
 
 
 def statement(dataset: xr.Dataset) -> str:

@@ -1,6 +1,7 @@
 """Outputs made in a process of their own, beside the cells that run."""
 
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import studies
 from detox_sim.sweeps import Cell, Store
 from studies.workflow.plans import Plan
 
@@ -28,7 +30,7 @@ class Background:
     """
 
     def __init__(self, plans: Sequence[Plan], store: Store, folder: Path, pages: bool = True):
-        self._arguments = list(plans), store, folder, pages
+        self._arguments = list(plans), store, folder, pages, os.environ.get(studies.OUTSIDE, "")
         self._process: Any = None  # started when first needed
         self._pipe: Any = None
         self._busy = False
@@ -81,10 +83,18 @@ class Background:
         return self._made
 
 
-def _serve(pipe: Connection, plans: list[Plan], store: Store, folder: Path, pages: bool) -> None:
+def _serve(
+    pipe: Connection,
+    plans: list[Plan],
+    store: Store,
+    folder: Path,
+    pages: bool,
+    outside: str,
+) -> None:
     """Make outputs as asked, until the other side closes."""
     from studies.workflow.outputs import Outputs
 
+    os.environ[studies.OUTSIDE] = outside
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the kernels are ended, too
     cells = [cell for plan in plans for cell in plan.cells]

@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import seaborn as sns
-
 from detox_sim.catalogue import check_known
-from detox_sim.sweeps.intervals import student_t
 from studies.evidence.verdicts import open_stored
-from studies.style import statement
+from studies.style import curves, statement
 
 
 def plot(
@@ -54,32 +51,7 @@ def plot(
         check_known(axis, [label], labels)
         values = values.sel({axis: labels[label]}, drop=True)
     check_known(f"axis of {variable}", [over], list(map(str, values.dims)))
-    left = [str(d) for d in values.dims if d not in (over, "seed") and values.sizes[d] > 1]
-    roles = ("hue", "style", "col", "row")
-    if len(left) > len(roles):
-        raise ValueError(
-            f"{variable} has {len(left)} axes besides {over} ({', '.join(left)}), and a figure "
-            f"shows {len(roles)}; take one label of some with --set axis=label"
-        )
-    frame = values.to_dataframe(name=variable).reset_index()
-    for axis in left:
-        frame[axis] = frame[axis].astype(str)
-    shown = dict(zip(roles, left, strict=False))
-    with sns.axes_style("whitegrid"):
-        grid = sns.relplot(
-            frame,
-            x=over,
-            y=variable,
-            kind="line",
-            marker="o",
-            errorbar=student_t,
-            err_style="bars",
-            err_kws={"capsize": 3},
-            **shown,
-        )
-    label = values.attrs.get("long_name", variable)
-    unit = f" ({values.attrs['units']})" if "units" in values.attrs else ""
-    grid.set_axis_labels(over.replace("_", " "), f"{label.replace('_', ' ')}{unit}")
+    figure = curves(values, over)
     if "scale" in about:
-        grid.figure.text(0.01, -0.02, statement(dataset), fontsize=7, color="0.35", va="top")
-    grid.savefig(target)
+        figure.text(0.01, -0.02, statement(dataset), fontsize=7, color="0.35", va="top")
+    figure.savefig(target, bbox_inches="tight")

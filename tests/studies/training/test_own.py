@@ -1,0 +1,84 @@
+"""A study from a file or module of the user's own."""
+
+import json
+import os
+
+import pytest
+import xarray as xr
+from refusals import assert_refused
+
+import studies
+from studies.reproduce import main
+from studies.training import own
+
+GRID = """
+title = "Two rules"
+[base]
+workers = 15
+byzantine = 2
+batch = 60
+steps = 4
+evaluate_every = 2
+[axes]
+seed = [0, 1]
+[axes.rule.Median]
+outer = "median"
+[axes.rule.Krum]
+outer = "krum"
+"""
+
+
+@pytest.fixture(autouse=True)
+def none_outside(monkeypatch):
+    monkeypatch.setenv(studies.OUTSIDE, "")
+
+
+def test_file_is_a_study_with_figure_and_page(tmp_path, capsys):
+    (tmp_path / "two_rules.toml").write_text(GRID)
+    output = tmp_path / "out"
+    call = [str(tmp_path / "two_rules.toml"), "--output", str(output), "--processes", "1"]
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    assert "two_rules: Two rules\n  profile laptop; 4 of 4 cells" in printed
+    assert "accuracy after the last step is highest with" in printed
+    page = (output / "report" / "two_rules.html").read_text()
+    assert "Two rules</h1>" in page.replace('<a class="anchor-link"', "</h1>")
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "two_rules.html" in (output / "report" / "index.html").read_text()
+    with xr.open_dataset(output / "two_rules.nc", engine="netcdf4") as dataset:
+        about = json.loads(dataset.attrs["provenance"])
+        assert about["axes"] == {"seed": [0, 1], "rule": ["Median", "Krum"]}
+        over_rules = own.figure(dataset.load(), variable="accuracy", over="rule")
+    assert len(over_rules.axes) == 1
+    assert own.finding(dataset.where(False), variable="loss").startswith("No cell")
+
+
+def test_wrong_file_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "grid.toml"
+    for text, said in (
+        ("x = 1", "unknown key 'x'; did you mean 'axes'"),
+        ("[axes]", "it needs"),
+        ("[axes]\nseed = 3", "axis seed must be a list or tables by label, got 3"),
+        ('variable = "acuracy"\n[axes]\nseed = [1]', "did you mean 'accuracy'"),
+        ('over = "q"\n[axes]\nseed = [1]', "unknown axis in over 'q'; known: eval_step, seed"),
+        ("a = ", "Invalid value"),
+    ):
+        path.write_text(text)
+        assert_refused(rf"grid\.toml: .*{said}", own.read, path)
+    assert_refused(r"absent\.toml: No such file", own.read, tmp_path / "absent.toml")
+
+
+def test_module_from_outside_is_a_study(tmp_path, monkeypatch):
+    (tmp_path / "my_studies").mkdir()
+    source = "from studies.robustness.mean_estimation import STUDY\n"
+    (tmp_path / "my_studies" / "robust.py").write_text(source)
+    (tmp_path / "my_studies" / "filtering.py").write_text(source)
+    (tmp_path / "my_studies" / "empty.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert studies.outside(["my_studies.robust"]) == ["robust"]
+    assert studies.load("robust") is studies.load("mean_estimation")
+    assert (studies.group("robust"), studies.names()[-1]) == ("own", "robust")
+    assert os.environ[studies.OUTSIDE] == "my_studies.robust"
+    assert_refused("there is another study 'filtering'", studies.outside, ["my_studies.filtering"])
+    assert_refused("has no STUDY", studies.outside, ["my_studies.empty"])
+    assert_refused("cannot load the study 'no.such'", studies.outside, ["no.such"])
