@@ -90,7 +90,7 @@ def test_dead_scheduler_leaves_stored_cells_and_no_folder(tmp_path, impatient, c
 
 def test_scheduler_lost_in_mid_sweep_is_one_clear_error(tmp_path):
     with scheduler(tmp_path, workers=1) as address:
-        command = [sys.executable, "-m", "studies.reproduce", "accuracy_reverse", "--profile"]
+        command = [sys.executable, "-m", "studies.reproduce", "filtering", "--profile"]
         command += ["smoke", "--output", str(tmp_path / "out"), "--scheduler", address]
         driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         until = time.monotonic() + 120
@@ -104,7 +104,7 @@ def test_scheduler_lost_in_mid_sweep_is_one_clear_error(tmp_path):
         _, error = driver.communicate(timeout=120)
     assert driver.returncode == 1
     assert "error: the scheduler was lost in mid-sweep" in error
-    assert "python -m studies.reproduce accuracy_reverse" in error
+    assert "python -m studies.reproduce filtering" in error
     assert error.startswith("error: "), "Dask's own log is not shown"
     assert not list(tmp_path.rglob("*.failed.json"))
 

@@ -177,7 +177,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
 def test_interrupt_prints_the_command_that_resumes(tmp_path):
     """As on a terminal: the signal goes to the driver and to all its processes."""
     output = tmp_path / "out"
-    arguments = ["accuracy_reverse", "--processes", "1", "--output", str(output)]
+    arguments = ["filtering", "--processes", "1", "--output", str(output)]
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--fresh"],
         stdout=subprocess.PIPE,
