@@ -105,7 +105,8 @@ class Outputs:
         files += [self.folder / "figures" / f"{plan.name}.{kind}" for kind in FORMATS]
         if self._made.get(plan.name) == key and all(path.exists() for path in files):
             return False
-        dataset = assemble(plan.cells, plan.axes, self.store, _about(plan), plan.study.derive)
+        about = _about(plan, missing)
+        dataset = assemble(plan.cells, plan.axes, self.store, about, plan.study.derive)
         if dataset is None:
             for path in files:
                 path.unlink(missing_ok=True)
@@ -134,12 +135,13 @@ def committed_datasets(profile: str) -> list[Path]:
     return sorted((Path(reports.__path__[0]) / "data" / profile).glob("*.nc"))
 
 
-def _about(plan: Plan) -> dict:
+def _about(plan: Plan, missing: Collection[Cell] = ()) -> dict:
     """Return what the provenance of a study's dataset says beside what its cells recorded."""
-    first, *others = (cell.fields for cell in plan.cells)
+    cells = [cell for cell in plan.cells if cell not in missing] or plan.cells
+    first, *others = (cell.fields for cell in cells)
     common = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
     scale = plan.study.scale
-    scales = [scale(cell.fields) for cell in plan.cells] if callable(scale) else [scale]
+    scales = [scale(cell.fields) for cell in cells] if callable(scale) else [scale]
     return {
         "study": plan.name,
         "title": plan.study.title,
@@ -148,7 +150,7 @@ def _about(plan: Plan) -> dict:
         "scale": "; ".join(dict.fromkeys(scales)),
         "profile": plan.profile,
         "settings": plan.settings,
-        "versions": {part: v for cell in plan.cells for part, v in cell.versions.items()},
+        "versions": {part: v for cell in cells for part, v in cell.versions.items()},
         "base": plan.base,
         "fields": common,
     }
