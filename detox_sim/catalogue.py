@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import ModuleType
 
@@ -127,8 +128,9 @@ def name_of(catalogue: ModuleType, value: object) -> object:
     name = getattr(value, "__qualname__", repr(value))
     if name in catalogue.__all__ and getattr(catalogue, name) is value:
         return name
-    if not name.isidentifier():
-        raise ValueError(f"a function must be defined at the top level of a module, got {name}")
+    module = sys.modules.get(getattr(value, "__module__", ""))
+    if getattr(module, name, None) is not value:
+        raise ValueError(f"a function must be found at the top level of a module, got {name}")
     return f"{value.__module__}:{name}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from detox_sim.catalogue import check_known
@@ -22,6 +23,8 @@ from detox_sim.trials.trial import Trial, by_name
 
 if TYPE_CHECKING:
     from distributed import Client
+
+HISTORY = ("step", "eval_step", "vote", "phase")  # dims of a history
 
 DEFAULTS: Fields = {  # of a Trial's fields: a cell's identity leaves fields at their defaults out
     field.name: field.default
@@ -96,10 +99,17 @@ def sweep(
     if not isinstance(axes, Mapping) or not axes:
         raise ValueError(f"axes must be a dict, name -> values, with one or more, got {axes!r}")
     for name, values in axes.items():
-        if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
+        tables = values.values() if isinstance(values, Mapping) else [{}]
+        sized = hasattr(values, "__len__") and not isinstance(values, str)
+        if not sized or not len(values) or not all(isinstance(t, Mapping) for t in tables):
             raise ValueError(
                 f"axis {name!r} needs a list of values, or a dict of several fields by label, "
                 f"got {values!r}"
+            )
+        if run is None and name in HISTORY:
+            raise ValueError(
+                f"an axis cannot be called {name!r}, which is a dim of every history; give it "
+                f"labels under another name: {{'kind': {{'a': {{{name!r}: ...}}}}}}"
             )
     if run is None:
         base, axes = by_name(base), {name: _by_name(name, v) for name, v in axes.items()}
@@ -126,7 +136,8 @@ def _by_name(name: str, values: Any) -> Any:
     """Return the values of an axis with the names of functions in place of these."""
     if isinstance(values, Mapping):
         return {label: by_name(fields) for label, fields in values.items()}
-    return [by_name({name: value})[name] for value in values]
+    plain = [each.item() if isinstance(each, np.generic) else each for each in values]
+    return [by_name({name: value})[name] for value in plain]
 
 
 def _trial_cell(labels: tuple, fields: Fields) -> Cell:

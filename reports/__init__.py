@@ -126,6 +126,12 @@ def show_picture() -> None:
     _display(as_svg(picture.detox()), "Files, groups of workers, votes, vote groups, and the rule")
 
 
+def link(name: str, text: str) -> str:
+    """Return a Markdown link to the page of a study; without a dataset of it only the text."""
+    there = (results_folder() / f"{name}.nc").exists()
+    return f"[{text}]({name}.html)" if there else f"{text} (`{name}`)"
+
+
 def first_paragraph(markdown: str) -> str:
     """Return the first paragraph or item of a Markdown text.
 
@@ -156,14 +162,17 @@ def _card(name: str) -> str:
     dataset, about = open_study(name)
     finding = load(name).finding
     found = about["claim"] if finding is None else first_paragraph(finding(dataset))
-    picture = io.BytesIO()
-    with Image.open(results_folder() / "figures" / f"{name}.png") as whole:
-        whole.thumbnail((THUMBNAIL, THUMBNAIL))
-        whole.convert("RGB").save(picture, "JPEG", quality=85)
-    image = base64.b64encode(picture.getvalue()).decode()
+    path, image = results_folder() / "figures" / f"{name}.png", ""
+    if path.exists():
+        picture = io.BytesIO()
+        with Image.open(path) as whole:
+            whole.thumbnail((THUMBNAIL, THUMBNAIL))
+            whole.convert("RGB").save(picture, "JPEG", quality=85)
+        content = base64.b64encode(picture.getvalue()).decode()
+        alt = escape(f"Figure: {about['title']}", quote=True)
+        image = f'<img alt="{alt}" src="data:image/jpeg;base64,{content}">'
     return (
-        f'<div><a href="{name}.html"><img alt="Figure: {escape(about["title"], quote=True)}" '
-        f'src="data:image/jpeg;base64,{image}"><b>{escape(about["title"])}</b></a>'
+        f'<div><a href="{name}.html">{image}<b>{escape(about["title"])}</b></a>'
         f"{markdown2html(found)}</div>"
     )
 
@@ -203,7 +212,8 @@ def show_findings(name: str) -> None:
     from IPython.display import Markdown, display
 
     (dataset, about), finding = open_study(name), load(name).finding
-    assert finding is not None, f"{name} states no finding"
+    if finding is None:
+        return
     others = larger(name, about)
     for profile, (one, _) in others.items():
         display(Markdown(f"### {COMMITTED[profile]} (these runs come with the package)"))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from detox_sim import planning
+from reports import link
 from studies.timing import speed_ups
 
 WORKERS, BYZANTINE, MOST_COPIES, RISK = 45, 5, 3, 1e-3  # of the paper's experiments
@@ -26,8 +27,8 @@ def cost() -> str:
         "With *r* = 3 every worker computes three times the images. A round is sooner done only where "
         f"the server is slow: with {rule.lower()}, {code} as fast with the server of the research "
         f"code, {ours} with the kernels of this package (modelled; the range is what is not known of "
-        "the workers and the network). See [time of a round](step_time.html) and "
-        "[growth with workers](scaling.html)."
+        f"the workers and the network). See {link('step_time', 'time of a round')} and "
+        f"{link('scaling', 'growth with workers')}."
     )
 
 

@@ -27,16 +27,19 @@ show_main_finding()
 # %% [markdown]
 # The bars are the damage to each rule alone, in parts: what disappears with another evaluation (batch-norm statistics
 # recalibrated), what disappears when every worker of the rule alone computes as many images as with DETOX, what the vote
-# adds to that, and what remains with DETOX. These runs come with
-# the package; the [page on ALIE](accuracy_alie.html) has their tables and limits.
-#
-# ## What does it cost?
+# adds to that, and what remains with DETOX. These runs come with the package.
 
 # %%
 from IPython.display import Markdown, display
 
-from reports import answers
+from reports import answers, link
 
+display(Markdown(f"Tables, intervals and limits: {link('accuracy_alie', 'page on ALIE')}."))
+
+# %% [markdown]
+# ## What does it cost?
+
+# %%
 display(Markdown(answers.cost()))
 
 # %% [markdown]
@@ -104,7 +107,7 @@ if rows:
 
 # %% [markdown]
 # The table gives the scale of each study of this run; the figure at the top is of runs that come with the package, whose
-# provenance the [page on ALIE](accuracy_alie.html) gives. Training on handwritten digits shows directions, not the
+# provenance the page on ALIE gives. Training on handwritten digits shows directions, not the
 # paper's numbers; pages of training studies also show the larger runs that come with the package. In the
 # profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page
 # states its seeds, definitions and provenance; the executed notebook with its code and the dataset are linked on each page.

@@ -3,7 +3,6 @@ from IPython.display import Markdown, display
 
 import reports
 from reports import describe, open_study, show, show_findings, table
-from studies import load
 from studies.training import own
 
 name = reports.shown
@@ -14,21 +13,16 @@ display(Markdown(f"# {about['title']}"))
 # ## What was found
 
 # %%
-if load(name).finding is not None:
-    show_findings(name)
+show_findings(name)
 
 # %%
 show(name)
 
-# %% [markdown]
-# Means over seeds; bars are 95 % Student t intervals.
-#
-# ## After the last step
-# Means ± half a 95 % Student t interval over seeds.
-
 # %%
 for variable in ("accuracy", "recalibrated_accuracy"):
-    if variable in dataset:
+    if variable in dataset and "eval_step" in dataset[variable].dims:
+        display(Markdown(f"## {variable.replace('_', ' ').capitalize()} after the last step"))
+        display(Markdown("Means over seeds, ± half a 95 % Student t interval."))
         table(own.table(dataset, variable))
 
 # %% [markdown]

@@ -18,11 +18,11 @@ import xarray as xr
 
 import studies
 from reports import FOLDER
+from studies import GENERAL
 
 HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}
 PAGES_PER_KERNEL = 3  # about what the start of a second kernel costs
 
 
@@ -153,9 +153,9 @@ def source(name: str) -> Path:
     FileNotFoundError
         Where a study has no page; names the path.
     """
-    found = [*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")]
-    if not found and studies.group(name) == "own":
+    if name not in GENERAL and studies.group(name) == "own":
         return HERE / "own.py"
+    found = [*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")]
     if not found:
         raise FileNotFoundError(
             f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"

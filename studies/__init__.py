@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from detox_sim.sweeps import Fields, Grid
 
 GROUPS = ("redundancy", "training", "robustness", "timing", "own")  # own: from outside
+GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}  # pages
 OUTSIDE = "DETOX_SIM_STUDIES"  # environment variable: studies from outside, as `outside` takes them
 
 
@@ -143,10 +144,18 @@ def outside(places: Sequence[str]) -> list[str]:
     )
     found = [_name(place) for place in places]
     for name in found:
-        if name in _modules() or found.count(name) > 1:
-            raise ValueError(f"there is another study {name!r}; give yours another name")
+        if name in (*_modules(), *GENERAL) or found.count(name) > 1:
+            raise ValueError(f"there is another page {name!r}; give your study another name")
         load(name)
     return found
+
+
+def source_of(name: str) -> bytes:
+    """Return the text of a study from outside, b"" of one of this package."""
+    if name in _modules():
+        return b""
+    place = modules()[name]
+    return Path(place if place.endswith(".toml") else str(module(name).__file__)).read_bytes()
 
 
 def _name(place: str) -> str:

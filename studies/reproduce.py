@@ -179,7 +179,8 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     if options.finished and todo:
         print(f"finished: {len(cells) - len(todo)} of {len(cells)} cells")
     elif not made:
-        print(f"cached: all {len(cells)} cells, figures and the report are there already")
+        also = " and the report" * options.report
+        print(f"cached: all {len(cells)} cells, figures{also} are there already")
     if made:
         print_findings(plans, folder)
     print(f"report: {folder / 'report' / 'index.html'}" if options.report else f"results: {folder}")

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = add("show", _show, "print what a folder holds and what was found; the default")
     show.add_argument("folder", type=Path, metavar="DIR")
-    show.add_argument("--brief", action="store_true", help="the first sentence of each finding")
+    show.add_argument("--brief", action="store_true", help="the first paragraph of each finding")
     diff = add("diff", _diff, "print how the datasets of two folders differ; exit code 1 if any")
     diff.add_argument("folders", type=Path, nargs=2, metavar="DIR")
     merge = add("merge", _merge, "join the datasets of folders whose cells have other labels")

@@ -18,6 +18,8 @@ from detox_sim.sweeps.intervals import student_t
 VANILLA, DETOX, THEORY = sns.color_palette("colorblind", 3)
 FORMATS = ("svg", "pdf", "png")
 PIXELS_PER_INCH = 160
+ROLES = ("hue", "style", "col", "row")  # of the axes that `curves` shows beside the horizontal one
+MOST_AXES = len(ROLES)
 
 
 def draw(figure: Callable[[Any], Figure], dataset: Any) -> Figure:
@@ -70,11 +72,10 @@ def curves(values: xr.DataArray, over: str) -> Figure:
         For more axes than a figure can show.
     """
     left = [str(d) for d in values.dims if d not in (over, "seed") and values.sizes[d] > 1]
-    roles = ("hue", "style", "col", "row")
-    if len(left) > len(roles):
+    if len(left) > MOST_AXES:
         raise ValueError(
             f"{values.name} has {len(left)} axes besides {over} ({', '.join(left)}), and a figure "
-            f"shows {len(roles)}; take one label of some"
+            f"shows {MOST_AXES}; take one label of some"
         )
     name = str(values.name)
     frame = values.to_dataframe(name=name).reset_index()
@@ -89,7 +90,7 @@ def curves(values: xr.DataArray, over: str) -> Figure:
         errorbar=student_t,
         err_style="bars",
         err_kws={"capsize": 3},
-        **dict(zip(roles, left, strict=False)),
+        **dict(zip(ROLES, left, strict=False)),
     )
     unit = f" ({values.attrs['units']})" if "units" in values.attrs else ""
     label = values.attrs.get("long_name", name).replace("_", " ")

@@ -60,16 +60,7 @@ def assemble(
         cell.labels: dataset if derive is None else derive(cell.fields, dataset)
         for cell, dataset in finished
     }
-    by_labels, positions = _alike(by_labels)
-    every = {name: v for cell in by_labels.values() for name, v in cell.variables.items()}
-    by_labels = {
-        labels: cell.assign({name: _blank(v) for name, v in every.items() if name not in cell})
-        for labels, cell in by_labels.items()
-    }
-    dataset = _nested(by_labels, axes)
-    for name, variable in every.items():
-        dataset[name].attrs = variable.attrs
-    coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
+    dataset, positions = join(by_labels, axes)
     made_in = [{k: r[k] for k in ENVIRONMENT} for r in records]
     environments = [each for i, each in enumerate(made_in) if each not in made_in[:i]]
     about = about | {
@@ -92,7 +83,32 @@ def assemble(
         "computed": [min(r["time"] for r in records), max(r["time"] for r in records)],
         "cell_seconds": round(sum(record["seconds"] for record in records), 1),
     }
-    return dataset.assign_coords(coordinates).assign_attrs(provenance=json.dumps(about))
+    return dataset.assign_attrs(provenance=json.dumps(about))
+
+
+def join(
+    cells: Mapping[tuple, xr.Dataset], axes: Mapping[str, Sequence]
+) -> tuple[xr.Dataset, dict[tuple, dict[str, list[int]]]]:
+    """Return cells along the axes, and where along a dim the values of each lie.
+
+    Parameters
+    ----------
+    cells : mapping
+        Labels -> dataset. What a combination of labels or a cell lacks is NaN.
+    axes : mapping
+        Name -> its labels.
+    """
+    filled, positions = _alike(cells)
+    every = {name: v for cell in filled.values() for name, v in cell.variables.items()}
+    filled = {
+        labels: cell.assign({name: _blank(v) for name, v in every.items() if name not in cell})
+        for labels, cell in filled.items()
+    }
+    dataset = _nested(filled, axes)
+    for name, variable in every.items():
+        dataset[name].attrs = variable.attrs
+    coordinates = {name: (name, _labels(list(values))) for name, values in axes.items()}
+    return dataset.assign_coords(coordinates), positions
 
 
 def _alike(
@@ -109,7 +125,7 @@ def _alike(
         along = {k: cell[dim].to_index() for k, cell in cells.items() if dim in cell.dims}
         union = functools.reduce(_union, along.values())
         for labels, index in along.items():
-            if len(index) < len(union):
+            if not index.equals(union):
                 found = filled[labels].assign_coords({dim: index}).reindex({dim: union})
                 filled[labels] = found if dim in cells[labels].coords else found.drop_vars(dim)
                 positions[labels][dim] = union.get_indexer(index).tolist()

@@ -225,7 +225,8 @@ def cell_of(dataset: xr.Dataset, digest: str) -> xr.Dataset | None:
     }
     lacks = record.get("lacks", ())
     types = {name: kind for name, kind in about["cell_variables"].items() if name not in lacks}
-    cell = dataset[list(types)].isel(at, drop=True).isel(record.get("positions", {}))
+    cell = dataset[list(types)].isel(at, drop=True)
+    cell = cell.isel({d: p for d, p in record.get("positions", {}).items() if d in cell.dims})
     with np.errstate(invalid="ignore"):  # an absent cell's NaN is no integer
         cell = cell.assign({name: cell[name].astype(kind) for name, kind in types.items()})
     if content(cell) != record["content"]:

@@ -26,6 +26,7 @@ outer = "krum"
 """
 
 import functools
+import itertools
 import tomllib
 from pathlib import Path
 
@@ -35,9 +36,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim.catalogue import check_known
+from detox_sim.sweeping import HISTORY
 from detox_sim.sweeps.intervals import interval
 from studies import Study
-from studies.style import curves
+from studies.style import MOST_AXES, curves
 from studies.training import cells
 
 KEYS = ("title", "variable", "over", "base", "axes")
@@ -60,15 +62,25 @@ def read(path: Path) -> Study:
     try:
         found = tomllib.loads(path.read_text())
         check_known("key", found, KEYS)
-        axes = found.get("axes", {})
+        base, axes = found.get("base", {}), found.get("axes", {})
+        if not isinstance(base, dict):
+            raise ValueError(f"base must be a table of fields, got {base!r}")
         if not isinstance(axes, dict) or not axes or not all(axes.values()):
             raise ValueError("it needs [axes], each a list of values or tables of fields by label")
         for axis, values in axes.items():
-            if not isinstance(values, list | dict):
+            tables = values.values() if isinstance(values, dict) else [{}]
+            if not isinstance(values, list | dict) or not all(isinstance(t, dict) for t in tables):
                 raise ValueError(f"axis {axis} must be a list or tables by label, got {values!r}")
+            if axis in HISTORY:
+                raise ValueError(f"an axis cannot be called {axis}; give it labels, [axes.x.a]")
         variable, over = found.get("variable", "accuracy"), found.get("over", "eval_step")
         check_known("variable", [variable], VARIABLES)
         check_known("axis in over", [over], ["eval_step", *axes])
+        left = [axis for axis in axes if axis not in ("seed", over) and len(axes[axis]) > 1]
+        if len(left) > MOST_AXES:
+            raise ValueError(
+                f"a figure shows {MOST_AXES} axes besides {over}, got {', '.join(left)}"
+            )
     except (OSError, ValueError) as error:  # a TOML error is a ValueError
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{path}: {reason}") from error
@@ -76,7 +88,7 @@ def read(path: Path) -> Study:
         title=str(found.get("title", path.stem)),
         claim="Nothing is reported.",
         definitions=["Fields that the file leaves out have the defaults of Trial."],
-        profiles={"laptop": (found.get("base", {}), axes)},
+        profiles={"laptop": (base, axes)},
         figure=functools.partial(figure, variable=variable, over=over),
         finding=functools.partial(finding, variable=variable),
     )
@@ -84,31 +96,48 @@ def read(path: Path) -> Study:
 
 def figure(dataset: xr.Dataset, *, variable: str, over: str) -> Figure:
     """Draw a variable over its evaluations, or its last value over an axis of the grid."""
-    values = dataset[variable]
-    return curves(values if over == "eval_step" else values.isel(eval_step=-1, drop=True), over)
+    if variable not in dataset:
+        result = Figure()
+        result.text(0.5, 0.5, f"these trials have no {variable}", ha="center")
+        return result
+    return curves(dataset[variable] if over == "eval_step" else ended(dataset[variable]), over)
 
 
 def finding(dataset: xr.Dataset, *, variable: str) -> str:
     """Return where a variable ends highest and lowest, means with 95 % intervals over seeds."""
-    last = dataset[variable].isel(eval_step=-1, drop=True)
-    means = last.mean("seed") if "seed" in last.dims else last
-    if not np.isfinite(means).any():
+    if variable not in dataset:
+        return f"These trials have no {variable}."
+    rows = _rows(dataset, variable)
+    if not rows:
         return "No cell of this dataset is finished."
-    said = []
-    for word, place in (("highest", means.argmax), ("lowest", means.argmin)):
-        at = {axis: int(index) for axis, index in place([*means.dims]).items()}
-        labels = [str(means[axis].values[index]) for axis, index in at.items()]
-        said.append(f"{word} with {', '.join(labels)}: {interval(last.isel(at).values)}")
+    order = sorted(rows, key=lambda labels: np.nanmean(rows[labels]))
+    ends = {"highest": order[-1], "lowest": order[0]}
+    said = [f"{end} with {labels}: {interval(rows[labels])}" for end, labels in ends.items()]
+    if len(rows) == 1:
+        said = [interval(rows[order[0]])]
     return f"**{variable} after the last step** is {'; '.join(said)}."
 
 
 def table(dataset: xr.Dataset, variable: str) -> pd.DataFrame:
     """Return a variable after the last step, of each combination of labels but the seeds."""
-    last = dataset[variable].isel(eval_step=-1, drop=True)
-    axes = [axis for axis in last.dims if axis != "seed"]
-    stacked = last.stack(combination=axes)
-    rows = {
-        ", ".join(map(str, labels)): interval(stacked.isel(combination=place).values)
-        for place, labels in enumerate(stacked.combination.values.tolist())
-    }
-    return pd.DataFrame({variable: rows}).rename_axis(", ".join(map(str, axes)))
+    rows = {labels: interval(values) for labels, values in _rows(dataset, variable).items()}
+    return pd.DataFrame({variable: rows}).rename_axis("trial")
+
+
+def ended(values: xr.DataArray) -> xr.DataArray:
+    """Return the last value over `eval_step` that is there: trials may have unlike lengths."""
+    known = values.notnull()
+    last = (known.sizes["eval_step"] - 1) - known[..., ::-1].argmax("eval_step")
+    return values.isel(eval_step=last, drop=True)
+
+
+def _rows(dataset: xr.Dataset, variable: str) -> dict[str, np.ndarray]:
+    """Return the last values by the labels of all axes but the seeds; without those not run."""
+    last = ended(dataset[variable].transpose(..., "eval_step"))
+    axes = [str(axis) for axis in last.dims if axis != "seed"]
+    found = {}
+    for labels in itertools.product(*(last[axis].values for axis in axes)):
+        values = np.atleast_1d(last.sel(dict(zip(axes, labels, strict=True))).values)
+        if np.isfinite(values).any():
+            found[", ".join(map(str, labels)) or "all"] = values
+    return found

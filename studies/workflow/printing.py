@@ -13,7 +13,7 @@ START_SECONDS, REPORT_SECONDS = 6, 15
 
 
 def print_findings(plans: list[Plan], folder: Path) -> None:
-    """Print the first sentence of what each study found."""
+    """Print the first paragraph of what each study found."""
     width = min(shutil.get_terminal_size().columns, 100)
     for plan in plans:
         path = folder / f"{plan.name}.nc"

@@ -12,8 +12,8 @@ import xarray as xr
 
 import studies
 from detox_sim.sweeps import write_netcdf
+from detox_sim.sweeps.assembly import join
 from detox_sim.sweeps.intervals import student_t
-from detox_sim.sweeps.store import cell_of
 from studies.evidence.verdicts import open_stored
 
 
@@ -64,7 +64,8 @@ def described(name: str, path: Path, width: int, brief: bool = False) -> str:
         *([f"changed: {about['settings']}"] if about.get("settings") else []),
         *([old] if (old := studies.outdated(about) if study else "") else []),
     ]
-    lines = [f"{name}: {study.title}" if study else name, f"  {'; '.join(facts)}"]
+    title = about.get("title")
+    lines = [f"{name}: {title}" if title else name, f"  {'; '.join(facts)}"]
     if study is not None and study.finding is not None:
         found = plain(study.finding(dataset))
         for line in found[:1] if brief else found:
@@ -92,7 +93,7 @@ def plain(markdown: str) -> list[str]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Return how two datasets of a study differ, a line each; none where all values are equal.
+    """Return how the fields, labels and values of two datasets of a study differ, a line each.
 
     Values are compared at the labels that both have. Of a variable over seeds the line says at how
     many places the 95 % Student t intervals of the two do not overlap.
@@ -118,20 +119,29 @@ def differences(one: Path, other: Path) -> list[str]:
     found += [f"{name}: only in one of the two" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
         if a[name].dtype.kind in "biuf" and b[name].dtype.kind in "biuf":
-            found += _different_values(*xr.align(a[name], b[name], join="inner"))
+            found += _different_values(a[name], b[name])
     return found
 
 
 def _different_values(a: xr.DataArray, b: xr.DataArray) -> list[str]:
-    if a.dims != b.dims or a.shape != b.shape:
-        return [f"{a.name}: over {a.dims} {a.shape} and {b.dims} {b.shape}"]
+    try:
+        a, b = xr.align(a, b, join="inner")
+    except ValueError:  # dims without coordinates, of other sizes
+        return [f"{a.name}: over {dict(a.sizes)} and over {dict(b.sizes)}"]
+    if a.dims != b.dims:
+        return [f"{a.name}: over {a.dims} and over {b.dims}"]
     first, second = a.values.astype(float), b.values.astype(float)
     unlike = ~((first == second) | (np.isnan(first) & np.isnan(second)))
     if not unlike.any():
         return []
+    absent = np.isnan(first) != np.isnan(second)
     with np.errstate(invalid="ignore"):
         gap = np.nanmax(np.abs(first - second), initial=0.0)
-    said = f"{a.name}: {unlike.sum()} of {unlike.size} values differ, by up to {gap:.3g}"
+    said = (
+        f"{a.name}: {(unlike & ~absent).sum()} of {unlike.size} values differ, by up to {gap:.3g}"
+    )
+    if absent.any():
+        said += f"; {absent.sum()} are NaN in only one"
     if "seed" in a.dims and a.sizes["seed"] > 1:
         ends = [
             np.apply_along_axis(student_t, a.get_axis_num("seed"), values)
@@ -157,29 +167,42 @@ def merge(paths: Sequence[Path], target: Path) -> None:
         When the datasets are of other studies or base fields, or when two cells of the same labels
         differ; names the labels.
     """
-    joined, about = open_stored(paths[0])
+    dataset, about = open_stored(paths[0])
+    cells = _cells(dataset, about)
     for path in paths[1:]:
         dataset, more = open_stored(path)
         _check_joinable(paths[0], about, path, more)
-        joined = joined.combine_first(dataset)
+        cells = _cells(dataset, more) | cells
         about = _joined(about, more)
-    order = {axis: [str(x) if joined[axis].dtype.kind == "O" else x for x in labels]
-             for axis, labels in about["axes"].items()}  # fmt: skip
-    joined = joined.reindex(order).transpose(*order, ...)
-    joined.attrs["provenance"] = json.dumps(about)
-    write_netcdf(joined, target, compressed=True)
-    absent = [digest for digest in about["cells"] if cell_of(joined, digest) is None]
-    if absent:
-        target.unlink()
-        raise ValueError(f"{len(absent)} cells of {', '.join(map(str, paths))} cannot be joined")
+    joined, positions = join(cells, about["axes"])
+    for cell in about["cells"].values():
+        cell["positions"] = positions[tuple(cell["labels"])]
+    write_netcdf(joined.assign_attrs(provenance=json.dumps(about)), target, compressed=True)
+
+
+def _cells(dataset: xr.Dataset, about: dict) -> dict[tuple, xr.Dataset]:
+    """Return the finished cells of a dataset by their labels."""
+    found = {}
+    for cell in about["cells"].values():
+        at = {
+            axis: labels.index(label)
+            for (axis, labels), label in zip(about["axes"].items(), cell["labels"], strict=True)
+        }
+        one = dataset.drop_vars(cell.get("lacks", ())).isel(at, drop=True)
+        places = {d: p for d, p in cell.get("positions", {}).items() if d in one.dims}
+        found[tuple(cell["labels"])] = one.isel(places).drop_attrs(deep=False)
+    return found
 
 
 def _check_joinable(first: Path, about: dict, path: Path, more: dict) -> None:
+    def fixed(of: dict) -> dict:
+        settings = {k: v for k, v in of.get("settings", {}).items() if k not in of["axes"]}
+        return of | {"settings": settings}
+
     for name in ("study", "versions", "base", "profile", "settings", "scale"):
-        if about.get(name) != more.get(name):
-            raise ValueError(
-                f"{first} and {path} differ in {name}: {about.get(name)!r} and {more.get(name)!r}"
-            )
+        ours, theirs = fixed(about).get(name), fixed(more).get(name)
+        if ours != theirs:
+            raise ValueError(f"{first} and {path} differ in {name}: {ours!r} and {theirs!r}")
     if list(about["axes"]) != list(more["axes"]):
         raise ValueError(f"{first} and {path} have other axes")
     by_labels = {tuple(cell["labels"]): cell for cell in about["cells"].values()}
@@ -191,7 +214,10 @@ def _check_joinable(first: Path, about: dict, path: Path, more: dict) -> None:
 
 
 def _joined(about: dict, more: dict) -> dict[str, Any]:
-    """Return the provenance of two joined datasets."""
+    """Return the provenance of two joined datasets.
+
+    Cells that one of them planned and has not count as planned.
+    """
     environments = list(about["environments"])
     cells = dict(about["cells"])
     for digest, cell in more["cells"].items():
@@ -199,19 +225,33 @@ def _joined(about: dict, more: dict) -> dict[str, Any]:
         if made_in not in environments:
             environments.append(made_in)
         cells.setdefault(digest, cell | {"environment": environments.index(made_in)})
-    axes = {
-        axis: list(dict.fromkeys([*labels, *more["axes"][axis]]))
-        for axis, labels in about["axes"].items()
+    types = about["cell_variables"] | more["cell_variables"]
+    for of in (about, more):
+        for digest in of["cells"]:
+            has = {*of["cell_variables"]} - {*of["cells"][digest].get("lacks", ())}
+            cells[digest] = cells[digest] | {"lacks": sorted({*types} - has)}
+    done = [", ".join(map(str, cell["labels"])) for cell in cells.values()]
+    failures = {
+        cell: error
+        for cell, error in (about["failures"] | more["failures"]).items()
+        if not any(labels in cell for labels in done)
     }
-    finished, failures = len(cells), about["failures"] | more["failures"]
-    planned = max(finished + len(failures), about["count"]["planned"], more["count"]["planned"])
+    both = len(about["cells"]) + len(more["cells"]) - len(cells)
+    planned = about["count"]["planned"] + more["count"]["planned"] - both
+    fields, theirs = about.get("fields", {}), more.get("fields", {})
+    settings = {k: v for k, v in about.get("settings", {}).items() if k not in about["axes"]}
     return about | {
-        "axes": axes,
+        "axes": {
+            axis: list(dict.fromkeys([*labels, *more["axes"][axis]]))
+            for axis, labels in about["axes"].items()
+        },
         "cells": cells,
         "environments": environments,
-        "cell_variables": about["cell_variables"] | more["cell_variables"],
+        "cell_variables": types,
         "failures": failures,
-        "count": {"planned": planned, "finished": finished, "failed": len(failures)},
+        "fields": {k: v for k, v in fields.items() if k in theirs and theirs[k] == v},
+        "settings": settings,
+        "count": {"planned": planned, "finished": len(cells), "failed": len(failures)},
         "hardware": sorted({*about["hardware"], *more["hardware"]}),
         "computed": [
             min(about["computed"][0], more["computed"][0]),

@@ -88,6 +88,27 @@ def test_merge_joins_disjoint_sweeps_and_refuses_conflicts(folders, capsys):
     assert "differ in base: {'z': 1} and {}" in capsys.readouterr().err
 
 
+def test_cells_of_unlike_shapes_are_compared_and_joined(tmp_path, capsys):
+    """Also where there are no coordinates, and where a variable is only in some cells."""
+
+    def ragged(x, seed):
+        more = {"extra": ((), 1.0)} if seed == 1 else {}
+        return xr.Dataset({"value": ("y", [float(seed)] * (x + seed)), **more})
+
+    for name, seeds in (("a", [0]), ("b", [1]), ("all", [0, 1])):
+        (tmp_path / name).mkdir()
+        dataset = sweep({}, {"x": [1, 2], "seed": seeds}, ragged)
+        write_netcdf(dataset, tmp_path / name / "mine.nc")
+    a, b, target = (str(tmp_path / name) for name in ("a", "b", "joined"))
+    assert main(["diff", a, str(tmp_path / "all")]) == 1
+    assert "value: over {" in capsys.readouterr().out
+    assert main(["merge", a, b, "--output", target]) == 0
+    joined = opened(tmp_path / "joined" / "mine.nc")
+    assert content(joined) == content(opened(tmp_path / "all" / "mine.nc"))
+    for digest in json.loads(joined.attrs["provenance"])["cells"]:
+        assert cell_of(joined, digest) is not None
+
+
 def test_plot_draws_a_variable_over_an_axis(folders, capsys):
     target = folders / "plot.png"
     call = ["plot", str(folders / "all"), "mine", "value", "--over", "y", "--output", str(target)]

@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import xarray as xr
 from refusals import assert_refused
@@ -53,6 +54,23 @@ def test_file_is_a_study_with_figure_and_page(tmp_path, capsys):
     assert own.finding(dataset.where(False), variable="loss").startswith("No cell")
 
 
+def test_trials_of_unlike_lengths_count_with_their_last_evaluation():
+    accuracy = [[[0.1, 0.5, np.nan], [0.2, 0.7, np.nan]], [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]]
+    dataset = xr.Dataset(
+        {"accuracy": (("steps", "seed", "eval_step"), accuracy)},
+        {"steps": [2, 4], "seed": [0, 1], "eval_step": [0, 2, 4]},
+    )
+    found = own.finding(dataset, variable="accuracy")
+    assert "highest with 2: 0.600" in found
+    assert "lowest with 4: 0.400" in found
+    assert own.finding(dataset.isel(steps=0), variable="accuracy").endswith("is 0.600 ± 1.271.")
+    assert own.table(dataset.isel(steps=0), "accuracy").index.tolist() == ["all"]
+    assert (
+        own.finding(dataset, variable="validation_loss") == "These trials have no validation_loss."
+    )
+    assert own.figure(dataset, variable="validation_loss", over="steps").texts
+
+
 def test_wrong_file_is_refused_in_one_line(tmp_path):
     path = tmp_path / "grid.toml"
     for text, said in (
@@ -62,6 +80,10 @@ def test_wrong_file_is_refused_in_one_line(tmp_path):
         ('variable = "acuracy"\n[axes]\nseed = [1]', "did you mean 'accuracy'"),
         ('over = "q"\n[axes]\nseed = [1]', "unknown axis in over 'q'; known: eval_step, seed"),
         ("a = ", "Invalid value"),
+        ("base = 3\n[axes]\nseed = [1]", "base must be a table of fields, got 3"),
+        ("[axes.rule]\nMedian = 3", "axis rule must be a list or tables by label"),
+        ('[axes]\nvote = ["majority"]', "an axis cannot be called vote"),
+        ("[axes]\n" + "\n".join(f"{n} = [1, 2]" for n in "abcde"), "a figure shows 4 axes"),
     ):
         path.write_text(text)
         assert_refused(rf"grid\.toml: .*{said}", own.read, path)
@@ -79,6 +101,6 @@ def test_module_from_outside_is_a_study(tmp_path, monkeypatch):
     assert studies.load("robust") is studies.load("mean_estimation")
     assert (studies.group("robust"), studies.names()[-1]) == ("own", "robust")
     assert os.environ[studies.OUTSIDE] == "my_studies.robust"
-    assert_refused("there is another study 'filtering'", studies.outside, ["my_studies.filtering"])
+    assert_refused("there is another page 'filtering'", studies.outside, ["my_studies.filtering"])
     assert_refused("has no STUDY", studies.outside, ["my_studies.empty"])
     assert_refused("cannot load the study 'no.such'", studies.outside, ["no.such"])
