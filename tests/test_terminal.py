@@ -24,7 +24,11 @@ def run(body, **options):
 
 
 def ended(process):
-    _, error = process.communicate(timeout=60)
+    with process:
+        try:
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, error.decode()
 
 
@@ -50,7 +54,9 @@ def test_full_disk_is_one_line():
 
 
 def test_interrupt_is_one_line():
-    body = "print('ready', flush=True); import time; time.sleep(60); return 0"
+    """Also where this process was started to ignore the signal, as in the background."""
+    heard = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    body = f"{heard}; print('ready', flush=True); time.sleep(600); return 0"
     process = run(body, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
