@@ -106,6 +106,11 @@ def sweep(
                 f"axis {name!r} needs a list of values, or a dict of several fields by label, "
                 f"got {values!r}"
             )
+        if not isinstance(values, Mapping) and any(isinstance(v, list | dict) for v in values):
+            raise ValueError(
+                f"axis {name!r} has values that are lists or dicts; give each a label: "
+                f"{{{name!r}: {{'a': {{{name!r}: ...}}}}}}"
+            )
         if run is None and name in HISTORY:
             raise ValueError(
                 f"an axis cannot be called {name!r}, which is a dim of every history; give it "

@@ -83,7 +83,13 @@ def calls(module):
     for value in (None, {}, 3, "x", [1]):
         found.append((f"sweep(axes={value!r})", "axes must be", _call(sweep, {}, value)))
         found.append((f"sweep(base={value!r})", "", _call(sweep, value, {"steps": []})))
-    for value in (3, "ab", [], {}, None):
+    for value in ([["nnm"]], [{"steps": 3}]):
+        call = _call(sweep, {}, {"mixers": value})
+        found.append((f"axis {value!r}", "axis 'mixers' has values that are lists", call))
+    found.append(
+        ("vote", "an axis cannot be called 'vote'", _call(sweep, {}, {"vote": ["clique"]}))
+    )
+    for value in (3, "ab", [], {}, None, {"a": 3}):
         found.append((f"axis {value!r}", "axis 'steps' needs", _call(sweep, {}, {"steps": value})))
     return found
 

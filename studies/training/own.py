@@ -71,6 +71,8 @@ def read(path: Path) -> Study:
             tables = values.values() if isinstance(values, dict) else [{}]
             if not isinstance(values, list | dict) or not all(isinstance(t, dict) for t in tables):
                 raise ValueError(f"axis {axis} must be a list or tables by label, got {values!r}")
+            if isinstance(values, list) and any(isinstance(v, list | dict) for v in values):
+                raise ValueError(f"axis {axis} has lists as values; give each a label, [axes.x.a]")
             if axis in HISTORY:
                 raise ValueError(f"an axis cannot be called {axis}; give it labels, [axes.x.a]")
         variable, over = found.get("variable", "accuracy"), found.get("over", "eval_step")

@@ -82,6 +82,7 @@ def test_wrong_file_is_refused_in_one_line(tmp_path):
         ("a = ", "Invalid value"),
         ("base = 3\n[axes]\nseed = [1]", "base must be a table of fields, got 3"),
         ("[axes.rule]\nMedian = 3", "axis rule must be a list or tables by label"),
+        ('[axes]\nmixers = [["nnm"]]', "axis mixers has lists as values"),
         ('[axes]\nvote = ["majority"]', "an axis cannot be called vote"),
         ("[axes]\n" + "\n".join(f"{n} = [1, 2]" for n in "abcde"), "a figure shows 4 axes"),
     ):
