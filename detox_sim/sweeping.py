@@ -6,7 +6,7 @@ import inspect
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,26 +96,7 @@ def sweep(
     """
     if not isinstance(base, Mapping):
         raise ValueError(f"base must be a dict of fields, got {base!r}")
-    if not isinstance(axes, Mapping) or not axes:
-        raise ValueError(f"axes must be a dict, name -> values, with one or more, got {axes!r}")
-    for name, values in axes.items():
-        tables = values.values() if isinstance(values, Mapping) else [{}]
-        sized = hasattr(values, "__len__") and not isinstance(values, str)
-        if not sized or not len(values) or not all(isinstance(t, Mapping) for t in tables):
-            raise ValueError(
-                f"axis {name!r} needs a list of values, or a dict of several fields by label, "
-                f"got {values!r}"
-            )
-        if not isinstance(values, Mapping) and any(isinstance(v, list | dict) for v in values):
-            raise ValueError(
-                f"axis {name!r} has values that are lists or dicts; give each a label: "
-                f"{{{name!r}: {{'a': {{{name!r}: ...}}}}}}"
-            )
-        if run is None and name in HISTORY:
-            raise ValueError(
-                f"an axis cannot be called {name!r}, which is a dim of every history; give it "
-                f"labels under another name: {{'kind': {{'a': {{{name!r}: ...}}}}}}"
-            )
+    check_axes(axes, HISTORY if run is None else ())
     if run is None:
         base, axes = by_name(base), {name: _by_name(name, v) for name, v in axes.items()}
     make = _trial_cell if run is None else functools.partial(_own_cell, run, store is not None)
@@ -135,6 +116,43 @@ def sweep(
         warnings.warn(message + summary(error), stacklevel=2)
     assert dataset is not None
     return dataset
+
+
+def check_axes(axes: Axes, taken: Sequence[str] = ()) -> None:
+    """Raise unless every axis is a list of plain values, or labels with several fields each.
+
+    Parameters
+    ----------
+    axes : mapping
+    taken : sequence of str
+        Names that no axis may have, because the cells have dims of these names.
+
+    Examples
+    --------
+    >>> check_axes({"seed": 3})
+    Traceback (most recent call last):
+    ValueError: axis 'seed' needs a list of values, or a dict of several fields by label, got 3
+    """
+    if not isinstance(axes, Mapping) or not axes:
+        raise ValueError(f"axes must be a dict, name -> values, with one or more, got {axes!r}")
+    for name, values in axes.items():
+        tables = values.values() if isinstance(values, Mapping) else [{}]
+        sized = hasattr(values, "__len__") and not isinstance(values, str)
+        if not sized or not len(values) or not all(isinstance(t, Mapping) for t in tables):
+            raise ValueError(
+                f"axis {name!r} needs a list of values, or a dict of several fields by label, "
+                f"got {values!r}"
+            )
+        if not isinstance(values, Mapping) and any(isinstance(v, list | dict) for v in values):
+            raise ValueError(
+                f"axis {name!r} has values that are lists or dicts; give each a label: "
+                f"{{{name!r}: {{'a': {{{name!r}: ...}}}}}}"
+            )
+        if name in taken:
+            raise ValueError(
+                f"an axis cannot be called {name!r}, which is a dim of every history; give it "
+                f"labels under another name: {{'kind': {{'a': {{{name!r}: ...}}}}}}"
+            )
 
 
 def _by_name(name: str, values: Any) -> Any:

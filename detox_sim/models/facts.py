@@ -1,7 +1,7 @@
 """Facts of a model before it is trained: whether it fits the data, and its operations.
 
-They are found on the CPU, of one or two images: torch's device "meta", which allocates nothing,
-imports the compiler, which takes longer than this with the models here.
+They are found on the CPU: torch's device "meta", which allocates nothing, imports the compiler,
+which takes longer than this with small models.
 """
 
 import functools
@@ -29,7 +29,6 @@ def check(factory: "Factory", shape: tuple[int, ...], classes: int, images: int 
     """
     import torch
 
-    images = min(images, 2)  # batch norms refuse one image; more than two change nothing
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         module = factory(shape, classes)
         if not isinstance(module, torch.nn.Module) or not list(module.parameters()):

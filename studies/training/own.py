@@ -36,7 +36,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim.catalogue import check_known
-from detox_sim.sweeping import HISTORY
+from detox_sim.sweeping import HISTORY, check_axes
 from detox_sim.sweeps.intervals import interval
 from studies import Study
 from studies.style import MOST_AXES, curves
@@ -65,16 +65,7 @@ def read(path: Path) -> Study:
         base, axes = found.get("base", {}), found.get("axes", {})
         if not isinstance(base, dict):
             raise ValueError(f"base must be a table of fields, got {base!r}")
-        if not isinstance(axes, dict) or not axes or not all(axes.values()):
-            raise ValueError("it needs [axes], each a list of values or tables of fields by label")
-        for axis, values in axes.items():
-            tables = values.values() if isinstance(values, dict) else [{}]
-            if not isinstance(values, list | dict) or not all(isinstance(t, dict) for t in tables):
-                raise ValueError(f"axis {axis} must be a list or tables by label, got {values!r}")
-            if isinstance(values, list) and any(isinstance(v, list | dict) for v in values):
-                raise ValueError(f"axis {axis} has lists as values; give each a label, [axes.x.a]")
-            if axis in HISTORY:
-                raise ValueError(f"an axis cannot be called {axis}; give it labels, [axes.x.a]")
+        check_axes(axes, HISTORY)
         variable, over = found.get("variable", "accuracy"), found.get("over", "eval_step")
         check_known("variable", [variable], VARIABLES)
         check_known("axis in over", [over], ["eval_step", *axes])
@@ -128,6 +119,7 @@ def table(dataset: xr.Dataset, variable: str) -> pd.DataFrame:
 
 def ended(values: xr.DataArray) -> xr.DataArray:
     """Return the last value over `eval_step` that is there: trials may have unlike lengths."""
+    values = values.transpose(..., "eval_step")
     known = values.notnull()
     last = (known.sizes["eval_step"] - 1) - known[..., ::-1].argmax("eval_step")
     return values.isel(eval_step=last, drop=True)
@@ -135,7 +127,7 @@ def ended(values: xr.DataArray) -> xr.DataArray:
 
 def _rows(dataset: xr.Dataset, variable: str) -> dict[str, np.ndarray]:
     """Return the last values by the labels of all axes but the seeds; without those not run."""
-    last = ended(dataset[variable].transpose(..., "eval_step"))
+    last = ended(dataset[variable])
     axes = [str(axis) for axis in last.dims if axis != "seed"]
     found = {}
     for labels in itertools.product(*(last[axis].values for axis in axes)):
