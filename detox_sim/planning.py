@@ -1,6 +1,7 @@
 """Compare redundancy schemes and pipelines for p workers of which q are Byzantine.
 
-`rank` answers which is the cheapest within a risk and a budget of computation.
+`plan` answers which is the cheapest within a risk and a budget of computation; `options` lists
+all, `rank` orders those that are safe.
 `theory.recommended_copies` answers another question: which copies are enough for the guarantee of
 corollary 2. The studies' r = 3 is that of the paper's experiments.
 """
@@ -71,6 +72,36 @@ class Option(NamedTuple):
         """Return the rules and the number of vote groups, for tables."""
         groups, inner, outer = (self.fields[name] for name in ("groups", "inner", "outer"))
         return outer if groups is None else f"{inner} in {groups} groups, {outer}"
+
+
+def plan(
+    workers: int, byzantine: int, *, risk: float = 1e-3, informed: bool = False, **limits
+) -> list[Option]:
+    """Return the redundancy and rules that are safe within a risk, the best first.
+
+    Parameters
+    ----------
+    workers, byzantine : int
+        p, at most 10,000, and q < p / 2.
+    risk, informed
+        As in `rank`.
+    limits
+        The other arguments of `options`, such as ``most_copies``.
+
+    Raises
+    ------
+    ValueError
+        For impossible numbers.
+
+    Examples
+    --------
+    >>> best = plan(45, 5, most_copies=3)[0]
+    >>> best.scheme, best.pipeline
+    ('...', '...')
+    >>> best.fails <= 1e-3
+    True
+    """
+    return rank(options(workers, byzantine, **limits), risk=risk, informed=informed)
 
 
 def options(

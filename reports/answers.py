@@ -47,6 +47,6 @@ def advice() -> str:
         f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "
         f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}. It is the cheapest whose rules "
         f"{fails} where attackers are placed at random: {best.seconds:.1f} s a round (modelled) and "
-        f"{best.load:.0f} images a worker. For your numbers: `python -m studies.plan`; how to weigh "
+        f"{best.load:.0f} images a worker. For your numbers: `detox-sim plan`; how to weigh "
         "it: [How to choose](how_to_choose.html)."
     )

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox_sim import terminal
+from detox_sim.commands import terminal
 from studies.evidence import verdicts
 from studies.evidence.verdicts import COLUMNS, Verdict
 
@@ -39,17 +39,22 @@ def as_text(found: Sequence[Verdict]) -> str:
     return "\n\n".join(blocks)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the verdicts; return 1 when a claim is contradicted, 2 when the call is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m studies.claims", description=main.__doc__)
-    parser.add_argument("--results", type=Path, nargs="+", action="extend", metavar="DIR",
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    made = argparse.ArgumentParser(prog="python -m studies.claims", description=main.__doc__)
+    made.add_argument("--results", type=Path, nargs="+", action="extend", metavar="DIR",
                         help="folders with <study>.nc; default: results/* and those that come "
                         "with the package")  # fmt: skip
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    parser.add_argument("--verify", type=int, metavar="N",
+    made.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    made.add_argument("--verify", type=int, metavar="N",
                         help="recompute N cells of each dataset that comes with the package (or of "
                         "--results), compare their bits, and record it in the dataset")  # fmt: skip
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the verdicts; return 1 when a claim is contradicted, 2 when the call is wrong."""
+    options = parser().parse_args(arguments)
     folders = options.results or usual_folders()
     try:
         absent = [str(folder) for folder in folders if not folder.is_dir()]

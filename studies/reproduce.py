@@ -15,26 +15,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import studies
-from detox_sim import terminal
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
-from detox_sim.cluster import connect, cores, prepare, versions
+from detox_sim.cluster import PACKAGES, connect, cores, prepare, versions
+from detox_sim.commands import terminal
+from detox_sim.commands.options import add_tls, tls_files
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
 from detox_sim.sweeps.store import summary
 from studies.workflow.background import Background
-from studies.workflow.options import PACKAGES, add_tls, tls_files
 from studies.workflow.outputs import Outputs, committed_datasets
 from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
 from studies.workflow.printing import print_findings, print_plan
 
+MODULES = ("studies",)  # what cells run; not part of the installed package
 PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     resume = [argument for argument in arguments if argument != "--fresh"]
     command = shlex.join(["python", "-m", "studies.reproduce", *resume])
     pressed: list[bool] = []
@@ -73,45 +74,46 @@ class UsageError(Exception):
     """Bad usage, found before anything runs."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    made = argparse.ArgumentParser(
         prog="python -m studies.reproduce",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    made.add_argument(
         "study",
         nargs="*",
         metavar="STUDY",
         help=f"{', '.join(studies.names())}; a file GRID.toml or a module package.module of yours; "
         "default: all but kernels and throughput, which no claim needs; smoke has them too",
     )
-    parser.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
-    where = parser.add_mutually_exclusive_group()
+    made.add_argument("--profile", default="laptop", help=f"{', '.join(PROFILES)}: how large")
+    where = made.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDR", help="run on a dask-scheduler (tls://...)")
     where.add_argument("--processes", type=int, metavar="N", help="processes; default one a core")
-    add_tls(parser)
-    parser.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
-    parser.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
-    parser.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
-    parser.add_argument(
+    add_tls(made)
+    made.add_argument("--backend", choices=BACKENDS, help="array library of the aggregation")
+    made.add_argument("--output", metavar="DIR", help="default: results/PROFILE")
+    made.add_argument("--plan", action="store_true", help="print what would run, and run nothing")
+    made.add_argument(
         "--no-report", dest="report", action="store_false", help="make no pages of the report"
     )
-    what = parser.add_mutually_exclusive_group()
+    what = made.add_mutually_exclusive_group()
     what.add_argument("--fresh", action="store_true", help="delete the stored cells first")
     what.add_argument(
         "--finished",
         action="store_true",
         help="run nothing: make datasets, figures and the report of the finished cells",
     )
-    parser.add_argument(
+    made.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="name=value",
         help="change a field or an axis of the studies, e.g. steps=50, seed=0,1, pipeline=Median",
     )
-    return parser
+    return made
 
 
 def _checked(options: argparse.Namespace) -> list[Plan]:
@@ -160,7 +162,8 @@ def _reproduce(options: argparse.Namespace, plans: list[Plan], pressed: list[boo
     if options.plan:
         processes = _processes(plans, todo, options)
         if options.scheduler:
-            with connect(options.scheduler, packages=PACKAGES, tls=tls_files(options)) as client:
+            tls = tls_files(options)
+            with connect(options.scheduler, packages=PACKAGES, modules=MODULES, tls=tls) as client:
                 processes = len(client.nthreads())
         print_plan(plans, todo, options, folder, processes)
         return 0
@@ -210,6 +213,7 @@ def _run(
             options.scheduler,
             processes=_processes(plans, todo, options),
             packages=PACKAGES,
+            modules=MODULES,
             gpu=resources is not None,
             tls=tls_files(options),
         ) as client:

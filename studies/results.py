@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox_sim import terminal
+from detox_sim.commands import terminal
 from studies.workflow import archive, plotting, results
 
 COMMANDS = ("show", "diff", "merge", "plot", "export")
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments.insert(0, "show")
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return options.run(options)
     except ValueError as error:
@@ -28,13 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    made = argparse.ArgumentParser(
         prog="python -m studies.results",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     export = add("export", _export, "write an archive that opens without this package")
     export.add_argument("folder", type=Path, metavar="DIR")
     export.add_argument("--output", type=Path, required=True, metavar="FILE.zip")
-    return parser
+    return made
 
 
 def _show(options: argparse.Namespace) -> int:

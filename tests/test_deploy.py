@@ -16,6 +16,8 @@ import yaml
 
 from detox_sim.cluster import Tls, connect
 from detox_sim.cluster.connecting import ENVIRONMENT
+from detox_sim.commands import doctor
+from studies import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -168,16 +170,11 @@ def options_of(command):
     if command.startswith("dask "):
         parameters = {"scheduler": scheduler, "worker": worker}[command.split()[1]].params
         return {name for p in parameters for name in (*p.opts, *p.secondary_opts)}
-    files = [*(ROOT / "studies" / "workflow").glob("*.py")]
-    files += [ROOT / "studies" / f"{command.rpartition('.')[2]}.py"]
-    return set().union(*map(options_in, files))
+    module = {"reproduce": reproduce, "doctor": doctor}[re.split(r"[ .]", command)[-1]]
+    return set(module.parser()._option_string_actions)
 
 
-def options_in(path):
-    return set(re.findall(r'add_argument\("(--[\w-]+)"|^\s+"(--[\w-]+)",$', path.read_text(), re.M))
-
-
-COMMANDS = r"(dask scheduler|dask worker|python -m studies\.reproduce|python -m studies\.doctor)"
+COMMANDS = r"(dask scheduler|dask worker|python -m studies\.reproduce|detox-sim doctor)"
 
 
 def unknown_options(line):
@@ -185,13 +182,8 @@ def unknown_options(line):
     command = re.match(COMMANDS, line)
     if command is None:
         return []
-    known = set(_flat(options_of(command[0])))
+    known = options_of(command[0])
     return [o for o in re.findall(r"(?<=\s)(--[\w-]+)", line) if o not in known]
-
-
-def _flat(names):
-    for name in names:
-        yield from [name] if isinstance(name, str) else [part for part in name if part]
 
 
 LINES = [(path.name, line) for path in DOCUMENTS for block in blocks(path.name) for line in block]
@@ -201,7 +193,7 @@ def test_documented_options_exist():
     for name, line in LINES:
         assert unknown_options(line) == [], (name, line)
     assert unknown_options("dask worker ADDR --nthread 1 --memory-limit 1") == ["--nthread"]
-    assert unknown_options("python -m studies.doctor --schedule x") == ["--schedule"]
+    assert unknown_options("detox-sim doctor --schedule x") == ["--schedule"]
     assert len([line for _, line in LINES if re.match(COMMANDS, line)]) >= 8
 
 
@@ -235,7 +227,7 @@ def test_slurm_recipe_compiles_and_its_options_exist():
     source = (DEPLOY / "slurm.py").read_text()
     compile(source, "slurm.py", "exec")
     options = [option for option in re.findall(r'"(--[\w-]+)"', source) if option != "--show-job"]
-    known = set(_flat(options_of("python -m studies.reproduce"))) | options_of("dask worker")
+    known = options_of("python -m studies.reproduce") | options_of("dask worker")
     assert options
     assert set(options) <= known
 

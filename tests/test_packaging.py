@@ -2,7 +2,11 @@
 
 import doctest
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,7 +38,7 @@ def test_conda_and_pip_ask_for_the_same_packages():
     conda = dict(map(split, listed))
     assert conda.pop("conda-forge") == ""
     assert conda.pop("python") == PROJECT["requires-python"]
-    wanted = dict(map(split, [*PROJECT["dependencies"], *EXTRAS["test"]]))
+    wanted = dict(map(split, [*PROJECT["dependencies"], *EXTRAS["studies"], *EXTRAS["test"]]))
     assert conda == {CONDA_NAMES.get(name, name): version for name, version in wanted.items()}
 
 
@@ -44,9 +48,29 @@ def test_every_dependency_is_pinned():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     )
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    wanted = [split(r)[0] for r in [*PROJECT["dependencies"], *EXTRAS["test"]]]
+    wanted = [split(r)[0] for r in [*PROJECT["dependencies"], *EXTRAS["studies"], *EXTRAS["test"]]]
     assert [name for name in wanted if name not in pins] == []
     assert pins["torch"] == "2.13.0"
+
+
+def test_wheel_holds_the_package_and_nothing_else(tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("detox_sim", "studies"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    build = "from setuptools import build_meta; print('wheel:', build_meta.build_wheel('.'))"
+    command = [sys.executable, "-W", "ignore", "-c", build]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    with zipfile.ZipFile(tmp_path / done.stdout.rpartition("wheel: ")[2].strip()) as wheel:
+        names = wheel.namelist()
+        (entry,) = (name for name in names if name.endswith("entry_points.txt"))
+        assert "detox-sim = detox_sim.__main__:run" in wheel.read(entry).decode()
+    information = entry.partition("/")[0]
+    assert {name.partition("/")[0] for name in names} == {"detox_sim", information}
+    source = {str(p.relative_to(ROOT)) for p in (ROOT / "detox_sim").rglob("*.py")}
+    assert {name for name in names if name.startswith("detox_sim/")} == source | {
+        "detox_sim/py.typed"
+    }
 
 
 def test_version_is_stated_once():

@@ -11,8 +11,8 @@ import pytest
 from refusals import check_refusals
 
 from detox_sim import assignments, planning, theory, train
+from detox_sim.commands import plan
 from detox_sim.trials.trial import Trial
-from studies import plan
 
 EXACT = ("none", "detox", "cyclic")  # assignments whose laws need no simulation
 options = functools.cache(planning.options)
@@ -196,9 +196,9 @@ def test_command_gives_an_example_that_is_affordable(capsys):
     with pytest.raises(SystemExit):
         plan.main(["--help"])
     text = capsys.readouterr().out
-    example = text.partition("example: python -m studies.plan ")[2].split()
+    example = text.partition("example: detox-sim plan ")[2].split()
     assert example[-2:] == ["--most-copies", "3"]
-    assert f"studies.plan {' '.join(example)}``" in plan.__doc__
+    assert f"detox-sim plan {' '.join(example)}``" in plan.__doc__
 
 
 @pytest.mark.usefixtures("_cached_options")
@@ -228,11 +228,11 @@ def test_command_refuses_in_one_line(capsys):
             code = exit_.code
         assert code == 2, arguments
         output = capsys.readouterr()
-        assert output.err.startswith(f"studies.plan: {message}"), arguments
+        assert output.err.startswith(f"detox-sim plan: {message}"), arguments
         assert output.err.count("\n") == 1, arguments
         assert not output.out, arguments
 
 
 def test_command_runs_as_a_module():
-    command = [sys.executable, "-m", "studies.plan", "--workers", "9", "--byzantine", "1"]
+    command = [sys.executable, "-m", "detox_sim", "plan", "--workers", "9", "--byzantine", "1"]
     assert "Use " in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -2,7 +2,7 @@
 
 Every rule returns the array library, device and dtype it was given, never writes to its input,
 breaks ties to the lowest index, and refuses an (n, byzantine) it cannot serve. What a rule needs,
-costs and withstands stands beside it as one `Facts`; ``python -m detox_sim.aggregators`` prints the
+costs and withstands stands beside it as one `Facts`; ``detox-sim rules`` prints the
 table of all.
 
 Only Byzantine workers send NaN or Inf, and the result is finite while at most `byzantine` rows hold

@@ -44,6 +44,7 @@ def connect(
     *,
     processes: int | None = None,
     packages: Sequence[str] = (),
+    modules: Sequence[str] = (),
     gpu: bool = False,
     tls: Tls | None = None,
 ) -> "Iterator[Client]":
@@ -58,6 +59,8 @@ def connect(
         Processes of the embedded cluster; default one a core.
     packages : sequence of str
         Distributions whose versions must agree with this process's everywhere.
+    modules : sequence of str
+        Modules that every process must be able to import.
     gpu : bool
         Some process must offer the resource GPU; the embedded cluster starts one that does.
     tls : Tls, optional
@@ -70,8 +73,9 @@ def connect(
     Raises
     ------
     ConnectionError
-        When the scheduler does not answer within seconds, has no process or none with a GPU, or
-        a process runs other versions; when a file of `tls` is missing or does not fit.
+        When the scheduler does not answer within 5 s, has no process after 30 s or none with a
+        GPU, or a process runs other versions or lacks one of `modules`; when a file of `tls` is
+        missing or does not fit.
 
     Warns
     -----
@@ -88,7 +92,7 @@ def connect(
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
-        with join(scheduler, packages, gpu, tls) as client:
+        with join(scheduler, packages, modules, gpu, tls) as client:
             yield client
         return
     if tls:

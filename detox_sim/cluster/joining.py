@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client, Security
 
 ANSWER_SECONDS = 5.0
+PROCESS_SECONDS = 30.0  # a process that has just been started, on a busy machine
 _warned: set[str] = set()  # addresses that this process has warned of
 
 
@@ -38,7 +39,11 @@ class Tls(NamedTuple):
 
 @contextlib.contextmanager
 def join(
-    scheduler: str, packages: Sequence[str] = (), gpu: bool = False, tls: Tls | None = None
+    scheduler: str,
+    packages: Sequence[str] = (),
+    modules: Sequence[str] = (),
+    gpu: bool = False,
+    tls: Tls | None = None,
 ) -> "Iterator[Client]":
     """Open a client of a running scheduler; arguments and errors as in `connecting.connect`."""
     with _quiet_logs(), contextlib.ExitStack() as stack:
@@ -51,7 +56,7 @@ def join(
                 f"anyone who reaches {scheduler} can run code on its workers; use tls://",
                 stacklevel=5,
             )
-        _check_workers(client, scheduler, packages, gpu)
+        _check_workers(client, scheduler, packages, modules, gpu)
         yield client
 
 
@@ -159,14 +164,16 @@ def _security(scheduler: str, tls: Tls | None) -> "Security":
     return security
 
 
-def _check_workers(client: "Client", scheduler: str, packages: Sequence[str], gpu: bool) -> None:
-    """Raise unless there are workers, with the right versions and, if asked for, a GPU."""
+def _check_workers(
+    client: "Client", scheduler: str, packages: Sequence[str], modules: Sequence[str], gpu: bool
+) -> None:
+    """Raise unless there are workers, with the right versions, modules and, if asked for, a GPU."""
     try:
-        client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        client.wait_for_workers(1, timeout=PROCESS_SECONDS)
     except TimeoutError as error:
         raise ConnectionError(
-            f"the scheduler at {scheduler} has no workers; start one with: "
-            f"dask worker {scheduler} --nthreads 1"
+            f"the scheduler at {scheduler} has no workers after {PROCESS_SECONDS:g} s; "
+            f"start one with: dask worker {scheduler} --nthreads 1"
         ) from error
     here = versions(packages)
     # A function of this module would have to be there already: send this one by value.
@@ -184,6 +191,14 @@ def _check_workers(client: "Client", scheduler: str, packages: Sequence[str], gp
             "workers or scheduler run other versions, so results would differ: "
             + "; ".join(sorted(wrong))
             + "; install the same constraints.txt there"
+        )
+    absent = client.run(_by_value(_absent), list(modules))
+    absent["the scheduler"] = client.run_on_scheduler(_by_value(_absent), list(modules))
+    if any(absent.values()):
+        where = sorted(f"{worker}: {', '.join(names)}" for worker, names in absent.items() if names)
+        raise ConnectionError(
+            f"workers or scheduler cannot import modules that cells need: {'; '.join(where)}; "
+            "start them in a clone of the repository, where it is installed with --editable"
         )
     resources = [worker["resources"] for worker in client.scheduler_info(-1)["workers"].values()]
     if gpu and not any("GPU" in offered for offered in resources):
@@ -208,6 +223,13 @@ def versions(packages: Sequence[str]) -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return found
+
+
+def _absent(modules: Sequence[str]) -> list[str]:
+    """Return the modules that cannot be found here."""
+    import importlib.util
+
+    return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def _by_value(function: Callable) -> Callable:

@@ -57,7 +57,7 @@ table(pd.DataFrame(rows).round(3).set_index("p"))
 # ## The law at p = 45, q = 5
 # The chance that no file is distorted, the expectation and the 95 % quantile under random placement, the worst
 # placement, and the copies that corollary 2 of the paper recommends: enough for its guarantee, more than a small risk needs
-# (`python -m studies.plan` finds the cheapest redundancy within a risk and a budget).
+# (`detox-sim plan` finds the cheapest redundancy within a risk and a budget).
 
 # %%
 if 45 in dataset.workers.values:

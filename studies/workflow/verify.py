@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from detox_sim.cluster import versions
+from detox_sim.cluster import PACKAGES, versions
 from detox_sim.sweeps import Cell, execute, provenance, write_netcdf
 from detox_sim.sweeps.store import Store, cell_of, content, summary
 from studies.evidence.verdicts import open_stored
-from studies.workflow.options import PACKAGES
 from studies.workflow.plans import make_plans
 
 

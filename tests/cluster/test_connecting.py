@@ -10,9 +10,8 @@ import psutil
 import pytest
 from schedulers import scheduler
 
-from detox_sim.cluster import connect, cores, here, joining, versions
+from detox_sim.cluster import PACKAGES, connect, cores, here, joining, versions
 from studies.reproduce import main
-from studies.workflow.options import PACKAGES
 
 SILENT = "tcp://127.0.0.1:9"
 
@@ -54,7 +53,12 @@ def test_scheduler_without_what_is_needed_is_an_error(tmp_path, monkeypatch):
     fake.mkdir(parents=True)
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: xarray\nVersion: 0.0.1\n")
     cases = [
-        ({"workers": 0}, {}, "has no workers; start one with: dask worker"),
+        ({"workers": 0}, {}, "has no workers after 1 s; start one with: dask worker"),
+        (
+            {},
+            {"modules": ["numpy", "no_such"]},
+            "cannot import .*: no_such; .* in a clone",
+        ),
         ({}, {"gpu": True}, "no worker of .* offers a GPU; start one with: dask worker"),
         (
             {"path": fake.parent},
@@ -63,7 +67,7 @@ def test_scheduler_without_what_is_needed_is_an_error(tmp_path, monkeypatch):
         ),
     ]
     for start, options, message in cases:
-        monkeypatch.setattr(joining, "ANSWER_SECONDS", 1.0 if start.get("workers") == 0 else 60.0)
+        monkeypatch.setattr(joining, "PROCESS_SECONDS", 1.0 if start.get("workers") == 0 else 60.0)
         with (
             scheduler(tmp_path, **start) as address,
             pytest.raises(ConnectionError, match=message),
@@ -145,8 +149,7 @@ def test_embedded_cluster_listens_on_loopback_only(client):
         assert "0.0.0.0" in listening([driver]), "the test would see it"
 
 
-def test_open_scheduler_is_warned_of_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "ANSWER_SECONDS", 60.0)  # the process may still start
+def test_open_scheduler_is_warned_of_once(tmp_path):
     with scheduler(tmp_path) as address:
         unlike = address.replace("127.0.0.1", "127.1")  # on loopback, but does not look like it
         with pytest.warns(UserWarning, match="anyone") as seen, connect(unlike) as client:

@@ -15,14 +15,13 @@ from schedulers import scheduler
 
 from detox_sim import aggregators
 from detox_sim.catalogue import resolve
-from detox_sim.cluster import Tls, connect, joining
+from detox_sim.cluster import PACKAGES, Tls, connect
 from detox_sim.sweeps import assemble
 from detox_sim.sweeps.store import Store, content, write_netcdf
 from reports import render
 from studies.reproduce import main
 from studies.style import draw, save
 from studies.training import accuracy_alie
-from studies.workflow.options import PACKAGES
 from studies.workflow.plans import make_plans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,8 +208,7 @@ def encrypted(tmp_path_factory):
         yield address, ours, theirs
 
 
-def test_cells_over_tls_have_the_same_bits(encrypted, honest, monkeypatch):
-    monkeypatch.setattr(joining, "ANSWER_SECONDS", 60.0)  # the process may still start
+def test_cells_over_tls_have_the_same_bits(encrypted, honest):
     address, ours, _ = encrypted
     plan, datasets = honest
     with connect(address, packages=PACKAGES, tls=ours) as client:

@@ -8,9 +8,9 @@ import sys
 import pytest
 from schedulers import scheduler
 
+from detox_sim.commands import doctor
+from detox_sim.commands.doctor import main
 from detox_sim.data import grey
-from studies import doctor
-from studies.doctor import main
 
 VERSION = importlib.metadata.version
 
@@ -49,7 +49,7 @@ def test_doctor_compares_packages_with_the_pins(tmp_path, monkeypatch):
     assert finding.found.endswith(" as constraints.txt")
     finding = doctor._packages(pins(tmp_path, numpy="1.0.7"))
     assert finding.found == f"numpy {VERSION('numpy')}, wanted 1.0.7"
-    assert finding.fix == "pip install --constraint constraints.txt --editable ."
+    assert finding.fix == "pip install --constraint constraints.txt --editable '.[studies]'"
     path = pins(tmp_path)
     path.write_text(path.read_text() + "no-such-tool==1.0\n")
     assert doctor._packages(path).fix == "", "a pinned tool that is not needed"
@@ -175,7 +175,7 @@ def version(name):
     return real(name)
 importlib.metadata.version = version
 sys.modules[missing] = None
-runpy.run_module("studies.doctor", run_name="__main__")
+runpy.run_module("detox_sim.commands.doctor", run_name="__main__")
 """
     for name in ("seaborn", "packaging", "distributed", "torch"):
         command = [sys.executable, "-c", code, name]

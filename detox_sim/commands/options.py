@@ -2,9 +2,7 @@
 
 import argparse
 
-from detox_sim.cluster import PACKAGES, Tls
-
-__all__ = ["PACKAGES", "add_tls", "tls_files"]
+from detox_sim.cluster import Tls
 
 
 def add_tls(parser: argparse.ArgumentParser) -> None:

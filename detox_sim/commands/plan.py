@@ -1,6 +1,6 @@
 """Recommend the cheapest redundancy and rules within a risk and a budget of computation.
 
-``python -m studies.plan --workers 45 --byzantine 5 --most-copies 3``
+``detox-sim plan --workers 45 --byzantine 5 --most-copies 3``
 """
 
 import argparse
@@ -10,7 +10,8 @@ from fractions import Fraction
 from textwrap import fill
 from typing import Any, NoReturn
 
-from detox_sim import data, terminal
+from detox_sim import data
+from detox_sim.commands import terminal
 from detox_sim.costs import MODEL_SIZES
 from detox_sim.planning import DRAWS, MOST_WORKERS, Option, options, rank
 from detox_sim.theory import PROVEN_SHARE, recommended_copies
@@ -53,12 +54,12 @@ OTHERS = (
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Report wrong usage in one line."""
-        self.exit(2, f"studies.plan: {message}; --help lists the options\n")
+        self.exit(2, f"detox-sim plan: {message}; --help lists the options\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a recommendation, the schemes compared, and a Trial to run; return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     informed = chosen.attackers == "informed"
     try:
         if not 0 <= chosen.risk <= 1:
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             most_copies=chosen.most_copies,
         )
     except ValueError as error:
-        print(f"studies.plan: {error}", file=sys.stderr)
+        print(f"detox-sim plan: {error}", file=sys.stderr)
         return 2
     ranked = rank(found, risk=chosen.risk, informed=informed)
     budget = {"risk": chosen.risk, "most_copies": chosen.most_copies, "informed": informed}
@@ -113,14 +114,15 @@ def _whole(value: float) -> int:
     return round(value)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m studies.plan",
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    made = _Parser(
+        prog="detox-sim plan",
         description="Recommend the cheapest redundancy and rules for P workers of which Q are "
         "Byzantine, within a risk and a budget of computation.",
-        epilog="example: python -m studies.plan --workers 45 --byzantine 5 --most-copies 3",
+        epilog="example: detox-sim plan --workers 45 --byzantine 5 --most-copies 3",
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--workers", type=int, required=True, metavar="P")
     add("--byzantine", type=int, required=True, metavar="Q", help="below P / 2")
     add(
@@ -155,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of one image on one worker; default 1/130 (assumed)",
     )
     add("--batch", type=int, metavar="B", help="images a round; default 32 P")  # fmt: skip
-    return parser
+    return made
 
 
 def recommendation(

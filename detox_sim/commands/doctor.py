@@ -1,4 +1,4 @@
-"""Print what this machine, and a scheduler, have and lack for the studies, and how to mend it.
+"""Print what this machine, and a scheduler, have and lack, and how to mend it.
 
 Exit codes: 0 nothing is wrong, 1 something is, 2 bad usage.
 """
@@ -15,17 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from detox_sim import terminal
+from detox_sim.commands import terminal
 
 if TYPE_CHECKING:
     from detox_sim.cluster import Tls
 
 # Other modules are imported where they are used, so that a missing package can be reported.
 
-PINS = Path(__file__).parent.parent / "constraints.txt"
+CLONE = Path(__file__).parents[2]  # the folder of the repository, if this is one
+STUDIES = CLONE / "studies" / "reproduce.py"
+PINS = CLONE / "constraints.txt"
 PROCESS_GIGABYTES = 1.0  # a Dask process with torch, and a cell of the profile laptop
 DISK_GIGABYTES = 1.0  # all results of the profile laptop, several times over
-INSTALL = "pip install --constraint constraints.txt --editable ."
+INSTALL = "pip install --constraint constraints.txt --editable '.[studies]'"
 
 
 class Finding(NamedTuple):
@@ -41,21 +43,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     basics = [_python(), _packages()]
     if " is missing" in basics[1].found:
         return _print(basics)
-    from studies.workflow.options import add_tls, tls_files
+    from detox_sim.commands.options import tls_files
 
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--scheduler", metavar="ADDR", help="examine this dask-scheduler too")
-    add_tls(parser)
-    options = parser.parse_args(arguments)
+    made = parser()
+    options = made.parse_args(arguments)
     try:
         tls = tls_files(options)
     except ValueError as error:
-        parser.error(str(error))
+        made.error(str(error))
     return _print(examine(options.scheduler, tls))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    from detox_sim.commands.options import add_tls
+
+    made = argparse.ArgumentParser(
+        prog="detox-sim doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--scheduler", metavar="ADDR", help="examine this dask-scheduler too")
+    add_tls(made)
+    return made
 
 
 def _print(findings: list[Finding]) -> int:
@@ -73,7 +83,7 @@ def examine(scheduler: str | None = None, tls: "Tls | None" = None) -> list[Find
     Examples
     --------
     >>> [finding.subject for finding in examine()]
-    ['Python', 'packages', 'threads', 'memory', 'disk', 'GPU', 'CuPy', 'data', 'scheduler']
+    ['Python', 'packages', 'threads', 'memory', 'disk', 'GPU', 'CuPy', ..., 'scheduler']
     """
     gpus = _gpus()
     return [
@@ -85,6 +95,7 @@ def examine(scheduler: str | None = None, tls: "Tls | None" = None) -> list[Find
         Finding("GPU", ", ".join(gpus) or "none; all studies run on the CPU"),
         _cupy(bool(gpus)),
         _data(),
+        _studies(),
         _scheduler(scheduler, tls),
     ]
 
@@ -104,10 +115,13 @@ def _packages(pins: Path = PINS) -> Finding:
         return Finding("packages", "packaging is missing", INSTALL)
 
     listed = importlib.metadata.requires("detox-sim") or []
-    needed = {
-        plain(r.name): r for r in map(Requirement, listed) if not r.marker or r.marker.evaluate()
-    }
     pinned = pins.exists()
+    extra = {"extra": "studies" if pinned else ""}  # a clone has the studies
+    needed = {
+        plain(r.name): r
+        for r in map(Requirement, listed)
+        if not r.marker or r.marker.evaluate(extra)
+    }
     if pinned:
         lines = re.findall(r"^[\w.-]+==[\w.+!-]+$", pins.read_text(), re.M)
         wanted = {plain(r.name): r for r in map(Requirement, lines)}
@@ -218,16 +232,23 @@ def _data() -> Finding:
     return Finding("data", ", ".join(found))
 
 
+def _studies() -> Finding:
+    """Look for the studies, which a clone has and the installed package has not."""
+    if STUDIES.exists():
+        return Finding("studies", f"those of {CLONE}")
+    return Finding("studies", "none: not part of the package; a clone of the repository has them")
+
+
 def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
     """Join a scheduler as a study does; examine versions, threads and environment of processes."""
     if address is None:
         return Finding("scheduler", "none given; studies start a cluster of their own on loopback")
-    from detox_sim.cluster import connect
+    from detox_sim.cluster import PACKAGES, connect
     from detox_sim.cluster.connecting import ENVIRONMENT
-    from studies.workflow.options import PACKAGES
 
+    modules = ("studies",) if STUDIES.exists() else ()
     try:
-        with connect(address, packages=PACKAGES, tls=tls) as client:
+        with connect(address, packages=PACKAGES, modules=modules, tls=tls) as client:
             processes = client.scheduler_info(-1)["workers"].values()
             variable = "MALLOC_TRIM_THRESHOLD_"
             trims = client.run(os.getenv, variable).values()
@@ -240,6 +261,7 @@ def _scheduler(address: str | None, tls: "Tls | None") -> Finding:
         f"{address}: {len(processes)} processes, {gpus} with a GPU, {least:.1f} GB or more each, "
         f"all with this Python and these versions of {', '.join(PACKAGES)}"
     )
+    found += ", and the studies" * bool(modules)
     wanted = ENVIRONMENT[f"distributed.nanny.pre-spawn-environ.{variable}"]
     if any(process["nthreads"] != 1 for process in processes):
         return Finding("scheduler", f"{found}; some have several threads", "add --nthreads 1")

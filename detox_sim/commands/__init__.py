@@ -1,0 +1,1 @@
+"""The commands of the package, one module each: ``detox-sim COMMAND``."""
