@@ -220,12 +220,12 @@ def _run(
             _check_writable(folder)
             for cell in todo if options.fresh else ():
                 store.forget(cell)
-            with Progress(unique) as progress:
+            with Progress(unique, len(client.nthreads()), alone) as progress:
                 missing, made = set(todo), 0
 
-                def done(cell: Cell, error: str | None) -> None:
+                def done(cell: Cell, error: str | None, seconds: float) -> None:
                     nonlocal made
-                    progress.done(cell, error)
+                    progress.done(cell, error, seconds)
                     missing.difference_update(same[store.path(cell)])
                     finished = [plan for plan in plans if missing.isdisjoint(plan.cells)]
                     quiet = cell in alone or not missing or len(finished) == made

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +20,18 @@ import xarray as xr
 from detox_sim.sweeps.store import Cell, Fields, Store
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 
 ENVIRONMENT = ("packages", "commit", "dirty")
 CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+ALONE_SECONDS = 60.0  # how long a scheduler may have no process
+POLL_SECONDS = 0.01
+RESULT_SECONDS = 10.0  # of a small result
 
 
 class SchedulerLostError(Exception):
-    """The connection to the scheduler ended while cells were running."""
+    """The scheduler, or all its processes, ended while cells were running."""
 
 
 def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) -> dict:
@@ -63,7 +66,7 @@ def execute(
     cells: Sequence[Cell],
     store: Store,
     record: dict,
-    done: Callable[[Cell, str | None], None],
+    done: Callable[[Cell, str | None, float], None],
     resources: dict[str, float] | None = None,
 ) -> None:
     """Run cells by rank, then longest first, and store each as soon as it is finished.
@@ -77,14 +80,14 @@ def execute(
     record : dict
         Provenance stored with every cell.
     done : callable
-        (cell, error or None), called after each cell.
+        (cell, error or None, seconds it took or 0 where it failed), called after each cell.
     resources : dict, optional
         What a cell needs of a Dask process.
 
     Raises
     ------
     SchedulerLostError
-        When the connection to the scheduler ends.
+        When the connection to the scheduler ends, or when it has had no process for 60 s.
 
     Notes
     -----
@@ -105,8 +108,6 @@ def execute(
 
 def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cell]:
     """Run cells once on Dask; return those that Dask gave up, or record them as failed if last."""
-    from distributed import as_completed
-
     futures = {
         client.submit(
             _attempt,
@@ -120,22 +121,55 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
         for rank, cell in enumerate(cells)
     }
     given_up = []
-    for future in as_completed(futures, loop=client.loop):
+    for future, outcome in _outcomes(client, list(futures)):
         cell = futures.pop(future)
-        try:
-            outcome = future.result()
-        except (Exception, asyncio.CancelledError) as error:
+        if isinstance(outcome, BaseException):
             # A client that reconnects has cancelled what it submitted, and runs again already.
-            if client.status != "running" or isinstance(error, CANCELLED):
-                raise SchedulerLostError("the scheduler was lost in mid-sweep") from error
+            if client.status != "running" or isinstance(outcome, CANCELLED):
+                raise SchedulerLostError("the scheduler was lost in mid-sweep") from outcome
             if not last:
                 given_up.append(cell)
                 continue
-            killed = type(error).__name__ == "KilledWorker"
+            killed = type(outcome).__name__ == "KilledWorker"
             what = "its process was killed" if killed else "Dask could not run it"
-            outcome = {"error": f"{what}: {error}"}
+            outcome = {"error": f"{what}: {outcome}"}
         _keep(cell, outcome, store, record, done)
     return given_up
+
+
+def _outcomes(
+    client: "Client", futures: list["Future"]
+) -> Iterator[tuple["Future", dict | BaseException]]:
+    """Yield futures as they finish, each with its result or its exception.
+
+    Raises SchedulerLostError where the scheduler has had no process for `ALONE_SECONDS`.
+    """
+    from distributed import as_completed
+
+    waiting = as_completed(futures, loop=client.loop)
+    alive = looked = time.monotonic()
+    while not waiting.is_empty():
+        finished = waiting.next_batch(block=False)
+        for future in finished:
+            try:
+                outcome = future.result(timeout=RESULT_SECONDS)
+            except TimeoutError:  # its process ended meanwhile: Dask runs it again elsewhere
+                waiting.add(future)
+                continue
+            except (Exception, asyncio.CancelledError) as error:
+                outcome = error
+            yield future, outcome
+        if finished:
+            continue
+        time.sleep(POLL_SECONDS)
+        now = time.monotonic()
+        if now - looked < ALONE_SECONDS / 20 or client.status != "running":
+            continue
+        looked = now
+        if client.nthreads():
+            alive = now
+        elif now - alive > ALONE_SECONDS:
+            raise SchedulerLostError(f"the scheduler has had no process for {ALONE_SECONDS:g} s")
 
 
 def _keep(cell: Cell, outcome: dict, store: Store, record: dict, done: Callable) -> None:
@@ -145,7 +179,7 @@ def _keep(cell: Cell, outcome: dict, store: Store, record: dict, done: Callable)
     else:
         facts = {key: outcome[key] for key in ("seconds", "hardware")} | {"time": _now()}
         store.write(cell, outcome["dataset"], record | facts)
-    done(cell, outcome.get("error"))
+    done(cell, outcome.get("error"), outcome.get("seconds", 0.0))
 
 
 def provenance(versions: dict[str, str | None]) -> dict:

@@ -12,7 +12,7 @@ import xarray as xr
 from schedulers import scheduler, started
 
 from detox_sim.cluster import connect
-from detox_sim.sweeps import SchedulerLostError, execute, provenance
+from detox_sim.sweeps import SchedulerLostError, execute, execution, provenance
 from detox_sim.sweeps.store import Cell, Store, content
 from studies.workflow.plans import make_plans
 
@@ -38,7 +38,7 @@ def after(count, act):
     """Return a `done` that acts once, when so many cells are stored."""
     seen = []
 
-    def done(cell, error):
+    def done(cell, error, seconds):
         seen.append(error)
         if len(seen) == count:
             act()
@@ -62,6 +62,19 @@ def test_machine_that_never_comes_back_changes_no_bit(tmp_path, trials):
         execute(client, cells, store, RECORD, after(1, lambda: kill(started("worker")[0])))
         assert len(client.scheduler_info(-1)["workers"]) == 1
     assert stored(cells, store) == expected
+
+
+def test_scheduler_whose_processes_are_gone_for_good_ends_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "ALONE_SECONDS", 2.0)
+    monkeypatch.setattr(execution, "RESULT_SECONDS", 1.0)
+    store = Store(tmp_path / "cells")
+    path = os.pathsep.join(map(str, Path(__file__).parents[:3]))
+    with scheduler(tmp_path, path=path) as address, connect(address) as client:
+        gone = after(1, lambda: kill(started("worker")[0]))
+        with pytest.raises(SchedulerLostError, match="has had no process for 2 s"):
+            execute(client, draws(), store, RECORD, gone)
+    assert len(stored(draws(), store)) >= 1
+    assert list(tmp_path.rglob("*.failed.json")) == []
 
 
 def test_sweep_resumes_after_its_scheduler_was_restarted(tmp_path, trials):
@@ -143,7 +156,9 @@ def small_processes(tmp_path):
 def test_cell_that_fills_the_memory_fails_alone(tmp_path, small_processes):
     store, cells = Store(tmp_path / "cells"), draws(greedy=3)
     seen = {}
-    execute(small_processes, cells, store, RECORD, lambda cell, error: seen.update({cell: error}))
+    execute(
+        small_processes, cells, store, RECORD, lambda cell, error, _: seen.update({cell: error})
+    )
     assert [str(cell) for cell, error in seen.items() if error] == ["draws 3"]
     assert "its process was killed" in store.failure(cells[3])
     assert "all those workers died while running it" in store.failure(cells[3])

@@ -52,10 +52,10 @@ def run(todo, store, processes=2):
     """Run cells on an embedded cluster, or in this process if `processes` is 0."""
     done = []
     if not processes:
-        execute(None, todo, store, RECORD, lambda cell, error: done.append((cell, error)))
+        execute(None, todo, store, RECORD, lambda cell, error, _: done.append((cell, error)))
         return done
     with connect(processes=processes) as client:
-        execute(client, todo, store, RECORD, lambda cell, error: done.append((cell, error)))
+        execute(client, todo, store, RECORD, lambda cell, error, _: done.append((cell, error)))
     return done
 
 
