@@ -49,6 +49,9 @@ display(Markdown(answers.cost()))
 display(Markdown(answers.advice()))
 
 # %% [markdown]
+# [Explore](explore.html) has sliders for workers, copies, speed and bandwidth: what is distorted, what fails, how long a round takes.
+
+# %% [markdown]
 # ## Do the paper's claims hold?
 
 # %%

@@ -1,7 +1,9 @@
 """Execute the notebooks on stored datasets and write one self-contained HTML page each."""
 
 import asyncio
+import base64
 import functools
+import hashlib
 import json
 import os
 import queue
@@ -21,9 +23,10 @@ from reports import FOLDER
 from studies import GENERAL
 
 HERE = Path(__file__).parent
-# A page shows what a dataset says of itself, and lets a browser run or load none of it.
+# A page shows what a dataset says of itself, and lets a browser run or load none of it. A page with
+# a script of its own (`explore`) allows that one by its digest.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-PAGES_PER_KERNEL = 3  # about what the start of a second kernel costs
+PAGES_PER_KERNEL = 4  # about what the start of a second kernel costs
 
 
 class Report:
@@ -82,16 +85,17 @@ class Report:
             (self.folder / f"{name}.html").unlink(missing_ok=True)
         style = (HERE / "report.css").read_text()
         for name in names:
+            script = _script(name)
             body = self._body(name)
             heading, end, rest = body.rpartition("</h1>")
             body = heading + end + self._files(name) + _contents(body) + rest
             (self.folder / f"{name}.html").write_text(
                 '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-                f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+                f'<meta http-equiv="Content-Security-Policy" content="{POLICY + _allowed(script)}">'
                 '<meta name="viewport" content="width=device-width, initial-scale=1">'
                 f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
                 f"<body>{_navigation(name, pages)}<main>{body}{_neighbours(name, pages)}</main>"
-                "</body></html>\n"
+                f"{script and f'<script>{script}</script>'}</body></html>\n"
             )
 
     def _files(self, name: str) -> str:
@@ -161,6 +165,18 @@ def source(name: str) -> Path:
             f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"
         )
     return found[0]
+
+
+def _script(name: str) -> str:
+    """Return the script of a page, which lies beside its notebook; "" where it has none."""
+    path = source(name).with_suffix(".js")
+    return path.read_text() if path.exists() else ""
+
+
+def _allowed(script: str) -> str:
+    """Return what the policy of a page adds so that its own script runs, and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"; script-src 'sha256-{base64.b64encode(digest).decode()}'" if script else ""
 
 
 def _navigation(name: str, pages: Mapping[str, str]) -> str:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from detox_sim.sweeps import Fields, Grid
 
 GROUPS = ("redundancy", "training", "robustness", "timing", "own")  # own: from outside
-GENERAL = {"index": "Overview", "claims": "Claims", "how_to_choose": "How to choose"}  # pages
+GENERAL = {  # pages
+    "index": "Overview",
+    "claims": "Claims",
+    "how_to_choose": "How to choose",
+    "explore": "Explore",
+}
 OUTSIDE = "DETOX_SIM_STUDIES"  # environment variable: studies from outside, as `outside` takes them
 
 

@@ -168,7 +168,7 @@ def _key(*parts: object) -> str:
 @functools.cache
 def _source() -> str:
     """Return a digest of the files that decide how results are drawn and described."""
-    kinds = {".py", ".css", ".mplstyle", ".toml", ".md", ".nc"}
+    kinds = {".py", ".css", ".js", ".mplstyle", ".toml", ".md", ".nc"}
     roots = (Path(package.__path__[0]) for package in (studies, reports))
     files = sorted(path for root in roots for path in root.rglob("*") if path.suffix in kinds)
     return _key([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])

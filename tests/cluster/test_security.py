@@ -1,6 +1,7 @@
 """Nothing read from disk is run; an encrypted cluster lets in only those with its certificates."""
 
 import ast
+import contextlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from browsers import documents
 from schedulers import scheduler
 
 from detox_sim import aggregators
@@ -95,16 +97,23 @@ def test_walk_sees_what_could_run_and_only_that():
 # --- a hostile dataset ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def evil(tmp_path, monkeypatch):
-    """Return a file that exists once somebody has imported the module evil, or called boom."""
-    mark = tmp_path / "imported"
-    (tmp_path / "evil.py").write_text(
+@contextlib.contextmanager
+def module_evil(folder):
+    """Yield a file that exists once somebody has imported the module evil, or called boom."""
+    mark = folder / "imported"
+    (folder / "evil.py").write_text(
         f"open({str(mark)!r}, 'w').close()\n\ndef boom(*_, **__):\n    return None\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield mark
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield mark
     sys.modules.pop("evil", None)
+
+
+@pytest.fixture
+def evil(tmp_path):
+    with module_evil(tmp_path) as mark:
+        yield mark
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +124,19 @@ def honest():
     return plan, [cell.run(cell.fields) for cell in plan.cells]
 
 
+RUN = "document.title = 'ran'"  # a page has another title unless it ran a script
+SCRIPT = f'</title></script><script>{RUN}</script><img src="x" onerror="{RUN}">'
 NAMES = dict.fromkeys(("outer", "inner", "attack", "vote", "model", "data"), "evil:boom")
 ABOUT = {
     "study": "evil:boom",
-    "title": "evil:boom",
-    "claim": "evil:boom",
-    "definitions": ["evil:boom", "__import__('evil')", "!!python/object/apply:evil.boom []"],
+    "title": f"evil:boom {SCRIPT}",
+    "claim": f"evil:boom {SCRIPT}",
+    "definitions": [
+        SCRIPT,
+        "evil:boom",
+        "__import__('evil')",
+        "!!python/object/apply:evil.boom []",
+    ],
     "scale": "{evil.boom}",
     "profile": "%(evil)s",
     "settings": NAMES,
@@ -152,10 +168,17 @@ def test_hostile_cell_imports_nothing(tmp_path, evil, honest):
 FACTS = {"seconds": 1.0, "hardware": "evil:boom", "commit": None, "dirty": None, "host": "evil"}
 
 
-def test_hostile_dataset_imports_nothing_when_drawn_and_rendered(
-    tmp_path, evil, honest, monkeypatch
-):
-    plan, datasets = honest
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, honest):
+    """Return the folder of a report on a hostile dataset, and the file that an import makes."""
+    tmp_path = tmp_path_factory.mktemp("hostile")
+    with module_evil(tmp_path) as mark, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reports.render.GENERAL", {"explore": "Explore"})
+        yield write_report(tmp_path, *honest), mark
+
+
+def write_report(tmp_path, plan, datasets):
+    """Write the page of a hostile dataset and the page `explore`; return their folder."""
     store, folder = Store(tmp_path / "cells"), tmp_path / "results"
     for cell, dataset in zip(plan.cells, datasets, strict=True):
         store.write(cell, hostile(dataset), {"packages": NAMES, "time": "evil:boom"} | FACTS)
@@ -164,13 +187,37 @@ def test_hostile_dataset_imports_nothing_when_drawn_and_rendered(
     write_netcdf(dataset.assign(text=("words", text)), folder / "accuracy_alie.nc")
     with xr.open_dataset(folder / "accuracy_alie.nc", engine="netcdf4") as stored:
         save(draw(accuracy_alie.figure, stored.load()), folder / "figures" / "accuracy_alie")
-    monkeypatch.setattr("reports.render.GENERAL", {})
     with render.Report(folder, ["accuracy_alie"]) as report:
-        report.execute(["accuracy_alie"])
-        report.write(["accuracy_alie"])
-    page = (folder / "report" / "accuracy_alie.html").read_text()
+        report.execute(["accuracy_alie", "explore"])
+        report.write(["accuracy_alie", "explore"])
+    return folder / "report"
+
+
+def test_hostile_dataset_imports_nothing_when_drawn_and_rendered(report):
+    folder, mark = report
+    page = (folder / "accuracy_alie.html").read_text()
     assert "evil:boom" in page, "the page shows what the file holds"
-    assert not evil.exists()
+    assert not mark.exists()
+
+
+def test_hostile_dataset_runs_nothing_in_a_browser(report, tmp_path):
+    """Neither on its own page nor on the one that has a script; without the policy both run."""
+    study, explore = ((report[0] / f"{name}.html").read_text() for name in PAGES)
+    assert f"<script>{RUN}</script>" in study
+    assert f"<script>{RUN}" not in explore, "the title is escaped in the navigation"
+    pages = {"study": study, "explore": explore.replace("<main>", f"<main>{SCRIPT}")}
+    pages |= {f"open {name}": POLICY.sub("", page) for name, page in pages.items()}
+    for name, page in pages.items():
+        (tmp_path / f"{name}.html").write_text(page)
+    found = documents(tmp_path, [(tmp_path / f"{name}.html").as_uri() for name in pages])
+    ran = [name for name, text in zip(pages, found, strict=True) if "<title>ran</title>" in text]
+    assert ran == ["open study", "open explore"]
+    explored = [name for name, text in zip(pages, found, strict=True) if "15 files, of" in text]
+    assert explored == ["explore", "open explore"]
+
+
+PAGES = ("accuracy_alie", "explore")
+POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
 def test_resolving_a_name_imports_it(evil):
