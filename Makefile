@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test gpu lint smoke
+.PHONY: reproduce test gpu lint smoke docs
 reproduce: .venv/installed
 	@$(BIN)/python -m studies.reproduce
 
@@ -16,6 +16,14 @@ lint: .venv/installed
 
 smoke: .venv/installed
 	@$(BIN)/python -m studies.reproduce --profile smoke
+
+docs: .venv/docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . docs/_build/html
+	@echo "$(CURDIR)/docs/_build/html/docs/index.html"
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -15,6 +15,8 @@ from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
 from detox_sim.voting import distorted_groups_assumed
 
+__all__ = ["Option", "options", "rank"]
+
 LARGEST = 10_000  # workers; half a minute
 MOST_WORKERS = 1000  # above, only schemes with a closed form are compared
 LEAST_USED = 0.8  # share of the workers that a scheme must use

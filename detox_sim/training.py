@@ -1,4 +1,7 @@
-"""Train: one run of distributed training, in the order of the paper."""
+"""Train: one run of distributed training, in the order of the paper.
+
+`VERSIONS` has the version of each part that numbers may depend on.
+"""
 
 import contextlib
 import dataclasses
@@ -24,6 +27,8 @@ from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     from distributed import Client
+
+__all__ = ["VERSIONS", "step", "train", "versions"]
 
 # Raise a part whenever the same Trial may give other numbers through it: stored results depend on
 # the parts they use (`versions`).
@@ -134,7 +139,7 @@ def train(
         (distance of the aggregate from the mean of all honest gradients), `gradient_norm` (of that
         mean), `gradient_spread` (root mean square distance of the honest gradients from it),
         `cosine` (between the two), `distorted_files`, `undecided_files`; `weight` (step, vote)
-        of each vote in the aggregate (`trials.outcome.weights`), with `distorted_weight`, the sum
+        of each vote in the aggregate (``trials.outcome.weights``), with `distorted_weight`, the sum
         over distorted files, and `effective_votes`, one over the sum of squares, all NaN where they
         leave more than three quarters of it `unexplained` (share); `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);

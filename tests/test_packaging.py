@@ -1,6 +1,8 @@
 """What is installed, and what the documents say."""
 
 import doctest
+import importlib
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -24,6 +26,7 @@ CONDA_NAMES = {
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+REQUIRED = [*PROJECT["dependencies"], *EXTRAS["studies"], *EXTRAS["docs"], *EXTRAS["test"]]
 
 
 def split(requirement: str) -> tuple[str, str]:
@@ -38,7 +41,7 @@ def test_conda_and_pip_ask_for_the_same_packages():
     conda = dict(map(split, listed))
     assert conda.pop("conda-forge") == ""
     assert conda.pop("python") == PROJECT["requires-python"]
-    wanted = dict(map(split, [*PROJECT["dependencies"], *EXTRAS["studies"], *EXTRAS["test"]]))
+    wanted = dict(map(split, REQUIRED))
     assert conda == {CONDA_NAMES.get(name, name): version for name, version in wanted.items()}
 
 
@@ -48,7 +51,7 @@ def test_every_dependency_is_pinned():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     )
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    wanted = [split(r)[0] for r in [*PROJECT["dependencies"], *EXTRAS["studies"], *EXTRAS["test"]]]
+    wanted = [split(r)[0] for r in REQUIRED]
     assert [name for name in wanted if name not in pins] == []
     assert pins["torch"] == "2.13.0"
 
@@ -78,13 +81,28 @@ def test_version_is_stated_once():
     assert f"## {detox_sim.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+DOCUMENTS = [  # pages of the site, whose build checks links between them and their sections
+    *ROOT.glob("[RC]*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("deploy/*.md"),
+    ROOT / "reports" / "how_to_choose.md",
+]
+
+
 def test_links_in_the_documents_exist():
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("d*/*.md"), ROOT / "reports" / "how_to_choose.md"]
-    assert len(documents) > 8
-    for file in documents:
+    assert len(DOCUMENTS) > 20
+    for file in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text()):
             exists = target.startswith("https://") or (file.parent / target).exists()
             assert exists, f"{file} links to {target}"
+
+
+def test_reference_has_every_public_module():
+    listed = (ROOT / "docs" / "reference" / "index.rst").read_text().split()
+    modules = [m.name for m in pkgutil.iter_modules(detox_sim.__path__, "detox_sim.")]
+    public = [m for m in modules if hasattr(importlib.import_module(m), "__all__")]
+    assert len(public) > 15
+    assert {"detox_sim", *public} <= set(listed)
 
 
 def test_table_of_rules_is_the_generated_one():
@@ -93,10 +111,12 @@ def test_table_of_rules_is_the_generated_one():
     assert list(FACTS) == aggregators.__all__
 
 
-@pytest.mark.parametrize("name", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*"))])
+EXAMPLES = sorted(str(p.relative_to(ROOT)) for p in DOCUMENTS if "\n>>> " in p.read_text())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_of_the_documents_run(name):
-    file = ROOT / name if name == "README.md" else ROOT / "docs" / name
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    results = doctest.testfile(str(file), module_relative=False, optionflags=flags)
+    results = doctest.testfile(str(ROOT / name), module_relative=False, optionflags=flags)
+    assert results.attempted
     assert results.failed == 0
-    assert results.attempted or ">>>" not in file.read_text()

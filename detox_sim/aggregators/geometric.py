@@ -44,7 +44,7 @@ def geometric_median(
     byzantine : int
         n >= 2 byzantine + 1.
     tolerance, max_iterations, start, smoothing
-        As in `geometric.weiszfeld`, which also returns iterations and residual. ByzFL's rule is
+        As in `weiszfeld`, which also returns iterations and residual. ByzFL's rule is
         ``start="zero", max_iterations=3, smoothing=0.1``.
 
     Returns

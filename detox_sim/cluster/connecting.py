@@ -54,7 +54,7 @@ def connect(
     ----------
     scheduler : str, optional
         Address of a running dask-scheduler, such as ``"tls://10.0.0.1:8786"``. By default a
-        `distributed.LocalCluster` of processes starts on loopback and ends with the context.
+        ``distributed.LocalCluster`` of processes starts on loopback and ends with the context.
     processes : int, optional
         Processes of the embedded cluster; default one a core.
     packages : sequence of str

@@ -56,11 +56,11 @@ def cyclic_code(workers: int, copies: int) -> np.ndarray:
     -----
     Worker i has the root of unity x_i = exp(2 pi j g i / p), and the moments of order 1 to 2 s of
     every column, sum_i W_ij x_i^m, are zero. A column has 2 s + 1 entries, so it is the null vector
-    of a Vandermonde matrix, |W_ij| = 1 / prod_k |x_i - x_k|. DRACO has the stride g = 1: the roots
-    of a file's workers are neighbours, and for p = 45, s = 5 messages are up to 10^5 times as long
-    as gradients, so that float32 leaves the sum three digits. The stride here is the one, prime to
-    p, with the best conditioned code: the roots spread around the circle, and messages are as long
-    as gradients.
+    of a Vandermonde matrix, ``|W_ij| = 1 / prod_k |x_i - x_k|``. DRACO has the stride g = 1: the
+    roots of a file's workers are neighbours, and for p = 45, s = 5 messages are up to 10^5 times as
+    long as gradients, so that float32 leaves the sum three digits. The stride here is the one,
+    prime to p, with the best conditioned code: the roots spread around the circle, and messages are
+    as long as gradients.
 
     References
     ----------

@@ -225,7 +225,7 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
     batch : int
         Distinct samples a round, in equal files.
     sample_flops : float
-        Floating-point operations of one sample's gradient, such as `models.sample_flops`.
+        Floating-point operations of one sample's gradient, as ``models.sample_flops`` counts.
     vote : str
         With "cyclic" every worker sends one complex message in place of its copies, and the
         result is one vote; the decoder is counted as two passes over them.

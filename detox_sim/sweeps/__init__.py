@@ -1,4 +1,8 @@
-"""Sweeps: a function over a grid of fields, on Dask, resumable; knows nothing of DETOX."""
+"""Sweeps: a function over a grid of fields, on Dask, resumable; knows nothing of DETOX.
+
+`Fields` are the fields of a cell by name. `Axes` are the values of fields by name, or several
+fields by label. A `Grid` is the fields that all cells have, and the axes.
+"""
 
 from detox_sim.sweeps.assembly import assemble
 from detox_sim.sweeps.execution import SchedulerLostError, execute, provenance

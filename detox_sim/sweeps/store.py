@@ -64,7 +64,7 @@ class Cell:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The cell's identity: of kind, versions, and fields that differ from the defaults."""
+        """The cell's identity, of kind, versions, and fields that differ from the defaults."""
         changed = {
             name: value
             for name, value in self.fields.items()
@@ -126,7 +126,7 @@ class Store:
         Parameters
         ----------
         kind : str
-            `Cell.kind`, by default the name of the study.
+            The `kind` of a `Cell`, by default the name of the study.
         most : int
             How many cells to look at.
         """

@@ -2,6 +2,9 @@
 
 A file is distorted when more than half of the workers that hold it are Byzantine: drawn at
 random, or chosen by attackers who know the assignment.
+
+`BOUNDS` names the forms of `expected_distorted_files_bound` and says whether each is proven.
+Corollary 2 of the paper is proven up to the share `PROVEN_SHARE` of Byzantine workers.
 """
 
 from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound

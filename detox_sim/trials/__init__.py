@@ -3,7 +3,7 @@
 `Trial` is what one run is, as plain values. `LearningTask` is what it learns, `Pipeline` what
 happens to the gradients, `State` what outlives a step, and `ParameterServer` what
 `detox_sim.training.step` needs to perform one: `OneProcessServer` here, two more in
-`detox_sim.cluster`.
+`detox_sim.cluster`. `PHASES` are the phases of a step whose seconds a history holds.
 """
 
 from detox_sim.trials.learning_task import LearningTask, State

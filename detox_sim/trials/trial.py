@@ -44,7 +44,7 @@ class Trial:
     knowledge : {"own", "all", "groups"}
         What attackers know: the honest gradients of the files they compute; those of all files;
         or these and the assignment, so that they attack through the vote: they forge only the
-        copies that change it (`attacks.through_vote`).
+        copies that change it (``attacks.through_vote``).
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
@@ -152,7 +152,7 @@ class Trial:
 
     @functools.cached_property
     def files(self) -> int:
-        """The files of a step: into how many parts the assignment splits a batch."""
+        """Into how many files the assignment splits a batch."""
         assign = bind(assignments, self.assignment, self.assignment_options)
         return len(assign(self.workers, self.copies, rng=None))
 
