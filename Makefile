@@ -18,7 +18,7 @@ smoke: .venv/installed
 	@$(BIN)/python -m studies.reproduce --profile smoke
 
 docs: .venv/docs
-	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . docs/_build/html
+	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --conf-dir docs . docs/_build/html
 	@echo "$(CURDIR)/docs/_build/html/docs/index.html"
 
 .venv/docs: .venv/installed
