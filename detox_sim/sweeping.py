@@ -103,10 +103,12 @@ def sweep(
     cells = [make(labels, fields) for labels, fields in expand(base, axes)]
     with tempfile.TemporaryDirectory() as temporary:
         kept = Store(Path(temporary if store is None else store))
-        todo = [cell for cell in cells if kept.read(cell) is None]
+        read = {cell: dataset for cell in cells if (dataset := kept.read(cell)) is not None}
+        todo = [cell for cell in cells if cell not in read]
         record = provenance(package_versions(PACKAGES))
         execute(client, todo, kept, record, lambda *_: None)
-        dataset = assemble(cells, {name: list(v) for name, v in axes.items()}, kept, {"base": base})
+        labels = {name: list(values) for name, values in axes.items()}
+        dataset = assemble(cells, labels, kept, {"base": base}, read=read)
         failures = [(cell, error) for cell in cells if (error := kept.failure(cell))]
     if failures:
         cell, error = failures[0]

@@ -19,6 +19,7 @@ def assemble(
     store: Store,
     about: dict,
     derive: Callable[[Fields, xr.Dataset], xr.Dataset] | None = None,
+    read: Mapping[Cell, xr.Dataset] | None = None,
 ) -> xr.Dataset | None:
     """Join the cells of one study into a dataset with the axes as leading dims, in their order.
 
@@ -36,6 +37,8 @@ def assemble(
         many cells were planned, are finished, and failed.
     derive : callable, optional
         (fields, what the cell's run returned) -> that, with what follows from it without a run.
+    read : mapping, optional
+        Cells that were read from the store already.
 
     Returns
     -------
@@ -43,7 +46,8 @@ def assemble(
         Cells that failed are NaN and listed in the provenance; cells that were not run are NaN.
         None when no cell is finished.
     """
-    found = {cell: store.read(cell) for cell in cells}
+    read = read or {}
+    found = {cell: read[cell] if cell in read else store.read(cell) for cell in cells}
     finished = [(cell, dataset) for cell, dataset in found.items() if dataset is not None]
     if not finished:
         return None
