@@ -1,6 +1,7 @@
 """Notebooks that show stored datasets, and the functions they share; none computes a result."""
 
 import base64
+import functools
 import io
 import json
 import os
@@ -107,15 +108,32 @@ def main_finding() -> tuple[Any, list[str]]:
     return draw(panels.decomposition_figure, datasets), found
 
 
+@functools.cache
+def _main_finding() -> tuple[bytes, list[str]]:
+    """Return what `main_finding` does, the figure as SVG."""
+    from studies.style import as_svg
+
+    figure, found = main_finding()
+    return as_svg(figure), found
+
+
 def show_main_finding() -> None:
     """Display the first paragraphs of `main_finding`, and its figure."""
     from IPython.display import Markdown, display
 
-    from studies.style import as_svg
-
-    figure, found = main_finding()
+    figure, found = _main_finding()
     display(Markdown("\n\n".join(first_paragraph(text) for text in found)))
-    _display(as_svg(figure), "The parts of the damage that ALIE does to each rule, by task")
+    _display(figure, "The parts of the damage that ALIE does to each rule, by task")
+
+
+def prepare() -> None:
+    """Import what pages need, and compute what the first page shows of no run, for later pages."""
+    import seaborn  # noqa: F401
+
+    from reports import answers
+
+    _main_finding()
+    answers.advice()
 
 
 def show_picture() -> None:

@@ -1,5 +1,7 @@
 """The answers on the first page of the report, each a sentence with its numbers."""
 
+import functools
+
 import numpy as np
 
 from detox_sim import planning
@@ -32,6 +34,7 @@ def cost() -> str:
     )
 
 
+@functools.cache
 def advice() -> str:
     """Return what to use for the paper's numbers of workers, as Markdown.
 
@@ -40,8 +43,7 @@ def advice() -> str:
     >>> "45 workers" in advice()
     True
     """
-    found = planning.options(WORKERS, BYZANTINE, most_copies=MOST_COPIES)
-    best = planning.rank(found, risk=RISK)[0]
+    best = planning.plan(WORKERS, BYZANTINE, risk=RISK, most_copies=MOST_COPIES)[0]
     fails = f"fail with chance {best.fails:.2g} a round" if best.fails else "cannot fail"
     return (
         f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "

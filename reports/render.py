@@ -60,6 +60,17 @@ class Report:
         files = {name: self.results / f"{name}.nc" for name in self.studies}
         return GENERAL | {name: _title(path) for name, path in files.items() if path.exists()}
 
+    def prepare(self) -> None:
+        """Start a kernel, and import here and there what pages need."""
+        import jupytext  # noqa: F401
+        import nbformat
+
+        self._idle.put(kernel := _Kernel(self.results))
+        cell = nbformat.v4.new_code_cell("import reports\nreports.prepare()")
+        with ThreadPoolExecutor(1) as thread:  # where nbclient handles no signals
+            thread.submit(kernel.execute, nbformat.v4.new_notebook(cells=[cell])).result()
+        assert self._exporter
+
     def execute(self, names: Sequence[str], draw: Collection[str] = ()) -> None:
         """Execute the notebooks of pages, several of them on two kernels.
 

@@ -30,6 +30,7 @@ GENERAL = {  # pages
     "how_to_choose": "How to choose",
     "explore": "Explore",
 }
+STATIC = ("how_to_choose", "explore")  # pages that no result changes
 OUTSIDE = "DETOX_SIM_STUDIES"  # environment variable: studies from outside, as `outside` takes them
 
 

@@ -1,11 +1,12 @@
 """Outputs made in a process of their own, beside the cells that run."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,35 +32,34 @@ class Background:
 
     def __init__(self, plans: Sequence[Plan], store: Store, folder: Path, pages: bool = True):
         self._arguments = list(plans), store, folder, pages, os.environ.get(studies.OUTSIDE, "")
-        self._process: Any = None  # started when first needed
+        self._process: Any = None
         self._pipe: Any = None
         self._busy = False
         self._made: list[str] = []
 
     def __enter__(self) -> "Background":
+        # Forked from the process that the embedded cluster's are, which has imported much.
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
+        self._process.start()
+        theirs.close()
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        if self._process is not None:
-            if kind is not None:
-                self._process.terminate()
-            self._pipe.close()
-            self._process.join()
+        if kind is not None:
+            self._process.terminate()
+        self._pipe.close()
+        self._process.join()
 
     def start(self, plans: Sequence[Plan], missing: Collection[Cell]) -> bool:
         """Start `Outputs.make`; return False where the last one is not finished."""
         if self._busy and not self._pipe.poll():
             return False
         self.wait()
-        if self._process is None:
-            # Forked from the process that the embedded cluster's are, which has imported much.
-            method = "forkserver" if sys.platform == "linux" else "spawn"
-            context: Any = multiprocessing.get_context(method)
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
-            self._process.start()
-            theirs.close()
-        self._pipe.send(([plan.name for plan in plans], {cell.digest for cell in missing}))
+        with _lost():
+            self._pipe.send(([plan.name for plan in plans], {cell.digest for cell in missing}))
         self._busy = True
         return True
 
@@ -73,14 +73,21 @@ class Background:
         """
         if self._busy:
             self._busy = False
-            try:
+            with _lost():
                 made, error = self._pipe.recv()
-            except (EOFError, ConnectionError):
-                raise RuntimeError("the process that makes figures and pages ended") from None
             if error is not None:
                 raise RuntimeError(error)
             self._made += made
         return self._made
+
+
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    """Say that the process ended, where its pipe is closed."""
+    try:
+        yield
+    except (EOFError, OSError):
+        raise RuntimeError("the process that makes figures and pages ended") from None
 
 
 def _serve(
@@ -92,13 +99,15 @@ def _serve(
     outside: str,
 ) -> None:
     """Make outputs as asked, until the other side closes."""
+    # Ctrl-C in a terminal is for the driver, which ends this process; its kernels end with it.
+    os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     from studies.workflow.outputs import Outputs
 
     os.environ[studies.OUTSIDE] = outside
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends this process
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the kernels are ended, too
     cells = [cell for plan in plans for cell in plan.cells]
     with Outputs(plans, store, folder, pages) as outputs:
+        outputs.prepare()
         while True:
             try:
                 names, digests = pipe.recv()

@@ -9,7 +9,8 @@ from pathlib import Path
 import reports
 import studies
 from detox_sim.sweeps import Cell, Store, assemble, write_netcdf
-from reports.render import GENERAL, Report
+from reports.render import Report
+from studies import GENERAL, STATIC
 from studies.style import FORMATS
 from studies.workflow.plans import Plan
 
@@ -30,6 +31,7 @@ class Outputs:
     def __init__(self, plans: Sequence[Plan], store: Store, folder: Path, pages: bool = True):
         self.plans, self.store, self.folder, self.pages = plans, store, folder, pages
         self._report = Report(folder, studies.names())
+        self._ready: set[str] = set()  # pages that are executed and not written yet
         self._ledger = folder / "made.json"
         try:
             self._made: dict[str, str] = json.loads(self._ledger.read_text())
@@ -42,6 +44,13 @@ class Outputs:
 
     def __exit__(self, *exception) -> None:
         self._report.__exit__(*exception)
+
+    def prepare(self) -> None:
+        """Start what makes figures and pages, and execute pages that need no result."""
+        if self.pages:
+            self._report.prepare()
+            self._ready = {name for name in STATIC if self._outdated(name, _key(_source()))}
+            self._report.execute(sorted(self._ready))
 
     def make(self, plans: Sequence[Plan], missing: Collection[Cell] = ()) -> list[str]:
         """Make the dataset, figure and page of some studies, and the general pages.
@@ -75,22 +84,26 @@ class Outputs:
         pages = self._report.pages()
         state = [[name, self._made.get(name)] for name in pages]
         general = _key(_source(), state, [cell.digest for cell in missing])
-        keys = {n: general if n in GENERAL else _key(_source(), self._made.get(n)) for n in pages}
-        later = {*GENERAL} - {"index"} if missing else set()
+        keys = {name: _key(_source(), self._made.get(name)) for name in pages}
+        keys |= dict.fromkeys(GENERAL, general) | dict.fromkeys(STATIC, _key(_source()))
+        later = {"claims"} if missing else set()
         outdated = [
             name
             for name, key in keys.items()
             if name in changed
-            or not self._page(name).exists()
-            or (self._made.get(f"page {name}") != key and name not in later)
+            or (self._outdated(name, key) and (name not in later or not self._page(name).exists()))
         ]
         if not outdated:
             return False
         for names in (set(outdated) - {*GENERAL}, set(outdated) & {*GENERAL}):
-            self._report.execute(sorted(names), draw=changed)
+            self._report.execute(sorted(names - self._ready), draw=changed)
+        self._ready = set()
         self._report.write(outdated if missing else list(pages))
         self._made |= {f"page {name}": keys[name] for name in outdated}
         return True
+
+    def _outdated(self, name: str, key: str) -> bool:
+        return self._made.get(f"page {name}") != key or not self._page(name).exists()
 
     def _page(self, name: str) -> Path:
         return self.folder / "report" / f"{name}.html"

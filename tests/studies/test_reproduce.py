@@ -164,7 +164,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
         for child in psutil.Process(driver.pid).children(recursive=True)
         if "forkserver" in " ".join(child.cmdline()) and child.ppid() != driver.pid
     ]
-    of_dask = min(processes, key=psutil.Process.create_time)  # that of outputs starts later
+    of_dask = max(processes, key=psutil.Process.create_time)  # that of outputs starts first
     of_dask.kill()
     assert driver.wait(300) == 0
     assert not list(output.rglob("*.html"))
