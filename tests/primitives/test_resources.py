@@ -86,7 +86,9 @@ def test_dask_task_gets_one_thread():
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(1, processes=False, dashboard_address=None, threads_per_worker=1) as cluster,
+        LocalCluster(
+            1, processes=False, dashboard_address="127.0.0.1:0", threads_per_worker=1
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         assert client.submit(threads, pure=False).result() == 1
