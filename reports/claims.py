@@ -59,7 +59,8 @@ for word in verdicts.VERDICTS:
 # * **reproduced**: it holds, with a 95 % interval over seeds or exactly, in a dataset that states the paper's scale.
 # * **same direction, smaller scale**: it holds in a smaller or modelled setting; that says nothing of the paper's number.
 # * **depends on the evaluation**: with the batch-norm statistics of one worker and with recalibrated ones the answers differ.
-# * **undecided**: the interval covers the limit, or there are fewer than five seeds.
+# * **undecided**: the interval covers the limit, or there are too few seeds: five for damage and defence, two for other
+#   comparisons.
 # * **attack did not bite**: the damage to the rule alone is not above 0.02 of accuracy, so a defence cannot show.
 # * **contradicted**: the interval lies wholly on the other side.
 # * **not run**: no dataset of today's version, a missing part of one, a number that only the paper's scale can tell, or no

@@ -292,11 +292,14 @@ def speed_up_finding(dataset: xr.Dataset, slow: str) -> str:
                 f"(95 % interval of the ratio {low:.2f} to {high:.2f}): {word}."
             )
         named = {word: ", ".join(some) or "none" for word, some in said.items()}
-        blocks.append(
+        first = (
             f"**Sooner than {slow}** on {task}: {named['sooner']}; later: {named['later']}; "
             f"undecided: {named['undecided']} (modelled time to the highest accuracy that all "
-            "seeds of both reach).\n\n" + "\n".join(lines)
+            "seeds of both reach)."
         )
+        if not any(said.values()):
+            first = f"**No pipeline** reaches an accuracy that {slow} reaches, too, on {task}."
+        blocks.append(first + "\n\n" + "\n".join(lines))
     return "\n\n".join(blocks)
 
 

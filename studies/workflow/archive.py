@@ -17,15 +17,18 @@ README = """# Results of detox_sim
 * `*.nc`: one labelled dataset (netCDF 4) a study; `xarray.open_dataset` or `ncdump` opens them.
   The attribute `provenance` is JSON: fields, versions, commit, packages, hardware and seconds of
   every cell.
-* `figures/`: one figure a dataset, as SVG, PDF and PNG.
-* `report/index.html`: the report; it loads nothing from anywhere.
-* `environment.yml`, `constraints.txt`: the packages.
+{made}* `environment.yml`, `constraints.txt`: the packages.
 * `SHA256SUMS`: what `sha256sum --check SHA256SUMS` checks.
 * `CITATION.cff`: how to cite.
 
 Datasets in this archive:
 
+{datasets}
 """
+MADE = {
+    "figures": "* `figures/`: one figure a dataset, as SVG, PDF and PNG.\n",
+    "report": "* `report/index.html`: the report; it loads nothing from anywhere.\n",
+}
 
 
 def export(folder: Path, target: Path) -> int:
@@ -49,8 +52,9 @@ def export(folder: Path, target: Path) -> int:
     for name, path in datasets(folder).items():
         _, about = open_stored(path)
         lines.append(f"* `{name}.nc`: {about.get('title', 'a sweep')}; {about.get('scale', '')}")
-    content = {"README.md": (README + "\n".join(lines) + "\n").encode()}
     paths = sorted(path for kind in KINDS for path in folder.glob(kind) if path.is_file())
+    made = "".join(MADE[name] for name in MADE if any(path.parent.name == name for path in paths))
+    content = {"README.md": README.format(made=made, datasets="\n".join(lines)).encode()}
     content |= {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     content |= {n: (ROOT / n).read_bytes() for n in BESIDE if (ROOT / n).is_file()}
     sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in content.items()]

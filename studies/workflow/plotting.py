@@ -1,5 +1,6 @@
 """Draw any variable of a stored dataset over any of its axes."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,8 +51,10 @@ def plot(
         labels = {str(each): each for each in values[axis].values}
         check_known(axis, [label], labels)
         values = values.sel({axis: labels[label]}, drop=True)
+        about.get("axes", {}).pop(axis, None)
     check_known(f"axis of {variable}", [over], list(map(str, values.dims)))
     figure = curves(values, over)
     if "scale" in about:
-        figure.text(0.01, -0.02, statement(dataset), fontsize=7, color="0.35", va="top")
+        shown = dataset.assign_attrs(provenance=json.dumps(about))
+        figure.text(0.01, -0.02, statement(shown), fontsize=7, color="0.35", va="top")
     figure.savefig(target, bbox_inches="tight")

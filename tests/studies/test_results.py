@@ -1,6 +1,7 @@
 """The command ``python -m studies.results``."""
 
 import hashlib
+import shutil
 import json
 import zipfile
 
@@ -138,6 +139,14 @@ def test_export_is_whole_and_the_same_bytes(smoke, tmp_path, capsys):
     for name in ("filtering.nc", "figures/filtering.pdf", "report/index.html", "README.md"):
         assert name in names
     assert {"LICENSE", "CITATION.cff", "environment.yml", "constraints.txt"} <= names
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(smoke[0] / "filtering.nc", bare)
+    assert main(["export", str(bare), "--output", str(tmp_path / "bare.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "bare.zip") as archive:
+        text = archive.read("bare/README.md").decode()
+    assert "`filtering.nc`" in text
+    assert "report/" not in text, "of what the archive does not hold"
     capsys.readouterr()
     assert main(["export", str(smoke[0]), "--output", str(tmp_path / "x.tar")]) == 2
     assert "must be a .zip" in capsys.readouterr().err
