@@ -1,8 +1,8 @@
 """The command ``python -m studies.results``."""
 
 import hashlib
-import shutil
 import json
+import shutil
 import zipfile
 
 import pytest
