@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from detox_sim import __version__
+from detox_sim.catalogue import check_known
 from detox_sim.commands import terminal
 
 # Name: module, what it does.
@@ -17,9 +18,12 @@ COMMANDS = {
     "plan": ("detox_sim.commands.plan", "recommend redundancy and rules within a budget"),
     "rules": ("detox_sim.commands.rules", "print the table of aggregation rules"),
     "doctor": ("detox_sim.commands.doctor", "examine this machine, and a scheduler"),
-    "reproduce": ("studies.reproduce", "run studies and make the report"),
-    "claims": ("studies.claims", "print which claims of the paper the results reproduce"),
-    "results": ("studies.results", "show, compare, join, plot and export results"),
+    "reproduce": ("studies.reproduce", "run studies and make the report (in a clone)"),
+    "claims": (
+        "studies.claims",
+        "print which claims of the paper the results reproduce (in a clone)",
+    ),
+    "results": ("studies.results", "show, compare, join, plot and export results (in a clone)"),
 }
 DESCRIPTION = "Choose redundancy and robust rules for distributed training; reproduce DETOX."
 EXAMPLE = 'example: eval "$(detox-sim completion bash)", in ~/.bashrc'
@@ -29,6 +33,12 @@ SHELLS = ("bash", "zsh", "tcsh")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and not arguments[0].startswith("-"):
+        try:
+            check_known("command", arguments[:1], [*COMMANDS, "completion"])
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     if not arguments or arguments[0] not in COMMANDS:
         options = _parser().parse_args(arguments or ["--help"])
         print(_completion(options.shell), end="")

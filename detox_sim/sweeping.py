@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import json
 import os
 import tempfile
 import warnings
@@ -14,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from detox_sim.catalogue import check_known
-from detox_sim.cluster import PACKAGES
+from detox_sim.cluster import PACKAGES, check_client
 from detox_sim.cluster import versions as package_versions
 from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
 from detox_sim.sweeps.store import summary
@@ -97,12 +98,19 @@ def sweep(
     if not isinstance(base, Mapping):
         raise ValueError(f"base must be a dict of fields, got {base!r}")
     check_axes(axes, HISTORY if run is None else ())
+    check_client(client)
+    folder = None if store is None else _folder(store)
+    base, axes = _plain(base), {name: _plain(values) for name, values in axes.items()}
     if run is None:
         base, axes = by_name(base), {name: _by_name(name, v) for name, v in axes.items()}
-    make = _trial_cell if run is None else functools.partial(_own_cell, run, store is not None)
+        make: Callable[[tuple, Fields], Cell] = _trial_cell
+    else:
+        make = functools.partial(_own_cell, run, tuple(axes))
     cells = [make(labels, fields) for labels, fields in expand(base, axes)]
+    if folder is not None:
+        _check_names(run, cells)
     with tempfile.TemporaryDirectory() as temporary:
-        kept = Store(Path(temporary if store is None else store))
+        kept = Store(folder or Path(temporary))
         read = {cell: dataset for cell in cells if (dataset := kept.read(cell)) is not None}
         todo = [cell for cell in cells if cell not in read]
         record = provenance(package_versions(PACKAGES))
@@ -114,7 +122,7 @@ def sweep(
         cell, error = failures[0]
         message = f"{len(failures)} of {len(cells)} cells failed; the first, {cell}: "
         if dataset is None:
-            raise RuntimeError(message + error)
+            raise RuntimeError(message + summary(error))
         warnings.warn(message + summary(error), stacklevel=2)
     assert dataset is not None
     return dataset
@@ -150,6 +158,8 @@ def check_axes(axes: Axes, taken: Sequence[str] = ()) -> None:
                 f"axis {name!r} has values that are lists or dicts; give each a label: "
                 f"{{{name!r}: {{'a': {{{name!r}: ...}}}}}}"
             )
+        if len(set(map(str, values))) < len(values):
+            raise ValueError(f"axis {name!r} has a value twice: {list(values)!r}")
         if name in taken:
             raise ValueError(
                 f"an axis cannot be called {name!r}, which is a dim of every history; give it "
@@ -161,8 +171,39 @@ def _by_name(name: str, values: Any) -> Any:
     """Return the values of an axis with the names of functions in place of these."""
     if isinstance(values, Mapping):
         return {label: by_name(fields) for label, fields in values.items()}
-    plain = [each.item() if isinstance(each, np.generic) else each for each in values]
-    return [by_name({name: value})[name] for value in plain]
+    return [by_name({name: value})[name] for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with Python's numbers and lists in place of NumPy's."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | np.ndarray | range):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _folder(store: Any) -> Path:
+    """Return the folder of a store; ValueError where it cannot be one."""
+    try:
+        folder = Path(store)
+    except TypeError as error:
+        raise ValueError(f"store must be the path of a folder, got {store!r}") from error
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"store must be a folder, and {store} is a file")
+    return folder
+
+
+def _check_names(run: Any, cells: Sequence[Cell]) -> None:
+    """Raise where a function has no name that finds it, and it alone, in another program."""
+    named = [f"{getattr(run, '__module__', '')}:{getattr(run, '__qualname__', '<lambda>')}"]
+    named = [value for cell in cells for value in cell.fields.values()] if run is None else named
+    for name in dict.fromkeys(name for name in named if isinstance(name, str)):
+        if name.startswith("__main__:") or "<lambda>" in name:
+            raise ValueError(
+                f"a store finds cells by the names of functions, and {name.rpartition(':')[2]} is "
+                "not in a module that other programs import; define it with def in a module"
+            )
 
 
 def _trial_cell(labels: tuple, fields: Fields) -> Cell:
@@ -180,24 +221,46 @@ def _train(fields: Fields, *, checkpoint: Path | None = None) -> xr.Dataset:
     return train(Trial(**fields), checkpoint=checkpoint)
 
 
-def _own_cell(run: Callable[..., xr.Dataset], stored: bool, labels: tuple, fields: Fields) -> Cell:
+def _own_cell(
+    run: Callable[..., xr.Dataset], axes: tuple[str, ...], labels: tuple, fields: Fields
+) -> Cell:
     """Return the cell that calls a function with the fields; ValueError where it cannot."""
     name = f"{getattr(run, '__module__', '')}.{getattr(run, '__qualname__', '<lambda>')}"
-    if stored and "<lambda>" in name:
-        raise ValueError("a store needs a run with a name of its own; define it with def")
-    signature = inspect.signature(run)
+    label = ", ".join(map(str, labels))
+    try:
+        signature = inspect.signature(run)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"run must be a function of the fields, got {run!r}") from error
     given = {"checkpoint": None} if "checkpoint" in signature.parameters else {}
     try:
         signature.bind(**given, **fields)
     except TypeError as error:
-        label = ", ".join(map(str, labels))
         raise ValueError(f"{label}: {error} of {name}{signature}") from error
+    for field, value in fields.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ValueError(
+                f"{label}: {field} must be a number, a text, or a list or dict of these, "
+                f"got {value!r}"
+            ) from error
     has = {k: p.default for k, p in signature.parameters.items() if p.default is not p.empty}
-    call = functools.partial(_call, run)
+    call = functools.partial(_call, run, axes)
     return Cell(name, labels, fields, {}, call, 1.0, 0.0, defaults=has)
 
 
-def _call(run: Callable[..., xr.Dataset], fields: Fields, *, checkpoint: Any = None) -> xr.Dataset:
+def _call(
+    run: Callable[..., xr.Dataset],
+    axes: tuple[str, ...],
+    fields: Fields,
+    *,
+    checkpoint: Any = None,
+) -> xr.Dataset:
     """Call a function with fields as keywords, and with the checkpoint if it asks for one."""
     asks = "checkpoint" in inspect.signature(run).parameters
-    return run(**fields, **({"checkpoint": checkpoint} if asks else {}))
+    dataset = run(**fields, **({"checkpoint": checkpoint} if asks else {}))
+    if isinstance(dataset, xr.Dataset):
+        for name in axes:
+            if name in dataset.variables or name in dataset.dims:
+                raise ValueError(f"a cell has a variable or dim {name!r}, which is an axis, too")
+    return dataset

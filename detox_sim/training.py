@@ -17,7 +17,7 @@ import xarray as xr
 from detox_sim import models
 from detox_sim.arrays import synchronize
 from detox_sim.catalogue import bind, check_integer, check_known
-from detox_sim.cluster import CentralServer, Fault, ShardedServer
+from detox_sim.cluster import CentralServer, Fault, ShardedServer, check_client
 from detox_sim.cluster.faults import check_faults
 from detox_sim.trials import checkpoints
 from detox_sim.trials.history import Record, label
@@ -255,8 +255,4 @@ def _check(
     check_known("server", [server], SERVERS)
     if client is None and (deadline is not None or faults or server != "central"):
         raise ValueError("server, deadline and faults need a client=Client")
-    if client is not None and getattr(client, "status", None) != "running":
-        raise ValueError(
-            "client must be a connected distributed.Client, such as detox_sim.cluster.connect() "
-            f"gives; got {client!r}"
-        )
+    check_client(client)

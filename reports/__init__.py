@@ -50,7 +50,7 @@ def open_study(
     ----------
     name : str
     profile : str, optional
-        The dataset of this profile that comes with the package.
+        The dataset of this profile that comes with the repository.
     folder : pathlib.Path, optional
         Where results are; by default `results_folder`.
 
@@ -85,7 +85,7 @@ def show(name: str) -> None:
 
 
 def show_committed(name: str, profile: str) -> None:
-    """Display the figure of a dataset that comes with the package, drawn from it."""
+    """Display the figure of a dataset that comes with the repository, drawn from it."""
     from studies.style import as_svg, draw
 
     dataset, about = open_study(name, profile)
@@ -96,7 +96,7 @@ def show_committed(name: str, profile: str) -> None:
 def main_finding() -> tuple[Any, list[str]]:
     """Return the figure of what the damage by ALIE consists of, and what was found, a text a task.
 
-    Of the datasets on digits and on CIFAR-10 that come with the package and have all parts.
+    Of the datasets on digits and on CIFAR-10 that come with the repository and have all parts.
     """
     from studies.style import draw
     from studies.training.effects import differences, panels, tables
@@ -204,7 +204,7 @@ def _display(content: bytes, alt: str) -> None:
 
 
 def larger(name: str, about: dict[str, Any]) -> dict[str, tuple[xr.Dataset, dict[str, Any]]]:
-    """Return the datasets of larger profiles that come with the package, the largest first.
+    """Return the datasets of larger profiles that come with the repository, the largest first.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def larger(name: str, about: dict[str, Any]) -> dict[str, tuple[xr.Dataset, dict
 
 
 def show_findings(name: str) -> None:
-    """Display what a study found in larger runs that come with the package, and in the one at hand."""
+    """Display what a study found in larger runs that come with the repository, and in the one at hand."""
     from IPython.display import Markdown, display
 
     (dataset, about), finding = open_study(name), load(name).finding
@@ -234,7 +234,7 @@ def show_findings(name: str) -> None:
         return
     others = larger(name, about)
     for profile, (one, _) in others.items():
-        display(Markdown(f"### {COMMITTED[profile]} (these runs come with the package)"))
+        display(Markdown(f"### {COMMITTED[profile]} (these runs come with the repository)"))
         display(Markdown(finding(one)))
     if others:
         display(Markdown(f"### This run (profile `{about['profile']}`)"))
@@ -242,7 +242,7 @@ def show_findings(name: str) -> None:
 
 
 def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset], None]) -> None:
-    """Display results of larger profiles that come with the package, as sections of a page.
+    """Display results of larger profiles that come with the repository, as sections of a page.
 
     Parameters
     ----------

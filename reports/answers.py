@@ -26,8 +26,8 @@ def cost() -> str:
     }
     code, ours = (f"{low:.1f} to {high:.1f} times" for low, high in (ends["code"], ends["ours"]))
     return (
-        "With *r* = 3 every worker computes three times the images. A round is sooner done only where "
-        f"the server is slow: with {rule.lower()}, {code} as fast with the server of the research "
+        "With *r* = 3 every worker computes three times the images. A round is shorter only with a "
+        f"slow server: with {rule.lower()}, {code} as fast with the server of the research "
         f"code, {ours} with the kernels of this package (modelled; the range is what is not known of "
         f"the workers and the network). See {link('step_time', 'time of a round')} and "
         f"{link('scaling', 'growth with workers')}."

@@ -20,7 +20,9 @@ function read() {
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
     if (!NAMES.includes(name)) continue;
     const before = at(name).value;
-    at(name).value = LOGARITHMIC.includes(name) ? Math.log10(text) : text;
+    const number = LOGARITHMIC.includes(name) ? Math.log10(text) : Number(text);
+    if (at(name).type !== "range") at(name).value = text;
+    else if (Number.isFinite(number)) at(name).value = number;
     if (at(name).value === "") at(name).value = before; // no such choice
   }
   show();
@@ -42,8 +44,7 @@ function law(s) {
 }
 
 function breaks(s, distorted) {
-  const chance = last(pipeline(s).breaks[s.workers / s.copies], distorted);
-  return s.attackers === "informed" ? Math.ceil(chance) : chance;
+  return last(pipeline(s).breaks[s.workers / s.copies], distorted);
 }
 
 const fails = (s) => law(s).reduce((sum, chance, k) => sum + chance * breaks(s, k), 0);
@@ -67,13 +68,14 @@ function refusal(s) {
   return "";
 }
 
-// The accepted setting, with redundancy as before or without, that changes the three counts least.
-function nearest(s, accepted) {
+// The accepted setting, with redundancy as before or without, that changes the counts least.
+// Of the Byzantine workers `fewest` or more stay.
+function nearest(s, accepted, fewest) {
   let found = null;
   let least = Infinity;
   for (let workers = Number(at("workers").min); workers <= at("workers").max; workers++)
     for (let copies = 1; copies <= at("copies").max; copies += 2)
-      for (let byzantine = 0; byzantine < workers / 2; byzantine++) {
+      for (let byzantine = fewest; byzantine < workers / 2 && byzantine <= s.byzantine; byzantine++) {
         const change =
           Math.abs(workers - s.workers) + Math.abs(copies - s.copies) + Math.abs(byzantine - s.byzantine);
         const other = { ...s, workers, copies, byzantine };
@@ -171,14 +173,14 @@ function show() {
   at("filled").hidden = refused !== "";
   if (refused) {
     at("sentence").textContent = refused;
-    advise("The nearest setting that works: ", nearest(s, () => true));
+    advise("The nearest setting that works: ", nearest(s, () => true, 0));
     return;
   }
   const alone = { ...s, copies: 1 };
   at("sentence").textContent = sentence(s, alone);
   fill(s, alone);
   const certain = (other) => !fails({ ...other, attackers: "informed" });
-  const safe = fails(s) ? nearest(s, certain) : null;
+  const safe = fails(s) ? nearest(s, certain, s.byzantine) : null;
   advise("The nearest setting with which it cannot fail: ", safe);
 }
 

@@ -41,7 +41,7 @@ from studies.timing.speed_ups import KERNELS
 
 columns = {f"{one.name} ({one.unit})": one for one in costs.constants() if one.value}
 rows = {
-    name: {KERNELS["code"]: f"{one.value:g}", KERNELS["ours"]: f"{one.kernels:g}", "source": one.source, "doubt": one.doubt}
+    name: {KERNELS["code"]: f"{one.value:g}", KERNELS["ours"]: f"{one.kernels:g}", "source": one.source.replace("`", ""), "doubt": one.doubt}
     for name, one in columns.items()
 }  # fmt: skip
 table(pd.DataFrame(rows).T.rename_axis("constant"))

@@ -27,7 +27,7 @@ show_main_finding()
 # %% [markdown]
 # The bars are the damage to each rule alone, in parts: what disappears with another evaluation (batch-norm statistics
 # recalibrated), what disappears when every worker of the rule alone computes as many images as with DETOX, what the vote
-# adds to that, and what remains with DETOX. These runs come with the package.
+# adds to that, and what remains with DETOX. These runs come with the repository.
 
 # %%
 from IPython.display import Markdown, display
@@ -82,8 +82,7 @@ absent = [name for name in studies.names() if name not in stored and name not in
 if absent:
     display(
         Markdown(
-            f"Not run here: {', '.join(absent)}. To run one: `python -m studies.reproduce {absent[0]} "
-            "--profile laptop`."
+            f"Not run here: {', '.join(absent)}. The command that made this page runs them, with their names."
         )
     )
 
@@ -109,8 +108,8 @@ if rows:
     table(pd.DataFrame(rows).set_index("study"))
 
 # %% [markdown]
-# The table gives the scale of each study of this run; the figure at the top is of runs that come with the package, whose
+# The table gives the scale of each study of this run; the figure at the top is of runs that come with the repository, whose
 # provenance the page on ALIE gives. Training on handwritten digits shows directions, not the
-# paper's numbers; pages of training studies also show the larger runs that come with the package. In the
+# paper's numbers; pages of training studies also show the larger runs that come with the repository. In the
 # profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page
 # states its seeds, definitions and provenance; the executed notebook with its code and the dataset are linked on each page.

@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,14 @@ def outside(places: Sequence[str]) -> list[str]:
     for name in found:
         if name in (*_modules(), *GENERAL) or found.count(name) > 1:
             raise ValueError(f"there is another page {name!r}; give your study another name")
-        load(name)
+        try:
+            load(name)
+        except ValueError:
+            raise
+        except Exception as error:
+            from detox_sim.sweeps.store import summary
+
+            raise ValueError(f"{name}: {summary(traceback.format_exc())}") from error
     return found
 
 

@@ -44,11 +44,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m studies.claims", description=main.__doc__)
     made.add_argument("--results", type=Path, nargs="+", action="extend", metavar="DIR",
                         help="folders with <study>.nc; default: results/* and those that come "
-                        "with the package")  # fmt: skip
+                        "with the repository")  # fmt: skip
     made.add_argument("--markdown", action="store_true", help="print a Markdown table")
     made.add_argument("--verify", type=int, metavar="N",
-                        help="recompute N cells of each dataset that comes with the package (or of "
-                        "--results), compare their bits, and record it in the dataset")  # fmt: skip
+                        help="recompute N cells of each dataset that comes with the repository (or "
+                        "of --results), compare their bits, record it in the dataset")  # fmt: skip
     return made
 
 

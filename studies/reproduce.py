@@ -23,7 +23,7 @@ from detox_sim.commands.options import add_tls, tls_files
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
 from detox_sim.sweeps.store import summary
-from studies.workflow.background import Background
+from studies.workflow.background import Background, OutputError
 from studies.workflow.outputs import Outputs, committed_datasets
 from studies.workflow.plans import Plan, make_plans, parse_settings, with_profile
 from studies.workflow.printing import print_findings, print_plan
@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OutputError as error:
+        print(f"error: a figure or page failed: {summary(str(error))}", file=sys.stderr)
+        print("finished cells are kept; the same command makes it again", file=sys.stderr)
+        return 1
     except SchedulerLostError as error:
         print(
             f"error: {error}; finished cells are kept. "

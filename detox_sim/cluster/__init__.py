@@ -6,7 +6,7 @@ coordinate. Both perform `detox_sim.training.step`, and are a
 """
 
 from detox_sim.cluster.central import CentralServer
-from detox_sim.cluster.connecting import connect, cores, here, prepare
+from detox_sim.cluster.connecting import check_client, connect, cores, here, prepare
 from detox_sim.cluster.faults import ClusterError, Fault, LostError
 from detox_sim.cluster.joining import Tls, versions
 from detox_sim.cluster.sharded import ShardedServer
@@ -21,6 +21,7 @@ __all__ = [
     "LostError",
     "ShardedServer",
     "Tls",
+    "check_client",
     "connect",
     "cores",
     "here",

@@ -114,6 +114,22 @@ def connect(
             yield client
 
 
+def check_client(client: object) -> None:
+    """Raise unless this is None or a connected client.
+
+    Examples
+    --------
+    >>> check_client("tcp://127.0.0.1:8786")
+    Traceback (most recent call last):
+    ValueError: client must be a connected distributed.Client, such as ...
+    """
+    if client is not None and getattr(client, "status", None) != "running":
+        raise ValueError(
+            "client must be a connected distributed.Client, such as detox_sim.cluster.connect() "
+            f"gives; got {client!r}"
+        )
+
+
 def prepare() -> None:
     """Let the process from which `connect` forks others begin its imports now; on Linux only.
 

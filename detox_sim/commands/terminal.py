@@ -24,6 +24,9 @@ def run(main: Callable[[], int]) -> int:
     >>> run(lambda: 0)
     0
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -31,7 +34,9 @@ def run(main: Callable[[], int]) -> int:
         code = main()
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:  # the latter from compiled code
+        if not _interrupted(error):
+            raise
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -41,6 +46,13 @@ def run(main: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         _discard_output()
         return 1
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused an exception."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _discard_output() -> None:

@@ -43,7 +43,10 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
     resumes = "checkpoint" in inspect.signature(run).parameters
     more = {"checkpoint": checkpoint} if resumes and Path(checkpoint).parent.is_dir() else {}
     try:
-        dataset = run(fields, **more).load()
+        dataset = run(fields, **more)
+        if not isinstance(dataset, xr.Dataset):
+            raise TypeError(f"a cell must return an xarray.Dataset, got {type(dataset).__name__}")
+        dataset.load()
     except Exception:
         return {"error": traceback.format_exc()}
     hardware = _hardware()
@@ -159,14 +162,19 @@ def _outcomes(
             except (Exception, asyncio.CancelledError) as error:
                 outcome = error
             yield future, outcome
+        now = time.monotonic()
         if finished:
+            alive = now
             continue
         time.sleep(POLL_SECONDS)
-        now = time.monotonic()
         if now - looked < ALONE_SECONDS / 20 or client.status != "running":
             continue
         looked = now
-        if client.nthreads():
+        try:
+            processes = client.nthreads()
+        except OSError:  # the scheduler ended just now, and with it all futures
+            continue
+        if processes:
             alive = now
         elif now - alive > ALONE_SECONDS:
             raise SchedulerLostError(f"the scheduler has had no process for {ALONE_SECONDS:g} s")
@@ -191,14 +199,19 @@ def provenance(versions: dict[str, str | None]) -> dict:
     ['commit', 'dirty', 'packages']
     """
 
+    root = Path(__file__).parents[2]
+
     def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        command = ["git", "-C", str(root), *arguments]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    top = git("rev-parse", "--show-toplevel")
+    ours = top is not None and Path(top.strip()) == root.resolve()  # not that of the user
+    commit = git("rev-parse", "HEAD") if ours else None
+    status = git("status", "--porcelain") if ours else None
     return {
         "packages": versions,
         "commit": commit.strip() if commit else None,

@@ -87,7 +87,7 @@ class Verdict(NamedTuple):
 
 
 def committed() -> list[Path]:
-    """Return the folders of results that come with the package."""
+    """Return the folders of results that come with the repository."""
     return sorted(path for path in (entries.PATH.parent / "data").glob("*") if path.is_dir())
 
 

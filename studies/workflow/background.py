@@ -16,6 +16,10 @@ from detox_sim.sweeps import Cell, Store
 from studies.workflow.plans import Plan
 
 
+class OutputError(Exception):
+    """A figure or a page failed; with the traceback."""
+
+
 class Background:
     """A process that makes outputs; a context that ends it.
 
@@ -36,6 +40,7 @@ class Background:
         self._pipe: Any = None
         self._busy = False
         self._made: list[str] = []
+        self._error: str | None = None
 
     def __enter__(self) -> "Background":
         # Forked from the process that the embedded cluster's are, which has imported much.
@@ -57,7 +62,7 @@ class Background:
         """Start `Outputs.make`; return False where the last one is not finished."""
         if self._busy and not self._pipe.poll():
             return False
-        self.wait()
+        self._collect()  # what failed keeps no cell from running
         with _lost():
             self._pipe.send(([plan.name for plan in plans], {cell.digest for cell in missing}))
         self._busy = True
@@ -68,17 +73,20 @@ class Background:
 
         Raises
         ------
-        RuntimeError
+        OutputError
             When a figure or a page failed.
         """
+        self._collect()
+        if self._error is not None:
+            raise OutputError(self._error)
+        return self._made
+
+    def _collect(self) -> None:
         if self._busy:
             self._busy = False
             with _lost():
                 made, error = self._pipe.recv()
-            if error is not None:
-                raise RuntimeError(error)
-            self._made += made
-        return self._made
+            self._made, self._error = self._made + made, self._error or error
 
 
 @contextlib.contextmanager
@@ -87,7 +95,7 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError):
-        raise RuntimeError("the process that makes figures and pages ended") from None
+        raise OutputError("the process that makes figures and pages ended") from None
 
 
 def _serve(

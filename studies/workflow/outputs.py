@@ -8,6 +8,7 @@ from pathlib import Path
 
 import reports
 import studies
+from detox_sim.files import write_whole
 from detox_sim.sweeps import Cell, Store, assemble, write_netcdf
 from reports.render import Report
 from studies import GENERAL, STATIC
@@ -34,8 +35,8 @@ class Outputs:
         self._ready: set[str] = set()  # pages that are executed and not written yet
         self._ledger = folder / "made.json"
         try:
-            self._made: dict[str, str] = json.loads(self._ledger.read_text())
-        except (OSError, ValueError):
+            self._made: dict[str, str] = dict(json.loads(self._ledger.read_text()))
+        except (OSError, ValueError, TypeError):
             self._made = {}
 
     def __enter__(self) -> "Outputs":
@@ -76,7 +77,8 @@ class Outputs:
         elif self._make_pages(changed, missing):
             changed.append("report")
         if changed:
-            self._ledger.write_text(json.dumps(self._made, indent=1))
+            text = json.dumps(self._made, indent=1)
+            write_whole(self._ledger, lambda path: path.write_text(text))
         return changed
 
     def _make_pages(self, changed: Sequence[str], missing: Collection[Cell]) -> bool:
@@ -149,7 +151,7 @@ class Outputs:
 
 
 def committed_datasets(profile: str) -> list[Path]:
-    """Return the datasets of a profile that come with the package; it does not run their cells."""
+    """Return the datasets of a profile that come with the repository; their cells do not run."""
     return sorted((Path(reports.__path__[0]) / "data" / profile).glob("*.nc"))
 
 

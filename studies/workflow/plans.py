@@ -10,6 +10,7 @@ from detox_sim.sweeps import Cell, Store, expand_all, union
 from studies import Study
 from studies.training.scale import task_label
 
+GRID = "to sweep other values write a grid of your own: python -m studies.reproduce my_grid.toml"
 SECONDS = 1.0  # expected of a cell of a study that states no cost and was never run
 
 
@@ -85,7 +86,10 @@ def make_plans(
                 f"{profile!r} is one of {', '.join(with_profile(profile))}"
             )
     known = {f for s in chosen.values() for f in (*s.known(), *s.grids(profile)[0][1])}
-    check_known("name in --set", settings, sorted(known))
+    try:
+        check_known("name in --set", settings, sorted(known))
+    except ValueError as error:
+        raise ValueError(f"{error}; {GRID}") from error
     plans = [_plan(name, study, profile, settings, store) for name, study in chosen.items()]
     return _one_after_the_other(plans)
 
@@ -131,7 +135,9 @@ def _plan(
             fields = study.prepared(fields | changed)
         except (ValueError, TypeError) as error:
             label = ", ".join(str(label) for label in labels)
-            raise ValueError(f"{name} ({label}): {error}") from error
+            several = any(isinstance(value, list) for value in changed.values())
+            hint = f"; only an axis takes several values; {GRID}" if several else ""
+            raise ValueError(f"{name} ({label}): {error}{hint}") from error
         versions = {name: study.version} if study.versions is None else study.versions(fields)
         seconds, memory = (usual, 0.0) if study.cost is None else study.cost(fields)
         cells.append(
@@ -166,7 +172,10 @@ def _narrow(name: str, labels: list, table: list, value: object) -> list:
     if not values or len(set(map(str, values))) < len(values):
         raise ValueError(f"--set {name} needs distinct values, got {value!r}")
     if isinstance(table[0][1][name], dict) or len(table) > 1:
-        check_known(f"{name} in --set", values, labels)
+        try:
+            check_known(f"{name} in --set", values, labels)
+        except ValueError as error:
+            raise ValueError(f"{error}; {GRID}") from error
     return values
 
 

@@ -63,6 +63,19 @@ def test_interrupt_is_one_line():
     assert ended(process) == (130, "\ninterrupted\n")
 
 
+def test_closed_output_is_silence():
+    process = run(PRINT, preexec_fn=lambda: os.close(1))
+    assert ended(process) == (0, "")
+
+
+def test_interrupt_inside_compiled_code_is_one_line():
+    body = "try:\n        raise KeyboardInterrupt\n"
+    body += (
+        "    except KeyboardInterrupt as error:\n        raise SystemError('compiled') from error"
+    )
+    assert ended(run(body)) == (130, "\ninterrupted\n")
+
+
 def test_every_command_runs_so():
     for path, _ in COMMANDS.values():
         *_, last = ast.parse((ROOT / f"{path.replace('.', '/')}.py").read_text()).body

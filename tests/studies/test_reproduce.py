@@ -22,7 +22,7 @@ from detox_sim.sweeps import Store, assemble, execute
 from detox_sim.sweeps.store import content
 from reports.render import GENERAL
 from studies.reproduce import _checked, main, parser
-from studies.workflow.background import Background
+from studies.workflow.background import Background, OutputError
 from studies.workflow.outputs import _about
 
 COMMAND = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke"]
@@ -310,8 +310,19 @@ def test_lost_process_of_outputs_is_one_clear_error(tmp_path):
         assert outputs.start([], ())
         outputs._process.kill()
         outputs._process.join()
-        with pytest.raises(RuntimeError, match="makes figures and pages ended"):
+        with pytest.raises(OutputError, match="makes figures and pages ended"):
             outputs.wait()
+
+
+def test_module_that_cannot_be_imported_is_one_clear_error(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_package").mkdir()
+    (tmp_path / "broken_package" / "mine.py").write_text("import studies\nstudies.Study(1)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["broken_package.mine", "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: mine: TypeError: Study.__init__() takes 1 positional argument")
+    assert "mine.py, line 2" in error
+    assert error.count("\n") == 1
 
 
 def test_report_loads_nothing_from_anywhere(smoke):

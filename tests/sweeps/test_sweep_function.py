@@ -126,10 +126,55 @@ def test_sweep_refuses_what_cannot_run_before_it_runs(tmp_path):
         "did you mean 'steps'": lambda: sweep({"step": 2}, {"seed": [0]}),
         "1: missing a required argument: 'x' of": lambda: sweep({}, {"y": [1]}, run),
         "axes must be a dict": lambda: sweep({"x": 1}, {}, run),
-        "name of its own": lambda: sweep({}, {"x": [1]}, lambda x: run(x), store=tmp_path),
+        "is not in a module": lambda: sweep(
+            {}, {"x": [1]}, lambda x: run(x), store=tmp_path
+        ),
     }
     for message, call in refused.items():
         message = message.replace("3, 1", "23, 1")
         with pytest.raises(ValueError, match=message):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+def labelled(a, b=0):
+    return xr.Dataset({"y": ((), float(a))})
+
+
+def test_sweep_of_a_function_refuses_bad_arguments_in_one_line(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for run, options, message in (
+        ("train", {}, "run must be a function of the fields, got 'train'"),
+        (dict, {}, "run must be a function"),
+        (labelled, {"client": "tcp://127.0.0.1:1"}, "client must be a connected"),
+        (labelled, {"store": 3}, "store must be the path of a folder, got 3"),
+        (labelled, {"store": file}, "store must be a folder, and .*file is a file"),
+        (lambda a: labelled(a), {"store": tmp_path / "s"}, "<lambda> is not in a module"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep({}, {"a": [1, 2]}, run, **options)
+    with pytest.raises(ValueError, match=r"b must be a number, a text, .*, got <object"):
+        sweep({"b": object()}, {"a": [1]}, labelled)
+    with pytest.raises(ValueError, match="axis 'a' has a value twice"):
+        sweep({}, {"a": [1, 1]}, labelled)
+    for name, run in (
+        ("got NoneType", lambda a: None),
+        ("variable or dim 'a', which is an axis", lambda a: xr.Dataset({"a": ((), a)})),
+        ("variable or dim 'a', which is an axis", lambda a: xr.Dataset({"y": ("a", [a])})),
+    ):
+        with pytest.raises(RuntimeError, match=f"1 of 1 cells failed.*{name}"):
+            sweep({}, {"a": [1]}, run)
+
+
+def test_sweep_refuses_to_store_a_function_of_the_main_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelled, "__module__", "__main__")
+    with pytest.raises(ValueError, match="labelled is not in a module"):
+        sweep({}, {"a": [1]}, labelled, store=tmp_path)
+    assert sweep({}, {"a": [1]}, labelled).y.values.tolist() == [1.0]
+
+
+def test_sweep_takes_numpy_values():
+    found = sweep({"b": np.float64(2.5)}, {"a": np.arange(3)}, labelled)
+    assert found.a.values.tolist() == [0, 1, 2]
+    assert json.loads(found.attrs["provenance"])["base"] == {"b": 2.5}

@@ -342,7 +342,7 @@ def test_bars_of_the_parts_add_up_to_the_damage():
         assert sum(b.get_width() for b in bars) == pytest.approx(KNOWN.get(rule, 0.0)), rule
 
 
-# --- The dataset that comes with the package ------------------------------------------------------
+# --- The dataset that comes with the repository ---------------------------------------------------
 
 
 def test_recalibration_moves_the_unattacked_mean_by_less_than_a_hundredth():

@@ -542,7 +542,7 @@ def test_page_shows_committed_results_of_larger_profiles(smoke, datasets, monkey
     monkeypatch.setattr(reports, "results_folder", lambda: smoke[0])
     reports.show_findings(name)
     larger, said, run, also = (each.data for each in shown)
-    assert larger == "### At the paper's scale (these runs come with the package)"
+    assert larger == "### At the paper's scale (these runs come with the repository)"
     assert run == "### This run (profile `smoke`)"
     assert said == also == module(name).STUDY.finding(datasets[name])
     shown.clear()
