@@ -126,9 +126,7 @@ def test_sweep_refuses_what_cannot_run_before_it_runs(tmp_path):
         "did you mean 'steps'": lambda: sweep({"step": 2}, {"seed": [0]}),
         "1: missing a required argument: 'x' of": lambda: sweep({}, {"y": [1]}, run),
         "axes must be a dict": lambda: sweep({"x": 1}, {}, run),
-        "is not in a module": lambda: sweep(
-            {}, {"x": [1]}, lambda x: run(x), store=tmp_path
-        ),
+        "is not in a module": lambda: sweep({}, {"x": [1]}, lambda x: run(x), store=tmp_path),
     }
     for message, call in refused.items():
         message = message.replace("3, 1", "23, 1")
