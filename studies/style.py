@@ -110,7 +110,7 @@ def statement(dataset: xr.Dataset) -> str:
     'toy; 2 seeds, bands are 95 % Student t intervals; profile smoke; x86_64, 2 cores'
     """
     about = json.loads(dataset.attrs["provenance"])
-    parts = [about["scale"]]
+    parts = [about["scale"]] if about["scale"] else []
     if "seed" in about["axes"]:
         count = len(about["axes"]["seed"])
         bands = ", bands are 95 % Student t intervals" if count > 1 else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import xarray as xr
 from refusals import assert_refused
 
 import studies
+from detox_sim.sweeps.assembly import join
 from studies.reproduce import main
 from studies.training import own
+from studies.workflow.plans import make_plans
 
 GRID = """
 title = "Two rules"
@@ -105,3 +108,18 @@ def test_module_from_outside_is_a_study(tmp_path, monkeypatch):
     assert_refused("there is another page 'filtering'", studies.outside, ["my_studies.filtering"])
     assert_refused("has no STUDY", studies.outside, ["my_studies.empty"])
     assert_refused("cannot load the study 'no.such'", studies.outside, ["no.such"])
+
+
+def test_module_of_the_documentation_is_a_study(tmp_path, monkeypatch):
+    text = (Path(studies.__path__[0]).parent / "docs" / "how_to" / "studies.md").read_text()
+    code = text.partition("```python\n# my_package/my_study.py\n")[2].partition("```")[0]
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "my_study.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (name,) = studies.outside(["my_package.my_study"])
+    study = studies.load(name)
+    (plan,) = make_plans([name], "laptop", {"steps": 2, "seed": 0})
+    cells = {cell.labels: study.run(cell.fields) for cell in plan.cells}
+    dataset, _ = join(cells, plan.axes)
+    assert study.finding(dataset).startswith("mean: ")
+    assert study.figure(dataset).axes
