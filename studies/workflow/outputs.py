@@ -132,6 +132,8 @@ class Outputs:
                 path.unlink(missing_ok=True)
             self._made.pop(plan.name, None)
             return False
+        if studies.group(plan.name) == "own" and plan.study.finding is not None:
+            dataset.attrs["finding"] = plan.study.finding(dataset)  # for who has not the study
         write_netcdf(dataset, files[0], compressed=True)
         self._made[plan.name] = key
         return True

@@ -66,8 +66,11 @@ def described(name: str, path: Path, width: int, brief: bool = False) -> str:
     ]
     title = about.get("title")
     lines = [f"{name}: {title}" if title else name, f"  {'; '.join(facts)}"]
+    text = dataset.attrs.get("finding", "")
     if study is not None and study.finding is not None:
-        found = plain(study.finding(dataset))
+        text = study.finding(dataset)
+    if text:
+        found = plain(text)
         for line in found[:1] if brief else found:
             first, rest = ("  * ", "    ") if line.startswith("* ") else ("  ", "  ")
             lines.append(textwrap.fill(line.removeprefix("* "), width, initial_indent=first,

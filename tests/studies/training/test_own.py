@@ -12,6 +12,7 @@ from refusals import assert_refused
 import studies
 from detox_sim.sweeps.assembly import join
 from studies.reproduce import main
+from studies.results import main as results_main
 from studies.training import own
 from studies.workflow.plans import make_plans
 
@@ -45,6 +46,9 @@ def test_file_is_a_study_with_figure_and_page(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "two_rules: Two rules\n  profile laptop; 4 of 4 cells" in printed
     assert "accuracy after the last step is highest with" in printed
+    os.environ[studies.OUTSIDE] = ""  # another program does not know the file
+    assert results_main([str(output)]) == 0
+    assert "accuracy after the last step is highest with" in capsys.readouterr().out
     page = (output / "report" / "two_rules.html").read_text()
     assert "Two rules</h1>" in page.replace('<a class="anchor-link"', "</h1>")
     assert 'src="data:image/svg+xml;base64,' in page
