@@ -318,6 +318,7 @@ def test_module_that_cannot_be_imported_is_one_clear_error(tmp_path, monkeypatch
     (tmp_path / "broken_package").mkdir()
     (tmp_path / "broken_package" / "mine.py").write_text("import studies\nstudies.Study(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(studies.OUTSIDE, "")  # restored behind the test
     assert main(["broken_package.mine", "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: mine: TypeError: Study.__init__() takes 1 positional argument")
