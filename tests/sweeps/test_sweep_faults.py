@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,30 @@ def test_scheduler_whose_processes_are_gone_for_good_ends_the_sweep(tmp_path, mo
             execute(client, draws(), store, RECORD, gone)
     assert len(stored(draws(), store)) >= 1
     assert list(tmp_path.rglob("*.failed.json")) == []
+
+
+def test_sweep_resumes_after_its_scheduler_was_restarted(tmp_path, trials):
+    cells, expected = trials
+    store = Store(tmp_path / "cells")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with scheduler(tmp_path, workers=1, port=port) as address:
+        stop = after(2, lambda: started("scheduler")[0].terminate())
+        with (
+            pytest.raises(SchedulerLostError, match="the scheduler was lost in mid-sweep"),
+            connect(address) as client,
+        ):
+            execute(client, cells, store, RECORD, stop)
+        kept = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*.nc")}
+        assert 2 <= len(kept) < len(cells)
+        assert list(store.folder.rglob("*.failed.json")) == []
+    with scheduler(tmp_path, workers=1, port=port) as again, connect(again) as client:
+        assert again == address
+        missing = [cell for cell in cells if store.read(cell) is None]
+        execute(client, missing, store, RECORD, lambda *_: None)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert stored(cells, store) == expected
 
 
 def test_restart_that_the_client_survives_is_no_failure_of_cells(tmp_path):
