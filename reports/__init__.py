@@ -94,7 +94,7 @@ def show_committed(name: str, profile: str) -> None:
 
 
 def main_finding() -> tuple[Any, list[str]]:
-    """Return the figure of what the damage by ALIE consists of, and what was found, a text a task.
+    """Return the figure of what the damage by ALIE consists of, and what the vote saves, in words.
 
     Of the datasets on digits and on CIFAR-10 that come with the repository and have all parts.
     """
@@ -104,7 +104,7 @@ def main_finding() -> tuple[Any, list[str]]:
     profiles = [p for p in COMMITTED if (DATA / p / "accuracy_alie.nc").exists() and p != "paper"]
     datasets = [open_study("accuracy_alie", profile)[0] for profile in profiles]
     datasets = [one for one in datasets if differences.has_parts(one)]
-    found = [tables.finding(dataset) for dataset in datasets]
+    found = [tables.answer(dataset) for dataset in datasets]
     return draw(panels.decomposition_figure, datasets), found
 
 
@@ -118,11 +118,11 @@ def _main_finding() -> tuple[bytes, list[str]]:
 
 
 def show_main_finding() -> None:
-    """Display the first paragraphs of `main_finding`, and its figure."""
+    """Display the texts of `main_finding`, and its figure."""
     from IPython.display import Markdown, display
 
     figure, found = _main_finding()
-    display(Markdown("\n\n".join(first_paragraph(text) for text in found)))
+    display(Markdown("\n\n".join(found)))
     _display(figure, "The parts of the damage that ALIE does to each rule, by task")
 
 

@@ -1,35 +1,34 @@
-"""The answers on the first page of the report, each a sentence with its numbers."""
+"""The answers on the first page of the report, each a sentence with one number and its range."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
-from detox_sim import planning
+from detox_sim import costs, planning
 from reports import link
-from studies.timing import speed_ups
+from studies.timing import rounds, speed_ups
 
 WORKERS, BYZANTINE, MOST_COPIES, RISK = 45, 5, 3, 1e-3  # of the paper's experiments
 
 
 def cost() -> str:
-    """Return what DETOX costs: computation, and the modelled time of a round, as Markdown.
+    """Return what DETOX costs: images, and the modelled time of a round, as Markdown.
 
     Examples
     --------
     >>> cost().startswith("With *r* = 3")
     True
     """
-    doubtful = speed_ups.doubtful()
     rule = speed_ups.RULES[0]
-    ends = {
-        code: np.quantile(doubtful.sel(code=code, rule=rule), [0, 1]) for code in speed_ups.CODES
-    }
-    code, ours = (f"{low:.1f} to {high:.1f} times" for low, high in (ends["code"], ends["ours"]))
+    times = 1 / speed_ups.doubtful().sel(code="ours", rule=rule)
+    low, high = np.quantile(times, [0, 1])
     return (
-        "With *r* = 3 every worker computes three times the images. A round is shorter only with a "
-        f"slow server: with {rule.lower()}, {code} as fast with the server of the research "
-        f"code, {ours} with the kernels of this package (modelled; the range is what is not known of "
-        f"the workers and the network). See {link('step_time', 'time of a round')} and "
+        "With *r* = 3 every worker computes three times the images, and a modelled round with "
+        f"{rule} takes {float(times.sel(doubt='as quoted')):.2f} [{low:.2f}, {high:.2f}] times as "
+        "long as without DETOX (the range is what is not known of workers and network).\n\n"
+        "Only a slow server, such as that of the research code, makes a round with DETOX the "
+        f"shorter one: {link('step_time', 'time of a round')}, "
         f"{link('scaling', 'growth with workers')}."
     )
 
@@ -44,11 +43,16 @@ def advice() -> str:
     True
     """
     best = planning.plan(WORKERS, BYZANTINE, risk=RISK, most_copies=MOST_COPIES)[0]
+    shape = {name: best.fields[name] for name in ("workers", "copies", "groups", "inner", "outer")}
+    shape |= {"files": best.files, "batch": rounds.IMAGES * WORKERS}
+    clusters = [replace(costs.Cluster(), **changed) for changed in costs.DOUBTS.values()]
+    model = rounds.MODELS["ResNet-18"]
+    seconds = [sum(costs.round_seconds(cluster=c, **shape, **model).values()) for c in clusters]
     fails = f"fail with chance {best.fails:.2g} a round" if best.fails else "cannot fail"
     return (
         f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "
-        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}. It is the cheapest whose rules "
-        f"{fails} where attackers are placed at random: {best.seconds:.1f} s a round (modelled) and "
-        f"{best.load:.0f} images a worker. For your numbers: `detox-sim plan`; how to weigh "
-        "it: [How to choose](how_to_choose.html)."
+        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}, the cheapest whose rules "
+        f"{fails} where attackers are placed at random; a modelled round of ResNet-18 takes "
+        f"{seconds[0]:.1f} [{min(seconds):.1f}, {max(seconds):.1f}] s.\n\n"
+        "For your numbers: `detox-sim plan`; how to weigh it: [How to choose](how_to_choose.html)."
     )

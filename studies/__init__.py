@@ -139,7 +139,7 @@ def outside(places: Sequence[str]) -> list[str]:
     ----------
     places : sequence of str
         Modules with a ``STUDY``, such as "my_package.my_study", and files ``*.toml`` as
-        `studies.training.own` describes them.
+        ``studies.training.own`` describes them.
 
     Raises
     ------

@@ -65,7 +65,10 @@ def calls(module):
             if field == "outer":
                 fields |= {"groups": None, "inner": None}
             found.append((f"Trial({field}={name})", begins, _call(Trial, **fields)))
-    found.append(("nan", "the rules return nan", _call(Trial, groups=3, outer=f"{module}:nan")))
+    begins = f"the rules (mean, {module}:nan) return nan"
+    found.append(("nan", begins, _call(Trial, groups=3, outer=f"{module}:nan")))
+    begins = f"attack: KeyError: 'a' (in key, {module}.py line"
+    found.append(("line", begins, _call(Trial, attack=f"{module}:key")))
     for name in aggregators.__all__:
         options = {"radius": 1.0} if name == "centered_clipping" else {}
         rule = getattr(aggregators, name)

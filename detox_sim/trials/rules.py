@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +36,8 @@ def distorted_files_assumed(trial: "Trial", holders: np.ndarray) -> int:
 def named(stage: str) -> Iterator[None]:
     """Put the name of the stage before an error, and make it a ValueError.
 
-    A function from outside may raise anything; where the type says more than the message, it is
-    named too.
+    A function from outside may raise anything; where the type says more than the message, type and
+    line are named too.
 
     Examples
     --------
@@ -49,7 +51,11 @@ def named(stage: str) -> Iterator[None]:
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{stage}: {error}") from error
     except Exception as error:
-        raise ValueError(f"{stage}: {type(error).__name__}: {error}") from error
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{stage}: {type(error).__name__}: {error} (in {where.name}, "
+            f"{Path(where.filename).name} line {where.lineno})"
+        ) from error
 
 
 def hierarchy(trial: "Trial", distorted: int) -> Callable:

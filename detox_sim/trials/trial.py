@@ -256,7 +256,8 @@ def _rehearse(trial: Trial, pipeline: Pipeline) -> None:
     _check_groups(trial, votes.rows.shape[0])
     aggregate = pipeline.aggregate(votes.rows, step=1)
     if np.isfinite(votes.rows).all() and not np.isfinite(aggregate).all():
-        raise ValueError(f"the rules return {aggregate[0]} where every vote is 0")
+        rules = ", ".join(name for name in (trial.inner, trial.outer) if name is not None)
+        raise ValueError(f"the rules ({rules}) return {aggregate[0]} where every vote is 0")
 
 
 def _check_groups(trial: Trial, votes: int) -> None:

@@ -179,6 +179,34 @@ def finding(dataset: xr.Dataset) -> str:
     return "\n\n".join(blocks)
 
 
+def answer(dataset: xr.Dataset) -> str:
+    """Return in one sentence a task what the vote saves, with its interval, as Markdown.
+
+    The mean over the rules that the attack harms and that ran in all parts.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        See `differences.final_accuracy`.
+    """
+    attack, sentences = ATTACKS.get(attack_in(dataset), attack_in(dataset)), []
+    for task in tasks_in(dataset):
+        found = differences.effects(dataset).sel(task=task)
+        harmed = found.rule[(differences.verdicts(found) != differences.NO_BITE).values]
+        parts = differences.decomposition(found).sel(rule=harmed)
+        known = parts.dropna("rule", how="all").dropna("seed").mean("rule")
+        if not known.size:
+            continue
+        rules = parts.dropna("rule", how="all").rule.size
+        sentences.append(
+            f"**On {task}** the vote saves {interval_text(known.sel(part='vote'))} of accuracy "
+            f"under {attack}, beyond what as many images save without a vote: mean over {rules} "
+            f"rules and {_seeds(known.seed.size)}, of a damage of "
+            f"{float(known.sum('part').mean()):.2f}."
+        )
+    return "\n\n".join(sentences)
+
+
 def _summary(found: xr.Dataset) -> str:
     """Return the range of each part over the rules that suffer, and how many DETOX defends."""
     seeds = int(found.defence.notnull().sum("seed").max()) if found.rule.size else 0
