@@ -13,7 +13,10 @@ import numpy as np
 KINDS = {"voting": "vote", "data": "data set"}  # where a catalogue's name is not a plural
 
 # The caller supplies these to a function with a keyword parameter of that name; never options.
-SUPPLIED = ("rng", "step", "known", "server", "relabelled", "holders", "sizes", "damage")
+SUPPLIED = (
+    "rng", "step", "known", "server", "relabelled", "holders", "sizes", "damage", "previous",
+    "excluded",
+)  # fmt: skip
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

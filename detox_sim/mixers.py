@@ -3,14 +3,15 @@
 A mixer multiplies the rows by a matrix of weights in one pass. It returns the array library,
 device and dtype it was given, and never writes to its input.
 
-==========  ==================  ============================================================
-mixer       rows out            what it does
-==========  ==================  ============================================================
-nnm         n                   each row becomes the mean of its n - byzantine nearest
-bucketing   ceil(n / size)      means of random buckets
-clipping    n                   rows longer than a radius are scaled to it
-arc         n                   clipping at a radius chosen from the lengths of the rows
-==========  ==================  ============================================================
+=============  ==============  =================================================================
+mixer          rows out        what it does
+=============  ==============  =================================================================
+nnm            n               each row becomes the mean of its n - byzantine nearest
+bucketing      ceil(n / size)  means of random buckets
+clipping       n               rows longer than a radius are scaled to it
+past_clipping  n               rows longer than a multiple of the last aggregate are scaled to it
+arc            n               clipping at a radius chosen from the lengths of the rows
+=============  ==============  =================================================================
 """
 
 import math
@@ -18,11 +19,11 @@ import math
 import numpy as np
 
 from detox_sim.aggregators.conditions import check_rows
-from detox_sim.aggregators.weights import norms
+from detox_sim.aggregators.weights import last_aggregate, norms
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import combine, distances
 
-__all__ = ["nnm", "bucketing", "clipping", "arc"]
+__all__ = ["nnm", "bucketing", "clipping", "past_clipping", "arc"]
 
 
 def _check(mixer: str, rows, byzantine: int) -> int:
@@ -148,6 +149,44 @@ def clipping(rows, /, *, byzantine: int, radius: float, rng=None):
     if not radius > 0:
         raise ValueError(f"clipping needs radius > 0, got {radius!r}")
     return _clipped(rows, norms(rows), radius)
+
+
+def past_clipping(rows, /, *, byzantine: int, factor: float = 2.0, previous=None, rng=None):
+    """Scale every row that is longer than `factor` times the last aggregate to that length.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+        A row with NaN or Inf becomes zero.
+    byzantine : int
+        n >= 2 byzantine + 1.
+    factor : float
+        0 < factor.
+    previous : array (d,), optional
+        The last aggregate, which a trial supplies. Without it, and where it is zero (as at the
+        first step) or has NaN or Inf, the median length of the rows takes the place of its length.
+    rng : optional
+        Not used.
+
+    Returns
+    -------
+    array (n, d)
+
+    Examples
+    --------
+    >>> rows = np.array([[1.0], [-2.0], [9.0]])
+    >>> past_clipping(rows, byzantine=1, previous=np.array([1.5])).ravel()
+    array([ 1., -2.,  3.])
+    """
+    n = _check("past_clipping", rows, byzantine)
+    check_number("factor", factor)
+    if not 0 < factor < np.inf:
+        raise ValueError(f"past_clipping needs a finite factor > 0, got {factor!r}")
+    lengths = norms(rows)
+    last = 0.0
+    if previous is not None:
+        last = float(norms(last_aggregate("past_clipping", rows, previous)[None, :])[0])
+    return _clipped(rows, lengths, factor * (last or float(np.sort(lengths)[(n - 1) // 2])))
 
 
 def arc(rows, /, *, byzantine: int, rng=None):

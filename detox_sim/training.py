@@ -47,7 +47,7 @@ def step(server: ParameterServer, k: int) -> dict[str, Any]:
     clock.lap("broadcast")
     holders = server.pipeline.assign(k)  # the workers of each file (files, copies)
     batch = server.task.draw(k)  # the training images of each file (files, images a file)
-    gradients = server.compute(holders, batch, k)
+    gradients = server.compute(holders, batch, k)  # with worker momentum where there is some
     clock.lap("compute")
     placement = server.place(gradients, k)  # which workers are Byzantine
     forged = server.forge(gradients, placement, k)  # the messages of all workers
@@ -60,7 +60,7 @@ def step(server: ParameterServer, k: int) -> dict[str, Any]:
     clock.lap("send")
     aggregate = server.aggregate(votes, k)  # mixers, inner rule in vote groups, outer rule: (d,)
     clock.lap("aggregate")
-    server.update(aggregate, gradients, k)
+    server.update(aggregate, gradients, votes, k)
     clock.lap("update")
     outcome = server.judge(gradients, messages, votes, aggregate, k)
     return outcome._asdict() | {"seconds": clock.laps()} | _measured(server.traffic)

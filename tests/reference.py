@@ -274,6 +274,10 @@ def _shorten(row, longest):
     return [float(x) * (longest / norm if norm > longest else 1.0) for x in row]
 
 
+def mix_past_clipping(rows, byzantine, factor=2.0):
+    return mix_clipping(rows, byzantine, factor * sorted(map(_norm, rows))[(len(rows) - 1) // 2])
+
+
 def mix_clipping(rows, byzantine, radius):
     return [_shorten(row, radius) for row in rows]
 

@@ -14,7 +14,7 @@ ALLOWED = {  # what `WRONG` has that a field may be
     "groups": [None],
     "mixers": [[], {}],
     "channels_last": [True],
-    **{name: [1.5] for name in ("rate", "momentum", "decay")},
+    **{name: [1.5] for name in ("rate", "momentum", "worker_momentum", "decay")},
     **{name: [{}] for name in FIELDS if name.endswith("_options")},
 }
 ROWS = np.zeros((15, 3), np.float32)

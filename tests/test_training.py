@@ -78,6 +78,7 @@ OTHERS = {
     "through the vote": {**ONE, "knowledge": "groups"},
     "own gradients": {**ONE, "knowledge": "own"},
     "placed by the damage": {**ONE, "placement": "adaptive"},
+    "worker momentum": {**ONE, "worker_momentum": 0.9},
     "layer by layer": {**ONE, "vote_options": {"per_layer": True}},
     "within a tolerance": {**ONE, "vote_options": {"tolerance": 1e-9}},
     "clique": BIBD,
@@ -166,13 +167,15 @@ def test_load_of_schemes_at_equal_compute_is_equal():
 
 def test_logical_copies_train_as_real_copies_do():
     fields = {"byzantine": 5, "groups": 5, "rate": 0.01, "steps": 3}
-    cases = [("majority", attack) for attack in attacks.__all__]
-    cases += [(vote, attack) for vote in ("streaming", "clique") for attack in ("none", "gaussian")]
-    for vote, attack in cases:
-        logical = run(**fields, attack=attack, vote=vote)
-        real = run(**fields, attack=attack, vote=f"outside:{vote}_of_real_copies")
-        assert bits(logical) == bits(real), (vote, attack)
-        assert bool(logical.distorted_files.any()) == (attack != "none"), (vote, attack)
+    cases = [("majority", attack, 0.0) for attack in attacks.__all__]
+    cases += [("majority", attack, 0.9) for attack in ("none", "alie", "label_flip")]
+    cases += [(v, attack, 0.0) for v in ("streaming", "clique") for attack in ("none", "gaussian")]
+    for vote, attack, beta in cases:
+        case, shape = (vote, attack, beta), fields | {"worker_momentum": beta}
+        logical = run(**shape, attack=attack, vote=vote)
+        real = run(**shape, attack=attack, vote=f"outside:{vote}_of_real_copies")
+        assert bits(logical) == bits(real), case
+        assert bool(logical.distorted_files.any()) == (attack != "none"), case
 
 
 def test_file_of_different_copies_is_undecided_and_zero():
@@ -275,21 +278,23 @@ def test_versions_are_those_of_the_parts_a_trial_uses(monkeypatch):
                 assert (training.versions(trial) != before) == (name in before), (fields, name)
 
 
-def test_steps_are_momentum_at_the_server():
+def test_steps_are_momentum_at_the_server_and_at_the_workers():
     """Replayed by hand from the mean of all files, for which the vote and rule are plain."""
-    for momentum in (0.0, 0.5):
-        trial = Trial(**VANILLA, byzantine=0, outer="mean", rate=0.2, momentum=momentum)
+    for momentum, beta in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.9), (0.5, 0.9)):
+        rates = {"rate": 0.2, "momentum": momentum, "worker_momentum": beta}
+        trial = Trial(**VANILLA, byzantine=0, outer="mean", **rates)
         model = Model(models.softmax, (1, 8, 8), 10)
         digits = data.digits()
         params = model.initial(stream(trial.seed, "parameters"))
-        velocity = np.zeros_like(params)
+        velocity, at_workers = np.zeros_like(params), np.zeros_like(params)
         losses = []
         with one_thread():
             for step in range(1, trial.steps + 1):
                 chosen = stream(trial.seed, "batch", step).choice(1438, trial.batch, replace=False)
                 images, labels = digits.train_images[chosen], digits.train_labels[chosen]
                 loss, gradient, _ = model.gradients(params, images[None], labels[None])
-                velocity = momentum * velocity + gradient[0]
+                at_workers = beta * at_workers + (1 - beta) * gradient[0]
+                velocity = momentum * velocity + at_workers
                 params = params - 0.2 * velocity
                 losses.append(loss[0])
             end = model.evaluate(params, digits.test_images, digits.test_labels)
@@ -298,6 +303,27 @@ def test_steps_are_momentum_at_the_server():
         assert history.test_loss.values[-1] == pytest.approx(end.loss, rel=1e-5)
         assert history.accuracy.values[-1] == pytest.approx(end.accuracy, abs=1 / 359)
         assert history.gradient_error.values == pytest.approx(0, abs=1e-6)
+
+
+def test_momentum_at_workers_does_what_momentum_at_the_server_does_where_the_rule_is_linear():
+    plain = {**VANILLA, "byzantine": 0, "outer": "mean", "steps": 20, "evaluate_every": 5}
+    server = run(**plain, rate=0.05, momentum=0.9)
+    workers = run(**plain, rate=0.5, momentum=0.0, worker_momentum=0.9)
+    np.testing.assert_allclose(workers.test_loss, server.test_loss, rtol=1e-4)
+
+
+def test_worker_momentum_shrinks_the_spread_that_alie_hides_in():
+    """By sqrt((1 - beta) / (1 + beta)) = 0.23 in the limit, where parameters stand still."""
+    still = {**VANILLA, "byzantine": 0, "outer": "mean", "rate": 0.0, "steps": 60}
+    plain, beta = run(**still, momentum=0.0), 0.9
+    history = run(**still, momentum=0.0, worker_momentum=beta)
+    spread = (plain.gradient_spread**2).mean()
+    for t in (1, 2, 5, 50):
+        law = (1 - beta) / (1 + beta) * (1 - beta ** (2 * t))
+        # A file's mean gradient moves the momentum too; over files it is the same for all.
+        measured = float(history.gradient_spread[t - 1 : t + 9].mean() ** 2 / spread)
+        upper = (1 - beta) / (1 + beta) * (1 - beta ** (2 * (t + 9)))
+        assert 0.7 * law < measured < 1.3 * upper, t
 
 
 def test_run_that_diverges_is_a_result():

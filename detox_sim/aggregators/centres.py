@@ -4,7 +4,14 @@ import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.coordinates import median
-from detox_sim.aggregators.weights import average, centred_gram, near_most, shares, weighted
+from detox_sim.aggregators.weights import (
+    average,
+    centred_gram,
+    last_aggregate,
+    near_most,
+    shares,
+    weighted,
+)
 from detox_sim.arrays import is_array, namespace, to_host
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import distances, finite
@@ -19,7 +26,9 @@ CENTERED_CLIPPING = Facts(
 )
 
 
-def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", steps: int = 1):
+def centered_clipping(
+    rows, /, *, byzantine: int, radius: float, start="zero", steps: int = 1, previous=None
+):
     """Average the rows, each first moved towards a centre to within a radius of it.
 
     Parameters
@@ -30,10 +39,13 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
         n >= 2 byzantine + 1.
     radius : float
         In the units of the rows; 0 < radius.
-    start : {"zero", "median"} or array (d,)
-        The first centre, for instance the last aggregate of a training run.
+    start : {"zero", "median", "previous"} or array (d,)
+        The first centre. The published rule starts at "previous".
     steps : int
         Each takes the result as the next centre.
+    previous : array (d,), optional
+        The last aggregate, which a trial supplies (zeros at the first step). One with NaN or Inf
+        counts as zeros.
 
     Returns
     -------
@@ -47,14 +59,16 @@ def centered_clipping(rows, /, *, byzantine: int, radius: float, start="zero", s
     References
     ----------
     Karimireddy, He, Jaggi, Learning from history for Byzantine robust optimization, ICML 2021.
-    No state is kept between calls, where ByzFL keeps one.
     """
     n = require(CENTERED_CLIPPING, rows, byzantine)
     check_number("radius", radius)
     check_integer("steps", steps, 1)
     if not 0 < radius < np.inf:
         raise ValueError(f"centered_clipping needs a finite radius > 0, got {radius!r}")
-    centre = _first_centre(rows, start)
+    if isinstance(start, str) and start == "previous":
+        centre = last_aggregate("centered_clipping", rows, previous)
+    else:
+        centre = _first_centre(rows, start)
     for _ in range(steps):
         radii = np.sqrt(distances(rows, centre[None, :])[:, 0])
         pull = radius / np.maximum(radii, radius) / n
@@ -72,7 +86,8 @@ def _first_centre(rows, start):
     if isinstance(start, str) and start == "median":
         return median(rows, byzantine=0)
     raise ValueError(
-        f"centered_clipping's start is 'zero', 'median' or ({d},) finite values: {start!r}"
+        "centered_clipping's start is 'zero', 'median', 'previous' or "
+        f"({d},) finite values: {start!r}"
     )
 
 

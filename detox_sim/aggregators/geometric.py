@@ -4,7 +4,7 @@ import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.coordinates import median
-from detox_sim.aggregators.weights import near_most, norms, shares, weighted
+from detox_sim.aggregators.weights import last_aggregate, near_most, norms, shares, weighted
 from detox_sim.arrays import namespace
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import combine, distances
@@ -12,6 +12,7 @@ from detox_sim.primitives import combine, distances
 MOST_ROWS = 1000  # with more rows, distances to the centre are cheaper than pairwise ones
 CONDITION = 1e8  # largest over typical squared distance up to which weights give exact radii
 ROUNDING_AFTER = 50  # iterations after which a step within rounding of the rows is the last
+STARTS = ("inside", "zero", "previous")
 AT_A_ROW = 1e-7  # relative to the typical distance: as near counts as on the row
 
 
@@ -35,6 +36,7 @@ def geometric_median(
     max_iterations: int = 1000,
     start: str = "inside",
     smoothing: float | None = None,
+    previous=None,
 ):
     """Find the point with the least sum of Euclidean distances to the rows.
 
@@ -46,6 +48,8 @@ def geometric_median(
     tolerance, max_iterations, start, smoothing
         As in `weiszfeld`, which also returns iterations and residual. ByzFL's rule is
         ``start="zero", max_iterations=3, smoothing=0.1``.
+    previous : array (d,), optional
+        The last aggregate, which a trial supplies; ``start="previous"`` needs it.
 
     Returns
     -------
@@ -63,9 +67,8 @@ def geometric_median(
     settings, 2017. On the whole vector, where the DETOX code works layer by layer.
     """
     require(GEOMETRIC_MEDIAN, rows, byzantine)
-    return weighted(
-        rows, _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing)[0]
-    )
+    options = tolerance, max_iterations, start, smoothing, previous
+    return weighted(rows, _weiszfeld(rows, byzantine, *options)[0])
 
 
 def weiszfeld(
@@ -74,6 +77,7 @@ def weiszfeld(
     max_iterations: int = 1000,
     start: str = "inside",
     smoothing: float | None = None,
+    previous=None,
 ):
     """Iterate Weiszfeld's step; return the geometric median, the iterations and the last step.
 
@@ -88,10 +92,13 @@ def weiszfeld(
     max_iterations : int
         Near a row, or with the rows almost on a line, steps become short before the point is
         reached; the residual tells how short.
-    start : {"inside", "zero"}
-        The mean of the half of the rows nearest to the medoid, or the origin.
+    start : {"inside", "zero", "previous"}
+        The mean of the half of the rows nearest to the medoid, the origin, or `previous`. The point
+        does not depend on it, unless `max_iterations` ends the iteration before.
     smoothing : float, optional
         Count shorter distances as this length, without Vardi and Zhang's rule.
+    previous : array (d,), optional
+        One with NaN or Inf counts as the origin.
 
     Returns
     -------
@@ -111,11 +118,12 @@ def weiszfeld(
     Vardi, Zhang, The multivariate L1-median and associated data depth, PNAS 2000.
     """
     byzantine = (rows.shape[0] - 1) // 2
-    weights, *outcome = _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing)
+    options = tolerance, max_iterations, start, smoothing, previous
+    weights, *outcome = _weiszfeld(rows, byzantine, *options)
     return (weighted(rows, weights), *outcome)
 
 
-def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
+def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing, previous):
     """Return the weights (n,) of the rows in their geometric median, iterations and residual."""
     check_integer("max_iterations", max_iterations, 1)
     for name, value in (("tolerance", tolerance), ("smoothing", smoothing)):
@@ -123,10 +131,16 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing):
             check_number(name, value)
             if not 0 < value < np.inf:
                 raise ValueError(f"the geometric median needs a finite {name} > 0, got {value!r}")
-    if start not in ("inside", "zero"):
-        raise ValueError(f"the geometric median's start is 'inside' or 'zero', got {start!r}")
+    if start not in STARTS:
+        raise ValueError(f"the geometric median's start is one of {STARTS}, got {start!r}")
     radii_of, length_of, inside, near = _geometry(rows, byzantine)
-    weights, radii = (None, norms(rows)) if start == "zero" else (inside, radii_of(inside))
+    if start == "inside":
+        weights, radii = inside, radii_of(inside)
+    elif start == "zero":
+        weights, radii = None, norms(rows)
+    else:
+        centre = last_aggregate("geometric_median", rows, previous)
+        weights, radii = None, np.sqrt(distances(rows, centre[None, :])[:, 0])
     typical = float(np.sort(radii)[(len(radii) - 1) // 2])
     if typical == 0.0 and smoothing is None:
         return shares(radii == 0.0), 0, 0.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detox_sim.arrays import namespace
+from detox_sim.arrays import is_array, namespace
 from detox_sim.primitives import combine, distances, finite
 
 
@@ -40,6 +40,25 @@ def norms(rows) -> np.ndarray:
     """Return the Euclidean lengths (n,) of the rows, Inf for a row with NaN or Inf."""
     xp = namespace(rows)
     return np.sqrt(distances(rows, xp.zeros((1, rows.shape[1]), dtype=rows.dtype))[:, 0])
+
+
+def last_aggregate(rule: str, rows, previous):
+    """Return a copy (d,) of the last aggregate in the type of the rows; zeros if it has NaN or Inf.
+
+    Raises
+    ------
+    ValueError
+        When it is no array of the rows' length.
+    """
+    xp, d = namespace(rows), rows.shape[1]
+    if not is_array(previous) or previous.shape != (d,):
+        raise ValueError(
+            f"{rule} needs previous, the last aggregate ({d},), here; "
+            f"got {type(previous).__name__} of shape {getattr(previous, 'shape', None)}"
+        )
+    if bool(xp.all(xp.isfinite(previous))):
+        return xp.astype(previous, rows.dtype, copy=True)
+    return xp.zeros_like(rows[0, :])
 
 
 def near_most(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:

@@ -1,7 +1,6 @@
 """A parameter server that receives every message: the paper's, in the driver's process."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from detox_sim import voting
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.cluster import tasks
 from detox_sim.cluster.faults import Fault
+from detox_sim.cluster.saving import SavingServer
 from detox_sim.cluster.workers import Forged, Gradients, Workers
 from detox_sim.messages import Messages
 from detox_sim.trials.learning_task import State
@@ -19,8 +19,6 @@ from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
     from distributed import Client
-
-Result = TypeVar("Result")
 
 
 class Received(NamedTuple):
@@ -33,7 +31,7 @@ class Received(NamedTuple):
     missing: list[int]
 
 
-class CentralServer:
+class CentralServer(SavingServer):
     """The driver votes, aggregates and updates; its parameters go to every process.
 
     Parameters
@@ -50,23 +48,16 @@ class CentralServer:
         self._backend, self._workers = trial.backend, Workers(trial, client, deadline, faults)
         self.pipeline, self.task = self._workers.pipeline, self._workers.task
         self.traffic = Traffic()
+        if not trial.worker_momentum:
+            self.save_steps = 1  # all of the state is here
         self.restore(0, self.task.initial())
 
-    def restore(self, step: int, state: State) -> None:
-        params, velocity = (to_host(vector) for vector in state[:2])
-        self._state = state._replace(params=params, velocity=velocity)
+    def _spread(self, state: State, step: int) -> State:
+        self._workers.restore(state.momenta, step)
+        return state
 
-    def state(self, step: int) -> State:
-        return self._state
-
-    def retry(self, perform: Callable[[int], Result], step: int) -> Result:
-        before = self._state
-
-        def restore() -> int:
-            self._state = before
-            return step - 1
-
-        return self._workers.retry(perform, step, restore)
+    def _gather(self, step: int) -> State:
+        return self._state._replace(momenta=self._workers.momenta(step))
 
     def broadcast(self, step: int) -> None:
         workers, params = self._workers, self._state.params
@@ -77,7 +68,9 @@ class CentralServer:
         self.traffic.bytes["broadcast"] = params.nbytes * len(workers.addresses)
 
     def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Gradients:
-        return self._workers.compute(self._copies, holders, batch, step)
+        state = self._state
+        previous = state.previous if self.pipeline.wants_previous else None
+        return self._workers.compute(self._copies, previous, state.excluded, holders, batch, step)
 
     def place(self, gradients: Gradients, step: int) -> Placement:
         return self._workers.place(gradients, step)
@@ -116,18 +109,22 @@ class CentralServer:
 
     def vote(self, messages: Received, step: int) -> voting.Votes:
         with self._workers.guarded(step, "vote"):
-            return self.pipeline.vote(messages.messages, step)
+            return self.pipeline.vote(messages.messages, step, self._state.excluded)
 
     def collect(self, votes: voting.Votes, step: int) -> voting.Votes:
         return votes
 
     def aggregate(self, votes: voting.Votes, step: int) -> np.ndarray:
         with self._workers.guarded(step, "aggregate"):
-            return to_host(self.pipeline.aggregate(votes.rows, step))
+            previous = to_backend(self._state.previous, self._backend)
+            return to_host(self.pipeline.aggregate(votes.rows, step, previous))
 
-    def update(self, aggregate: np.ndarray, gradients: Gradients, step: int) -> None:
-        statistics = self._workers.statistics(gradients, step)
-        self._state = self.task.update(self._state, aggregate, statistics, step)
+    def update(
+        self, aggregate: np.ndarray, gradients: Gradients, votes: voting.Votes, step: int
+    ) -> None:
+        seen = self._workers.statistics(gradients, step)
+        self._state = self.task.update(self._state, aggregate, seen, votes.exposed, step)
+        self._workers.remember(gradients)
 
     def judge(
         self,

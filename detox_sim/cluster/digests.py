@@ -9,7 +9,8 @@ import numpy as np
 
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.cluster.faults import Fault
-from detox_sim.cluster.tasks import Computed, Sent, honest_gradient
+from detox_sim.cluster.tasks import Sent, honest_gradient
+from detox_sim.trials.learning_task import Computed
 
 
 class Sealed(NamedTuple):

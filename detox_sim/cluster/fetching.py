@@ -36,7 +36,7 @@ class Elected(NamedTuple):
     announced: Announced
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ShardedVotes(voting.Votes):
     """Votes whose rows are a Dask array, and the futures of its blocks."""
 

@@ -6,12 +6,11 @@ shards, where it is checked against its digest. Rules and the update run on Dask
 shards.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detox_sim.arrays import to_host
+from detox_sim.arrays import to_backend, to_host
 from detox_sim.cluster import digests
 from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.fetching import (
@@ -24,6 +23,7 @@ from detox_sim.cluster.fetching import (
     honest_rows,
     mismatches,
 )
+from detox_sim.cluster.saving import SavingServer
 from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Forged, Gradients, Workers
 from detox_sim.messages import Messages
@@ -37,13 +37,11 @@ if TYPE_CHECKING:
     import dask.array as da
     from distributed import Client, Future
 
-SAVE_STEPS = 10  # after which the state is copied to the driver, and Dask forgets its history
+SPLIT = ("params", "velocity", "previous")  # of a state, by coordinate
 VOTES = ("majority", "streaming", "clique")  # that need to know only which copies are equal
 
-Result = TypeVar("Result")
 
-
-class ShardedServer:
+class ShardedServer(SavingServer):
     """The server's work is split by coordinate over the processes.
 
     Parameters
@@ -70,36 +68,18 @@ class ShardedServer:
 
     # --- State --------------------------------------------------------------------------------
 
-    def restore(self, step: int, state: State) -> None:
-        params, velocity = (to_host(vector) for vector in state[:2])
-        here = state._replace(params=params, velocity=velocity)
-        self._workers.retry(lambda k: self._save(k, here), step, restore=lambda: step)
-
-    def _save(self, step: int, state: State) -> int:
-        """Keep the state after a step in the driver, and spread it over the processes."""
-        self._workers.refresh()
+    def _spread(self, state: State, step: int) -> State:
         self._shards = Shards(self._workers, state.params.size)
-        params, velocity = (self._shards.spread(each, step) for each in state[:2])
-        self._state = state._replace(params=params, velocity=velocity)
-        self._saved = step, state
-        return step
+        self._workers.restore(state.momenta, step)
+        spread: dict[str, Any] = {
+            name: self._shards.spread(getattr(state, name), step) for name in SPLIT
+        }
+        return state._replace(**spread)
 
-    def state(self, step: int) -> State:
-        if step != self._saved[0]:
-            params, velocity = self._shards.gather(self._state[:2], step, "save the state")
-            self._save(step, self._state._replace(params=params, velocity=velocity))
-        return self._saved[1]
-
-    def retry(self, perform: Callable[[int], Result], step: int) -> Result:
-        """Perform a step; if a process took data with it, all steps from the state last saved."""
-
-        def perform_and_save(k: int) -> Result:
-            result = perform(k)
-            if k - self._saved[0] >= SAVE_STEPS:
-                self.state(k)
-            return result
-
-        return self._workers.retry(perform_and_save, step, lambda: self._save(*self._saved))
+    def _gather(self, step: int) -> State:
+        vectors = [getattr(self._state, name) for name in SPLIT]
+        here = dict(zip(SPLIT, self._shards.gather(vectors, step, "save the state"), strict=True))
+        return self._state._replace(momenta=self._workers.momenta(step), **here)
 
     # --- The phases of a step -----------------------------------------------------------------
 
@@ -116,7 +96,10 @@ class ShardedServer:
         self.traffic.bytes["broadcast"] = 4 * self.task.model.parameters * len(self._copies)
 
     def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Gradients:
-        return self._workers.compute(self._copies, holders, batch, step)
+        state, previous = self._state, None
+        if self.pipeline.wants_previous:
+            previous = self._shards.gather([state.previous], step, "return the last aggregate")[0]
+        return self._workers.compute(self._copies, previous, state.excluded, holders, batch, step)
 
     def place(self, gradients: Gradients, step: int) -> Placement:
         return self._workers.place(gradients, step)
@@ -157,7 +140,7 @@ class ShardedServer:
             row_of[copy] = number[digest]
         rows = np.arange(float(len(distinct)))[:, None]
         with self._workers.guarded(step, "vote"):
-            votes = self.pipeline.vote(Messages(rows, row_of), step)
+            votes = self.pipeline.vote(Messages(rows, row_of), step, self._state.excluded)
         winners = votes.rows[:, 0].astype(int)
         elected = [
             None if undecided else distinct[winner]
@@ -217,20 +200,25 @@ class ShardedServer:
             honest = honest_digests(workers, self._shards, gradients, step)
             return np.array([a != b for a, b in zip(elected.digests, honest, strict=True)])
 
-        return ShardedVotes(rows, elected.undecided, wrong, blocks)
+        return ShardedVotes(rows, elected.undecided, wrong, blocks=blocks)
 
     def aggregate(self, votes: ShardedVotes, step: int) -> "da.Array":
         with self._shards.computing(step, "aggregate"):
-            aggregate = self.pipeline.aggregate(votes.rows, step)
+            previous = self._state.previous.map_blocks(to_backend, self._backend)
+            aggregate = self.pipeline.aggregate(votes.rows, step, previous)
             return self._shards.now(step, "aggregate", aggregate)[0]
 
-    def update(self, aggregate: "da.Array", gradients: Gradients, step: int) -> None:
+    def update(
+        self, aggregate: "da.Array", gradients: Gradients, votes: ShardedVotes, step: int
+    ) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
-        statistics = self._workers.statistics(gradients, step)
-        state = self.task.update(self._state, here, statistics, step)
+        seen = self._workers.statistics(gradients, step)
+        state = self.task.update(self._state, here, seen, votes.exposed, step)
         with self._shards.computing(step, "update"):
-            params, velocity = self._shards.now(step, "update", *state[:2])
-        self._state = state._replace(params=params, velocity=velocity)
+            vectors = self._shards.now(step, "update", *(getattr(state, name) for name in SPLIT))
+        moved: dict[str, Any] = dict(zip(SPLIT, vectors, strict=True))
+        self._state = state._replace(**moved)
+        self._workers.remember(gradients)
 
     def judge(
         self,

@@ -9,7 +9,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,27 +18,9 @@ from detox_sim.cluster.faults import Fault, corrupt
 from detox_sim.messages import Messages, Search
 from detox_sim.models import one_thread
 from detox_sim.primitives import take, use_threads
-from detox_sim.trials.learning_task import LearningTask
-from detox_sim.trials.pipeline import Pipeline, Placement
+from detox_sim.trials.learning_task import Computed, LearningTask
+from detox_sim.trials.pipeline import Known, Pipeline, Placement
 from detox_sim.trials.trial import Trial
-
-
-class Computed(NamedTuple):
-    """The honest gradients (n, d) of the files of one worker, and those of relabelled files."""
-
-    files: np.ndarray
-    losses: np.ndarray
-    rows: np.ndarray
-    statistics: np.ndarray
-    relabelled: np.ndarray | None
-    seconds: float
-
-
-class Gathered(NamedTuple):
-    """The honest gradients (files, d) of all files, where the attackers are."""
-
-    rows: Any
-    relabelled: Any
 
 
 class Forged(NamedTuple):
@@ -81,18 +63,25 @@ def on_one_thread(task):
 
 @on_one_thread
 def compute(
-    trial: Trial, step: int, files: np.ndarray, images: np.ndarray, relabel: bool, params
+    trial: Trial,
+    step: int,
+    files: np.ndarray,
+    images: np.ndarray,
+    relabelled: bool,
+    params,
+    before: Computed | np.ndarray | None,
 ) -> Computed:
-    """Compute the gradients of one worker's files (n,), and with `relabel` of relabelled ones."""
+    """Compute what one worker sends of its files (n,), and with `relabelled` of relabelled ones.
+
+    `before` is what it computed at the step before, or its momenta; None without worker momentum.
+    """
     _, task = setup(trial)
-    start = time.perf_counter()
-    losses, rows, statistics = task.gradients(params, step, files, images)
-    rows = to_host(rows)
-    seconds = time.perf_counter() - start
-    relabelled = None
-    if relabel:
-        relabelled = to_host(task.gradients(params, step, files, images, relabelled=True).rows)
-    return Computed(files, losses, rows, statistics, relabelled, seconds)
+    momenta = before.momenta if isinstance(before, Computed) else before
+    if momenta is not None:
+        momenta = to_backend(momenta, trial.backend)
+    computed = task.compute(params, momenta, step, files, images, relabelled)
+    others = None if computed.relabelled is None else to_host(computed.relabelled)
+    return computed._replace(rows=to_host(computed.rows), relabelled=others)
 
 
 def losses_and_seconds(computed: Computed) -> tuple[np.ndarray, float]:
@@ -114,8 +103,15 @@ def honest_gradient(computed: Computed, file: int) -> np.ndarray:
 
 
 @on_one_thread
-def gather(trial: Trial, sources: np.ndarray, workers: list[int], computed: list) -> Gathered:
-    """Gather one copy of the gradient of each file.
+def gather(
+    trial: Trial,
+    sources: np.ndarray,
+    workers: list[int],
+    computed: list,
+    previous: np.ndarray | None,
+    excluded: np.ndarray,
+) -> Known:
+    """Gather one copy of the gradient of each file, where the attackers are.
 
     Parameters
     ----------
@@ -124,8 +120,10 @@ def gather(trial: Trial, sources: np.ndarray, workers: list[int], computed: list
         The worker whose copy of each file is taken.
     workers, computed : list
         The workers among `sources`, and what they computed.
+    previous, excluded
+        As in `Known`.
     """
-    pipeline, _ = setup(trial)
+    _, task = setup(trial)
     by_worker = dict(zip(workers, computed, strict=True))
 
     def gathered(name: str):
@@ -135,22 +133,30 @@ def gather(trial: Trial, sources: np.ndarray, workers: list[int], computed: list
         ]
         return to_backend(np.stack(rows), trial.backend)
 
-    relabelled = gathered("relabelled") if pipeline.wants_relabelled else None
-    return Gathered(gathered("rows"), relabelled)
+    relabelled = gathered("relabelled") if task.wants_relabelled else None
+    if previous is not None:
+        previous = to_backend(previous, trial.backend)
+    return Known(gathered("rows"), relabelled, previous, excluded)
+
+
+def momenta(known: Known) -> np.ndarray:
+    """Return the momenta of a state (slots, d): of all files, then of relabelled ones if any."""
+    parts = [known.rows] if known.relabelled is None else [known.rows, known.relabelled]
+    return np.concatenate([to_host(part) for part in parts])
 
 
 @on_one_thread
-def place(trial: Trial, step: int, gathered: Gathered) -> Placement:
+def place(trial: Trial, step: int, known: Known) -> Placement:
     """Choose the Byzantine workers of a step by the damage they do."""
     pipeline, _ = setup(trial)
-    return pipeline.place(gathered.rows, step, gathered.relabelled)
+    return pipeline.place(known, step)
 
 
 @on_one_thread
-def forge(trial: Trial, step: int, gathered: Gathered, placement: Placement) -> Forged:
+def forge(trial: Trial, step: int, known: Known, placement: Placement) -> Forged:
     """Forge the messages of a step."""
     pipeline, _ = setup(trial)
-    messages = pipeline.forge(gathered.rows, placement, step, gathered.relabelled)
+    messages = pipeline.forge(known, placement, step)
     return Forged(messages, pipeline.assign(step))
 
 

@@ -12,7 +12,7 @@ from detox_sim.cluster.faults import ClusterError, Fault
 from detox_sim.cluster.processes import Futures, Processes
 from detox_sim.messages import Search
 from detox_sim.trials.learning_task import EVALUATED_WORKER
-from detox_sim.trials.pipeline import Placement
+from detox_sim.trials.pipeline import Known, Placement
 from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -30,12 +30,17 @@ class Gradients(NamedTuple):
     files : dict
         Worker -> its files (n,), in ascending order.
     computed : dict
-        Worker -> future of `tasks.Computed`.
+        Worker -> future of `learning_task.Computed`.
+    previous : future or None
+        Of the last aggregate (d,), in the attackers' process; None where no rule asks for it.
+    excluded : bool (workers,)
     """
 
     holders: np.ndarray
     files: dict[int, np.ndarray]
     computed: "dict[int, Future]"
+    previous: "Future | None"
+    excluded: np.ndarray
 
 
 class Forged(NamedTuple):
@@ -79,6 +84,8 @@ class Workers(Processes):
         super().__init__(client, trial.backend)
         self._trial, self._deadline, self._faults = trial, deadline, faults
         self.pipeline, self.task = tasks.setup(trial)
+        self._before: dict[int, Future] = {}  # momenta, or what was computed at the step before
+        self._last: Gradients | None = None
 
     def faults_of(self, worker: int, step: int) -> list[Fault]:
         """Return the faults of one worker at one step."""
@@ -87,7 +94,13 @@ class Workers(Processes):
     # --- Compute ------------------------------------------------------------------------------
 
     def compute(
-        self, params: Mapping[str, Any], holders: np.ndarray, batch: np.ndarray, step: int
+        self,
+        params: Mapping[str, Any],
+        previous: np.ndarray | None,
+        excluded: np.ndarray,
+        holders: np.ndarray,
+        batch: np.ndarray,
+        step: int,
     ) -> Gradients:
         """Let every worker compute the gradients of its files.
 
@@ -95,13 +108,12 @@ class Workers(Processes):
         ----------
         params : mapping
             Address of a process -> the parameters (d,) in it.
+        previous, excluded
+            Of the state before the step; `previous` is None where no rule asks for it.
         holders : int (files, copies)
         batch : int (files, images a file)
         """
-        order = np.argsort(holders, axis=None, kind="stable")
-        owners, files = holders.ravel()[order], order // holders.shape[1]
-        mine = {int(worker): np.sort(files[owners == worker]) for worker in np.unique(holders)}
-        relabelling = set(holders[:, 0].tolist()) if self.pipeline.wants_relabelled else set()
+        mine, relabelling = self._files(holders), self._relabelling(holders)
         computed = {
             worker: self.submit(
                 tasks.compute,
@@ -111,12 +123,50 @@ class Workers(Processes):
                 batch[some],
                 worker in relabelling,
                 params[self.home(worker)],
+                self._before.get(worker),
                 at=self.home(worker),
             )
             for worker, some in mine.items()
         }
         self.finish(computed, step, "compute")
-        return Gradients(holders, mine, computed)
+        known = None if previous is None else self.scatter(previous, [self.home(0)], step)
+        return Gradients(holders, mine, computed, known, excluded)
+
+    @staticmethod
+    def _files(holders: np.ndarray) -> dict[int, np.ndarray]:
+        """Return the files (n,) of each worker, in ascending order."""
+        order = np.argsort(holders, axis=None, kind="stable")
+        owners, files = holders.ravel()[order], order // holders.shape[1]
+        return {int(worker): np.sort(files[owners == worker]) for worker in np.unique(holders)}
+
+    def _relabelling(self, holders: np.ndarray) -> set[int]:
+        """Return the workers that compute rows of relabelled files too: the first of each file."""
+        return set(holders[:, 0].tolist()) if self.task.wants_relabelled else set()
+
+    # --- Worker momentum ----------------------------------------------------------------------
+
+    def remember(self, gradients: Gradients) -> None:
+        """Let the workers keep what they computed: their momenta for the next step."""
+        if self._trial.worker_momentum:
+            self._before, self._last = dict(gradients.computed), gradients
+
+    def momenta(self, step: int) -> np.ndarray:
+        """Return the momenta of a state (slots, d) after the step that was last remembered."""
+        if self._last is None:
+            return np.zeros((0, self.task.model.parameters), np.float32)
+        found = self.submit(tasks.momenta, self._gather(self._last), at=self.home(0))
+        return self.get({0: found}, step, "return its momentum", "the workers")[0]
+
+    def restore(self, momenta: np.ndarray, step: int) -> None:
+        """Send the momenta of a state (slots, d) to the workers."""
+        self._last = None
+        if not len(momenta):
+            return
+        holders = self.pipeline.assign(step)
+        relabelling = self._relabelling(holders)
+        for worker, files in self._files(holders).items():
+            slots = np.append(files, len(holders) + files) if worker in relabelling else files
+            self._before[worker] = self.scatter(momenta[slots], [self.home(worker)], step)
 
     def statistics(self, gradients: Gradients, step: int) -> np.ndarray:
         """Return the batch statistics (n, s) of the worker that evaluates."""
@@ -144,7 +194,7 @@ class Workers(Processes):
     def place(self, gradients: Gradients, step: int) -> Placement:
         """Choose the Byzantine workers: here, or where the attackers are if they try the damage."""
         if not self.pipeline.places_by_damage:
-            return self.pipeline.place(None, step)
+            return self.pipeline.place(Known(None), step)
         place = self.submit(
             tasks.place, self._trial, step, self._gather(gradients), at=self.home(0)
         )
@@ -155,7 +205,16 @@ class Workers(Processes):
         sources = gradients.holders[:, 0]
         workers = sorted(set(sources.tolist()))
         computed = [gradients.computed[worker] for worker in workers]
-        return self.submit(tasks.gather, self._trial, sources, workers, computed, at=self.home(0))
+        return self.submit(
+            tasks.gather,
+            self._trial,
+            sources,
+            workers,
+            computed,
+            gradients.previous,
+            gradients.excluded,
+            at=self.home(0),
+        )
 
     def forge(self, gradients: Gradients, placement: Placement, step: int) -> Forged:
         """Let the attackers forge, and every worker make its messages."""

@@ -11,7 +11,7 @@ import xarray as xr
 from detox_sim import costs
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.trials import checkpoints
-from detox_sim.trials.learning_task import LearningTask, State
+from detox_sim.trials.learning_task import VECTORS, LearningTask, State
 from detox_sim.trials.server import PHASES
 from detox_sim.trials.trial import Trial
 
@@ -54,7 +54,7 @@ class Record:
     about : dict
         What the checkpoint must agree on with the run that continues from it.
     backend : str
-        Of parameters and velocity.
+        Of the vectors of a state.
     """
 
     def __init__(self, path: "str | os.PathLike[str] | None", about: dict[str, Any], backend: str):
@@ -75,9 +75,9 @@ class Record:
             _rows({k.removeprefix(p): v for k, v in found.items() if k.startswith(p)})
             for p in ("row_", "evaluation_")
         )
-        state = State(*(found[f"state_{name}"] for name in State._fields))
-        params, velocity = (to_backend(each, self._backend) for each in state[:2])
-        return int(found["step"]), state._replace(params=params, velocity=velocity)
+        state = {name: found[f"state_{name}"] for name in State._fields}
+        at_server = {name: to_backend(state[name], self._backend) for name in VECTORS}
+        return int(found["step"]), State(**(state | at_server))
 
     def save(self, step: int, state: State) -> None:
         """Write the checkpoint of the state after a step."""

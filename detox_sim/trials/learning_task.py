@@ -1,13 +1,14 @@
 """What a trial learns: its data, its model, and the gradients of the files of a step."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detox_sim import data, models
-from detox_sim.arrays import to_backend, to_torch
-from detox_sim.catalogue import bind
+from detox_sim import attacks, data, models
+from detox_sim.arrays import namespace, to_backend, to_torch
+from detox_sim.catalogue import accepts, bind
 from detox_sim.models import Gradients, Model
 from detox_sim.streams import stream
 from detox_sim.trials.trial import Trial
@@ -19,20 +20,63 @@ EVALUATED_WORKER = 0  # whose batch-norm statistics evaluate: the first's, as in
 RECALIBRATION_IMAGES = 2048  # at most; training images that give the recalibrated statistics
 
 
+VECTORS = ("params", "velocity", "previous", "momenta")  # of a state, in the array library
+
+
 class State(NamedTuple):
     """All that outlives a step; a checkpoint stores it.
 
     Attributes
     ----------
-    params, velocity : float32 (d,)
-        At the server.
+    params, velocity, previous : float32 (d,)
+        At the server; `previous` is the last aggregate.
+    momenta : float32 (slots, d)
+        Worker momentum of each file, then of each relabelled file where the attack asks for those;
+        without worker momentum (0, d).
+    excluded : bool (workers,)
+        Workers that a vote exposed.
     statistics : float32 (s,)
         The running batch-norm statistics of the worker that evaluates.
     """
 
     params: Any
     velocity: Any
+    previous: Any
+    momenta: Any
+    excluded: np.ndarray
     statistics: np.ndarray
+
+
+class Computed(NamedTuple):
+    """What workers computed of some files (n,) of a step.
+
+    Attributes
+    ----------
+    files : sequence of int (n,)
+    losses : float64 (n,)
+    rows : array (n, d)
+        The gradients; with worker momentum the momenta.
+    statistics : float32 (n, s)
+        Of the batch norms.
+    relabelled : array (n, d) or None
+        `rows` of relabelled files.
+    seconds : float
+        That the gradients took.
+    """
+
+    files: Sequence[int] | np.ndarray
+    losses: np.ndarray
+    rows: Any
+    statistics: np.ndarray
+    relabelled: Any
+    seconds: float
+
+    @property
+    def momenta(self):
+        """All rows (n or 2 n, d), those of relabelled files last."""
+        if self.relabelled is None:
+            return self.rows
+        return namespace(self.rows).concat([self.rows, self.relabelled])
 
 
 class LearningTask:
@@ -44,6 +88,14 @@ class LearningTask:
     Parameters
     ----------
     trial : Trial
+
+    Attributes
+    ----------
+    model : Model
+    title : str
+        What the data are called.
+    wants_relabelled : bool
+        The attack asks for the rows of relabelled files.
 
     Examples
     --------
@@ -68,16 +120,23 @@ class LearningTask:
             channels_last=trial.channels_last,
         )
         self._draws_nothing = models.is_dense(*self._made_by)
+        attack = bind(attacks, trial.attack, trial.attack_options)
+        self.wants_relabelled = accepts(attack, "relabelled")
         self._images = to_torch(self._data.train_images).to(self.model.device)
         self._scale = self._moments()
         self.title = self._data.title
 
     def initial(self) -> State:
         """Return the state before the first step."""
-        params = self.model.initial(stream(self._trial.seed, "parameters"))
+        trial = self._trial
+        params = self.model.initial(stream(trial.seed, "parameters"))
         statistics = self.model.initial_statistics()
-        params = to_backend(params, self._trial.backend)
-        return State(params, np.zeros_like(params), statistics)
+        params = to_backend(params, trial.backend)
+        slots = trial.files * (1 + self.wants_relabelled) if trial.worker_momentum else 0
+        momenta = np.zeros_like(params, shape=(slots, params.size))
+        excluded = np.zeros(trial.workers, dtype=bool)
+        zeros = np.zeros_like(params)
+        return State(params, zeros, zeros, momenta, excluded, statistics)
 
     def sample_flops(self) -> int:
         """Return the floating-point operations of the gradient of one image."""
@@ -94,6 +153,46 @@ class LearningTask:
         trial, images = self._trial, len(self._data.train_labels)
         batch = stream(trial.seed, "batch", step).choice(images, trial.batch, False)
         return batch.reshape(trial.files, -1)
+
+    def compute(
+        self,
+        params,
+        momenta,
+        step: int,
+        files: Sequence[int] | np.ndarray,
+        images: np.ndarray,
+        relabelled: bool,
+    ) -> Computed:
+        """Compute what honest workers send of some files of a step.
+
+        Parameters
+        ----------
+        params : float32 (d,)
+        momenta : array (n or 2 n, d)
+            `Computed.momenta` of these files after the step before; not looked at without worker
+            momentum.
+        step, files, images
+            As in `gradients`.
+        relabelled : bool
+            Compute the rows of relabelled files too.
+        """
+        start = time.perf_counter()
+        losses, rows, statistics = self.gradients(params, step, files, images)
+        seconds = time.perf_counter() - start
+        others = None
+        if relabelled:
+            others = self.gradients(params, step, files, images, relabelled=True).rows
+        if self._trial.worker_momentum:
+            n = len(files)
+            rows = self._with_momentum(momenta[:n], rows)
+            if relabelled:
+                others = self._with_momentum(momenta[n:], others)
+        return Computed(files, losses, rows, statistics, others, seconds)
+
+    def _with_momentum(self, momenta, gradients):
+        """Return the momenta after a step; always by this expression, so that copies are equal."""
+        beta = self._trial.worker_momentum
+        return np.float32(beta) * momenta + np.float32(1 - beta) * gradients
 
     def gradients(
         self,
@@ -177,8 +276,8 @@ class LearningTask:
         deviation = torch.tensor(data.deviation, dtype=torch.float32, device=device)
         return mean[:, None, None], deviation[:, None, None]
 
-    def update(self, state: State, aggregate, seen: np.ndarray, step: int) -> State:
-        """Return the state after the server's step with momentum.
+    def update(self, state: State, aggregate, seen: np.ndarray, exposed, step: int) -> State:
+        """Return the state after the server's step with momentum; momenta are left as they are.
 
         Parameters
         ----------
@@ -186,6 +285,8 @@ class LearningTask:
         aggregate : float32 (d,)
         seen : float32 (n, s)
             Batch statistics of the files of the worker that evaluates, in ascending order.
+        exposed : numpy.ndarray of bool (workers,) or None
+            Workers that the vote exposed.
         step : int
         """
         trial, statistics = self._trial, state.statistics
@@ -193,7 +294,9 @@ class LearningTask:
         rate = trial.rate * trial.decay ** (step // trial.decay_every)
         for each in seen:
             statistics = statistics + self.model.statistics_momentum * (each - statistics)
-        return State(state.params - np.float32(rate) * velocity, velocity, statistics)
+        params = state.params - np.float32(rate) * velocity
+        excluded = state.excluded if exposed is None else state.excluded | exposed
+        return State(params, velocity, aggregate, state.momenta, excluded, statistics)
 
     def evaluate(self, state: State) -> dict[str, float]:
         """Return losses and accuracies by the names they have in a history.

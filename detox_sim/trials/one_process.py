@@ -1,31 +1,25 @@
 """A run in one process, where honest copies of a file are one row."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from detox_sim.messages import Messages
-from detox_sim.trials.learning_task import EVALUATED_WORKER, LearningTask, State
+from detox_sim.trials.learning_task import EVALUATED_WORKER, Computed, LearningTask, State
 from detox_sim.trials.outcome import Outcome, judge
-from detox_sim.trials.pipeline import Pipeline, Placement
+from detox_sim.trials.pipeline import Known, Pipeline, Placement
 from detox_sim.trials.trial import Trial
 from detox_sim.voting import Votes
 
 Result = TypeVar("Result")
 
 
-class Computed(NamedTuple):
-    """The gradients (files, d) of a step, with losses (files,) and batch statistics (files, s).
-
-    `relabelled` are the gradients of relabelled files where the attack asks for them.
-    """
+class Gradients(NamedTuple):
+    """What the workers (files, copies) computed in one step, each file once."""
 
     holders: np.ndarray
-    losses: np.ndarray
-    rows: Any
-    statistics: np.ndarray
-    relabelled: Any
+    computed: Computed
 
 
 class OneProcessServer:
@@ -38,7 +32,7 @@ class OneProcessServer:
     >>> from detox_sim import Trial
     >>> server = OneProcessServer(Trial(batch=45))
     >>> gradients = server.compute(server.pipeline.assign(1), server.task.draw(1), step=1)
-    >>> gradients.rows.shape == (15, server.task.model.parameters)
+    >>> gradients.computed.rows.shape == (15, server.task.model.parameters)
     True
     """
 
@@ -52,40 +46,48 @@ class OneProcessServer:
     def broadcast(self, step: int) -> None:
         pass
 
-    def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Computed:
-        files = range(len(batch))
-        params, relabelled = self._state.params, None
-        computed = self.task.gradients(params, step, files, batch)
-        if self.pipeline.wants_relabelled:
-            relabelled = self.task.gradients(params, step, files, batch, relabelled=True).rows
-        return Computed(holders, *computed, relabelled)
+    def compute(self, holders: np.ndarray, batch: np.ndarray, step: int) -> Gradients:
+        state, files = self._state, range(len(batch))
+        relabelled = self.task.wants_relabelled
+        computed = self.task.compute(
+            state.params, state.momenta, step, files, batch, relabelled=relabelled
+        )
+        return Gradients(holders, computed)
 
-    def place(self, gradients: Computed, step: int) -> Placement:
-        return self.pipeline.place(gradients.rows, step, gradients.relabelled)
+    def _known(self, gradients: Gradients) -> Known:
+        rows, relabelled = gradients.computed.rows, gradients.computed.relabelled
+        return Known(rows, relabelled, self._state.previous, self._state.excluded)
 
-    def forge(self, gradients: Computed, placement: Placement, step: int) -> Messages:
-        return self.pipeline.forge(gradients.rows, placement, step, gradients.relabelled)
+    def place(self, gradients: Gradients, step: int) -> Placement:
+        return self.pipeline.place(self._known(gradients), step)
+
+    def forge(self, gradients: Gradients, placement: Placement, step: int) -> Messages:
+        return self.pipeline.forge(self._known(gradients), placement, step)
 
     def send(self, forged: Messages, step: int) -> Messages:
         return forged
 
     def vote(self, messages: Messages, step: int) -> Votes:
-        return self.pipeline.vote(messages, step)
+        return self.pipeline.vote(messages, step, self._state.excluded)
 
     def collect(self, votes: Votes, step: int) -> Votes:
         return votes
 
     def aggregate(self, votes: Votes, step: int):
-        return self.pipeline.aggregate(votes.rows, step)
+        return self.pipeline.aggregate(votes.rows, step, self._state.previous)
 
-    def update(self, aggregate, gradients: Computed, step: int) -> None:
-        mine = (gradients.holders == EVALUATED_WORKER).any(axis=1)
-        self._state = self.task.update(self._state, aggregate, gradients.statistics[mine], step)
+    def update(self, aggregate, gradients: Gradients, votes: Votes, step: int) -> None:
+        holders, computed = gradients
+        seen = computed.statistics[(holders == EVALUATED_WORKER).any(axis=1)]
+        self._state = self.task.update(self._state, aggregate, seen, votes.exposed, step)
+        if self._state.momenta.size:
+            self._state = self._state._replace(momenta=computed.momenta)
 
     def judge(
-        self, gradients: Computed, messages: Messages, votes: Votes, aggregate, step: int
+        self, gradients: Gradients, messages: Messages, votes: Votes, aggregate, step: int
     ) -> Outcome:
-        return judge(gradients.losses, gradients.rows, aggregate, votes, messages.search)
+        computed = gradients.computed
+        return judge(computed.losses, computed.rows, aggregate, votes, messages.search)
 
     def state(self, step: int) -> State:
         return self._state

@@ -13,7 +13,7 @@ from detox_sim.attacks import through_vote
 from detox_sim.catalogue import accepts, bind, supplied
 from detox_sim.messages import Messages, Search
 from detox_sim.streams import stream
-from detox_sim.trials.rules import distorted_files_assumed, hierarchy, named
+from detox_sim.trials.rules import distorted_files_assumed, hierarchy, named, uses_previous
 
 if TYPE_CHECKING:
     from detox_sim.trials.trial import Trial
@@ -26,6 +26,27 @@ class Placement(NamedTuple):
 
     byzantine: np.ndarray
     evaluations: int
+
+
+class Known(NamedTuple):
+    """What is known at one step before messages are sent; attackers know it too.
+
+    Attributes
+    ----------
+    rows : array (files, d)
+        The honest gradients; with worker momentum the momenta of the files.
+    relabelled : array (files, d) or None
+        Those of relabelled files where the attack asks for them.
+    previous : array (d,) or None
+        The last aggregate; zeros before the first.
+    excluded : numpy.ndarray of bool (workers,) or None
+        Workers that an earlier vote exposed: what they send does not count.
+    """
+
+    rows: Any
+    relabelled: Any = None
+    previous: Any = None
+    excluded: np.ndarray | None = None
 
 
 class Pipeline:
@@ -41,16 +62,17 @@ class Pipeline:
     ----------
     holders : numpy.ndarray of int (files, copies)
         The assignment that attackers can know; a reshuffled one draws another at each step.
-    places_by_damage, wants_relabelled : bool
-        The placement asks for the damage it does; the attack asks for the gradients of relabelled
-        files.
+    places_by_damage : bool
+        The placement asks for the damage it does.
+    wants_previous : bool
+        A rule asks for the last aggregate.
 
     Examples
     --------
     >>> from detox_sim import Trial
     >>> pipeline = Pipeline(Trial(attack="constant", placement="worst_case"), sizes=(2,))
-    >>> rows = np.ones((15, 2), np.float32)
-    >>> messages = pipeline.forge(rows, pipeline.place(rows, step=1), step=1)
+    >>> known = Known(np.ones((15, 2), np.float32))
+    >>> messages = pipeline.forge(known, pipeline.place(known, step=1), step=1)
     >>> pipeline.vote(messages, step=1).distorted.sum()
     np.int64(2)
     """
@@ -70,7 +92,6 @@ class Pipeline:
             self.places_by_damage = accepts(self._placement, "damage")
         with named("attack"):
             self._attack = bind(attacks, trial.attack, trial.attack_options)
-            self.wants_relabelled = accepts(self._attack, "relabelled")
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
         if trial.knowledge == "own" and self.places_by_damage:
@@ -80,42 +101,40 @@ class Pipeline:
             )
 
     @functools.cached_property
+    def wants_previous(self) -> bool:
+        return uses_previous(self._trial)
+
+    @functools.cached_property
     def _rules(self) -> Callable:
         return hierarchy(self._trial, distorted_files_assumed(self._trial, self.holders))
 
     def assign(self, step: int) -> np.ndarray:
         """Return the workers (files, copies) that compute each file at one step."""
-        if self._assigned is not None:
-            return self._assigned
+        if self.assigned is not None:
+            return self.assigned
         rng = stream(self._trial.seed, "assignment", step)
         return self._assignment(self._trial.workers, self._trial.copies, rng=rng)
 
     @functools.cached_property
-    def _assigned(self) -> np.ndarray | None:
-        """The assignment of every step, or None if it draws: without a draw it cannot change."""
+    def assigned(self) -> np.ndarray | None:
+        """The workers (files, copies) of every step, or None if the assignment draws at each."""
         rng = stream(self._trial.seed, "assignment", 1)
         before = rng.bit_generator.state
         holders = self._assignment(self._trial.workers, self._trial.copies, rng=rng)
         return holders if rng.bit_generator.state == before else None
 
-    def place(self, rows, step: int, relabelled=None) -> Placement:
+    def place(self, known: Known, step: int) -> Placement:
         """Return which workers are Byzantine at one step.
 
-        Parameters
-        ----------
-        rows : float (files, d)
-            The honest gradients; not looked at unless `places_by_damage`.
-        step : int
-        relabelled : float (files, d), optional
-            What `wants_relabelled` asks for.
+        What is known is not looked at unless `places_by_damage`.
         """
         evaluations = 0
 
         def damage(byzantine: np.ndarray) -> float:
             nonlocal evaluations
-            server = _AttackersServer(self, self.holders, step)
-            messages = self._forge(rows, self.holders, byzantine, step, relabelled, server)
-            error = to_host(server(messages)) - to_host(rows).mean(axis=0)
+            server = _AttackersServer(self, self.holders, step, known)
+            messages = self._forge(known, self.holders, byzantine, step, server)
+            error = to_host(server(messages)) - to_host(known.rows).mean(axis=0)
             evaluations += server.evaluations
             worst = float((error.astype(np.float64) ** 2).sum())
             return worst if np.isfinite(worst) else np.inf
@@ -132,29 +151,29 @@ class Pipeline:
                 )
         return Placement(byzantine, evaluations)
 
-    def forge(self, rows, placement: Placement, step: int, relabelled=None) -> Messages:
-        """Return the messages of all workers when the honest gradients are `rows` (files, d).
+    def forge(self, known: Known, placement: Placement, step: int) -> Messages:
+        """Return the messages of all workers.
 
         Their `search` counts all calls of the server that attackers made, the placement's too.
         """
         holders = self.assign(step)
-        server = _AttackersServer(self, holders, step)
-        messages = self._forge(rows, holders, placement.byzantine, step, relabelled, server)
+        server = _AttackersServer(self, holders, step, known)
+        messages = self._forge(known, holders, placement.byzantine, step, server)
         evaluations = placement.evaluations + server.evaluations
         if not evaluations:
             return messages
         value = messages.search.value if messages.search else 0.0
         return dataclasses.replace(messages, search=Search(evaluations, value))
 
-    def _forge(self, rows, holders, byzantine, step, relabelled, server) -> Messages:
+    def _forge(self, known: Known, holders, byzantine, step, server) -> Messages:
         trial = self._trial
         forged = byzantine[holders]
-        known = forged.any(axis=1) if trial.knowledge == "own" else None
+        files = forged.any(axis=1) if trial.knowledge == "own" else None
         if trial.knowledge == "groups":
             forged = through_vote.forged_copies(holders, byzantine, trial.vote)
         with named("attack"):
-            attack = supplied(self._attack, known=known, relabelled=relabelled, server=server)
-            messages = attack(rows, forged, rng=stream(trial.seed, "attack", step))
+            attack = supplied(self._attack, known=files, relabelled=known.relabelled, server=server)
+            messages = attack(known.rows, forged, rng=stream(trial.seed, "attack", step))
             if not isinstance(messages, Messages) or messages.row_of.shape != forged.shape:
                 raise ValueError(
                     f"{trial.attack} must return the Messages of all workers, such as "
@@ -162,15 +181,23 @@ class Pipeline:
                 )
             return messages
 
-    def vote(self, messages: Messages, step: int) -> voting.Votes:
-        """Return the votes over the copies of each file."""
-        return self._count(messages, self.assign(step), step, 0)
+    def vote(self, messages: Messages, step: int, excluded=None) -> voting.Votes:
+        """Return the votes over the copies of each file.
+
+        Messages of `excluded` workers, bool (workers,), by default none, do not count.
+        """
+        return self._count(messages, self.assign(step), step, 0, excluded)
 
     def _count(
-        self, messages: Messages, holders: np.ndarray, step: int, index: int
+        self, messages: Messages, holders: np.ndarray, step: int, index: int, excluded
     ) -> voting.Votes:
         """Vote with the draws that have this index: 0 the server's, 1 the attackers'."""
-        facts: dict[str, Any] = {"holders": holders, "sizes": self._sizes}
+        if excluded is None:
+            excluded = np.zeros(self._trial.workers, dtype=bool)
+        if excluded.any():
+            arrived = np.where(excluded[holders], -1, messages.row_of)
+            messages = dataclasses.replace(messages, row_of=arrived)
+        facts: dict[str, Any] = {"holders": holders, "sizes": self._sizes, "excluded": excluded}
         if accepts(self._vote, "rng"):
             facts["rng"] = stream(self._trial.seed, "vote", step, index)
         with named("vote"):
@@ -181,21 +208,25 @@ class Pipeline:
                 )
             return votes
 
-    def aggregate(self, votes, step: int):
-        """Return the aggregate (d,) of the votes (votes, d): mixers, inner and outer rule."""
-        return self._rules(votes, stream(self._trial.seed, "groups", step))
+    def aggregate(self, votes, step: int, previous=None):
+        """Return the aggregate (d,) of the votes (votes, d): mixers, inner and outer rule.
+
+        `previous` (d,) is the last aggregate, by default zeros.
+        """
+        return self._rules(votes, stream(self._trial.seed, "groups", step), previous)
 
 
 class _AttackersServer:
     """``server(messages) -> aggregate (d,)`` as attackers can run it, with draws of their own."""
 
-    def __init__(self, pipeline: Pipeline, holders: np.ndarray, step: int):
+    def __init__(self, pipeline: Pipeline, holders: np.ndarray, step: int, known: Known):
         self._pipeline, self._holders, self._step = pipeline, holders, step
+        self._previous, self._excluded = known.previous, known.excluded
         self.evaluations = 0
 
     def __call__(self, messages: Messages):
         self.evaluations += 1
         pipeline, step = self._pipeline, self._step
-        votes = pipeline._count(messages, self._holders, step, 1)
+        votes = pipeline._count(messages, self._holders, step, 1, self._excluded)
         rng = stream(pipeline._trial.seed, "groups", step, 1)
-        return pipeline._rules(votes.rows, rng)
+        return pipeline._rules(votes.rows, rng, self._previous)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detox_sim import aggregators, mixers, theory, voting
-from detox_sim.catalogue import bind
+from detox_sim.arrays import namespace
+from detox_sim.catalogue import accepts, bind, resolve, supplied
 
 if TYPE_CHECKING:
     from detox_sim.trials.trial import Trial
@@ -59,9 +60,10 @@ def named(stage: str) -> Iterator[None]:
 
 
 def hierarchy(trial: "Trial", distorted: int) -> Callable:
-    """Return ``aggregate(votes (files, d), rng) -> (d,)``: mixers, `inner` and `outer`.
+    """Return ``aggregate(votes (files, d), rng, previous) -> (d,)``: mixers, `inner` and `outer`.
 
-    Each stage is given the number of distorted rows it must withstand.
+    Each stage is given the number of distorted rows it must withstand. `previous` is the last
+    aggregate (d,), None before the first.
     """
     mix = _mixers(trial, "votes", distorted)
     inner = None
@@ -72,16 +74,26 @@ def hierarchy(trial: "Trial", distorted: int) -> Callable:
         distorted = voting.distorted_groups_assumed(distorted, withstood)
     outer, _ = _stage(trial, "outer", trial.outer, trial.outer_options, distorted)
 
-    def aggregate(votes, rng: np.random.Generator):
+    def aggregate(votes, rng: np.random.Generator, previous=None):
+        if previous is None:
+            previous = namespace(votes).zeros_like(votes[0, :])
+        facts = {"rng": rng, "previous": previous}
         return voting.hierarchy(
-            mix(votes, rng),
+            mix(votes, **facts),
             groups=trial.groups,
-            inner=None if inner is None else functools.partial(inner, rng=rng),
-            outer=functools.partial(outer, rng=rng),
+            inner=None if inner is None else functools.partial(inner, **facts),
+            outer=functools.partial(outer, **facts),
             rng=rng,
         )
 
     return aggregate
+
+
+def uses_previous(trial: "Trial") -> bool:
+    """Return whether a rule or mixer of a trial asks for the last aggregate."""
+    used = [resolve(aggregators, name) for name in (trial.inner, trial.outer) if name is not None]
+    used += [resolve(mixers, name) for some in mixers_by_stage(trial).values() for name in some]
+    return any(accepts(function, "previous") for function in used)
 
 
 def mixers_by_stage(trial: "Trial") -> Mapping[str, list[str]]:
@@ -97,7 +109,7 @@ def mixers_by_stage(trial: "Trial") -> Mapping[str, list[str]]:
 
 
 def _mixers(trial: "Trial", stage: str, byzantine: int) -> Callable:
-    """Return ``mix(rows, rng) -> rows``: the mixers of one stage, one after the other."""
+    """Return ``mix(rows, rng, previous) -> rows``: the mixers of a stage, one after the other."""
     with named("mixers"):
         names = mixers_by_stage(trial).get(stage, [])
         chain = [
@@ -105,10 +117,10 @@ def _mixers(trial: "Trial", stage: str, byzantine: int) -> Callable:
             for name in names
         ]
 
-    def mix(rows, rng):
+    def mix(rows, rng, previous):
         with named("mixers"):
             for name, mixer in zip(names, chain, strict=True):
-                given, rows = rows, mixer(rows, rng=rng)
+                given, rows = rows, supplied(mixer, previous=previous)(rows, rng=rng)
                 if getattr(rows, "shape", ())[1:] != given.shape[1:]:
                     raise ValueError(
                         f"{name} must return rows of {given.shape[1]} values, got "
@@ -134,10 +146,10 @@ def _stage(
             raise ValueError(f"{name} needs an integer byzantine >= 0, got {given!r}")
     mix = _mixers(trial, stage, given)
 
-    def staged(rows, rng):
-        rows = mix(rows, rng)
+    def staged(rows, rng, previous):
+        rows = mix(rows, rng, previous)
         with named(stage):
-            result = rule(rows)
+            result = supplied(rule, previous=previous)(rows)
             got = getattr(result, "shape", None), getattr(result, "dtype", None)
             if got != (rows.shape[1:], rows.dtype):
                 raise ValueError(

@@ -92,8 +92,8 @@ class ParameterServer(Protocol):
     def aggregate(self, votes: Handle, step: int) -> Handle:
         """Apply mixers, the inner rule in vote groups, and the outer rule; return (d,)."""
 
-    def update(self, aggregate: Handle, gradients: Handle, step: int) -> None:
-        """Move the parameters, and the batch-norm statistics of the worker that evaluates."""
+    def update(self, aggregate: Handle, gradients: Handle, votes: Handle, step: int) -> None:
+        """Move the parameters and all else that outlives a step (`State`)."""
 
     def judge(
         self, gradients: Handle, messages: Handle, votes: Handle, aggregate: Handle, step: int

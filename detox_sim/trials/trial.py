@@ -22,7 +22,7 @@ from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number, name_of
 from detox_sim.data import Data
 from detox_sim.models import PRECISIONS
-from detox_sim.trials.pipeline import KNOWLEDGE, Pipeline
+from detox_sim.trials.pipeline import KNOWLEDGE, Known, Pipeline
 from detox_sim.trials.rules import mixers_by_stage, named
 
 Options = dict[str, object]
@@ -66,6 +66,11 @@ class Trial:
     steps : int
     rate, momentum : float
         v <- momentum v + aggregate; parameters <- parameters - rate v. At the server.
+    worker_momentum : float
+        beta: in place of a file's gradient workers send m <- beta m + (1 - beta) gradient, with
+        m = 0 at first. All workers of a file have the same m, so honest copies stay equal; the
+        assignment must be the same at every step. Where the rule is linear, a rate with `momentum`
+        does what rate / (1 - beta) does with `worker_momentum`.
     decay, decay_every : float, int
         The rate of step t is rate * decay ** (t // decay_every).
     seed : int
@@ -114,6 +119,7 @@ class Trial:
     steps: int = 200
     rate: float = 0.1
     momentum: float = 0.9
+    worker_momentum: float = 0.0
     decay: float = 1.0
     decay_every: int = 10
     seed: int = 0
@@ -141,6 +147,11 @@ class Trial:
         with named("data"):
             learnt = self.dataset
         pipeline = Pipeline(self, sizes=(1,))
+        if self.worker_momentum and pipeline.assigned is None:
+            raise ValueError(
+                "worker_momentum needs the same workers for a file at every step: a new one would "
+                f"lack its momentum; use 0, or assignment {self.assignment!r} without reshuffle"
+            )
         files = len(pipeline.holders)
         held_out = int(self.validation * len(learnt.train_labels))
         _check_batch(self.batch, files, len(learnt.train_labels) - held_out)
@@ -204,7 +215,7 @@ def _check_values(trial: Trial) -> None:
     for name in INTEGERS:
         check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
         object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
-    for name in ("rate", "momentum", "decay", "validation"):
+    for name in ("rate", "momentum", "worker_momentum", "decay", "validation"):
         value = getattr(trial, name)
         check_number(name, value)
         if not 0 <= value < 1e6:
@@ -212,6 +223,8 @@ def _check_values(trial: Trial) -> None:
         object.__setattr__(trial, name, float(value))
     if trial.validation >= 1:
         raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
+    if trial.worker_momentum >= 1:
+        raise ValueError(f"worker_momentum must be below 1, got {trial.worker_momentum!r}")
     if not trial.byzantine < trial.workers / 2:
         raise ValueError(
             f"byzantine must be below workers / 2 = {trial.workers / 2:g}, got {trial.byzantine}; "
@@ -250,8 +263,8 @@ def _check_batch(batch: int, files: int, images: int) -> None:
 def _rehearse(trial: Trial, pipeline: Pipeline) -> None:
     """Run one round on one coordinate of zeros, so that every misfit shows before training."""
     zeros = np.zeros((len(pipeline.holders), 1), dtype=np.float32)
-    placement = pipeline.place(zeros, step=1, relabelled=zeros)
-    messages = pipeline.forge(zeros, placement, step=1, relabelled=zeros)
+    known = Known(zeros, relabelled=zeros)
+    messages = pipeline.forge(known, pipeline.place(known, step=1), step=1)
     votes = pipeline.vote(messages, step=1)
     _check_groups(trial, votes.rows.shape[0])
     aggregate = pipeline.aggregate(votes.rows, step=1)

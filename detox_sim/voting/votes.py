@@ -29,6 +29,10 @@ class Votes:
     not_honest : callable
         () -> bool (votes,): rows that are not the honest gradient of their file. Only a simulation
         can know; it is called when `distorted` is first read.
+    exposed : numpy.ndarray of bool (workers,) or None
+        Workers that the vote found to be Byzantine for certain, to be excluded from now on.
+    asked : numpy.ndarray of bool (files, copies) or None
+        Copies that the vote asked for; None for all.
     distorted : numpy.ndarray of bool (votes,)
         Files whose elected value is not the honest one; a file without a winner is not distorted.
     """
@@ -36,6 +40,8 @@ class Votes:
     rows: Any
     undecided: np.ndarray
     not_honest: Callable[[], np.ndarray] = field(repr=False)
+    exposed: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
     @functools.cached_property
     def distorted(self) -> np.ndarray:

@@ -94,7 +94,7 @@ def _round(server: OneProcessServer, step: int) -> np.ndarray:
     messages = server.send(forged, step)
     votes = server.collect(server.vote(messages, step), step)
     aggregate = server.aggregate(votes, step)
-    server.update(aggregate, gradients, step)
+    server.update(aggregate, gradients, votes, step)
     marks.append(_now())
     server.judge(gradients, messages, votes, aggregate, step)
     marks.append(_now())

@@ -24,6 +24,7 @@ REQUIRED = {"clipping": {"radius": 1.5}}
 VARIANTS = {
     "bucketing": {"size 1": {"size": 1}, "size 3": {"size": 3}},
     "clipping": {"loose": {"radius": 100.0}, "tight": {"radius": 1e-3}},
+    "past_clipping": {"tight": {"factor": 0.5}},
 }
 
 # The only exceptions to the laws.
@@ -31,10 +32,14 @@ EXCEPTIONS = {
     "order": {"bucketing": "the permutation is random: has laws of its own below"},
     "translation": {
         "clipping": "lengths are measured from zero",
+        "past_clipping": "lengths are measured from zero",
         "arc": "lengths are measured from zero",
     },
     "scaling": {"clipping": "the radius must grow as well: has a law of its own below"},
-    "unanimous": {"clipping": "no row is longer than the radius: has a law of its own below"},
+    "unanimous": {
+        "clipping": "no row is longer than the radius: has a law of its own below",
+        "past_clipping": "no row is longer than the bound: has a law of its own below",
+    },
 }
 SOME_ROWS = cases(byzantine=(0, 1, 2, 3), extra=1)
 
@@ -337,6 +342,23 @@ def test_clipping_scales_with_its_radius(case, scale):
     close(large, scale * mix("clipping", {}, rows, byzantine), rows.dtype, scale, slack=20)
 
 
+def test_past_clipping_bounds_rows_by_the_last_aggregate():
+    for dtype in (np.float32, np.float64):
+        rows = draw_rows("distinct", 9, 4, dtype, seed=1)
+        last = rows[:1].mean(axis=0) / 3
+        for factor in (0.5, 2.0):
+            limit = factor * float(np.linalg.norm(last.astype(np.float64)))
+            got = mix("past_clipping", {"factor": factor, "previous": last}, rows, 2)
+            wanted = mix("clipping", {"radius": limit}, rows, 2)
+            close(got, wanted, dtype, case=(dtype, factor))
+            plain = mix("past_clipping", {"factor": factor}, rows, 2)
+            for unknown in (np.zeros_like(last), np.full_like(last, np.nan)):
+                got = mix("past_clipping", {"factor": factor, "previous": unknown}, rows, 2)
+                assert got.tobytes() == plain.tobytes(), (dtype, factor)
+    with pytest.raises(ValueError, match=r"past_clipping needs previous, .*got ndarray of shape"):
+        mix("past_clipping", {"previous": np.ones(3)}, rows, 2)
+
+
 def test_arc_and_nnm_without_byzantine_rows():
     rows = draw_rows("distinct", 9, 4, np.float64, seed=1)
     assert mix("arc", {}, rows, 0).tolist() == rows.tolist()
@@ -350,6 +372,7 @@ NOT_AFTER = {
     "nnm": ("sign_majority", "mean", "dnc"),
     "bucketing": ("sign_majority", "mean", "dnc", "monna", "fltrust"),  # no bucket is trusted
     "clipping": ("sign_majority",),
+    "past_clipping": ("sign_majority",),
     "arc": ("sign_majority",),
 }
 
@@ -379,7 +402,7 @@ def test_rule_after_averaged_rows_stays_near_honest_rows(name):
         assert np.linalg.norm(got - centre) <= 2 * (box + np.linalg.norm(centre)), case
 
 
-@pytest.mark.parametrize("name", ["clipping", "arc"])
+@pytest.mark.parametrize("name", ["clipping", "past_clipping", "arc"])
 def test_rule_after_clipped_rows_is_no_longer_than_they_are(name):
     for case, honest, mixed, got in aggregated(name):
         longest = np.linalg.norm(mixed.astype(np.float64), axis=1).max()

@@ -71,6 +71,15 @@ OTHERS = {
         attack="constant", batch=40,
     ),
     "streaming": Trial(**FEW, byzantine=2, vote="streaming", attack="reverse"),
+    "worker momentum, relabelled, from the last aggregate": Trial(
+        **SMALL, byzantine=2, attack="label_flip", worker_momentum=0.9, knowledge="groups",
+        outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
+    ),
+    "the same, searched": Trial(
+        **SMALL, byzantine=2, attack="searched", attack_options={"evaluations": 8},
+        outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
+        mixers=["past_clipping"],
+    ),
     "adaptive placement, searched through the vote": Trial(
         **FEW, byzantine=2, attack="searched", knowledge="groups", placement="adaptive",
     ),
@@ -105,7 +114,7 @@ def test_votes_on_values_need_central_server(client):
 def test_checkpoint_of_a_cluster_resumes_with_same_bits(client, tmp_path, monkeypatch):
     """Killed after step 2 of 3; a run in one process, or of another server, is another run."""
     trial, step = OTHERS["batch norm, augmented"], training.step
-    trial = dataclasses.replace(trial, steps=3)
+    trial = dataclasses.replace(trial, steps=3, worker_momentum=0.9)
     alone = train(trial)
     for server in SERVERS:
         path = tmp_path / server
@@ -225,17 +234,18 @@ def once_in(monkeypatch, step, action):
 
 
 def test_killed_process_changes_nothing(monkeypatch):
-    """In the third step after the state was last saved: the shards are restored from it."""
-    trial = dataclasses.replace(HONEST, steps=4, evaluate_every=4)
-    alone = train(trial)
+    """In the third step after the state was last saved: shards and momenta are restored from it."""
+    plain = dataclasses.replace(HONEST, steps=4, evaluate_every=4)
+    cases = [("central", 0.0), ("central", 0.9), ("sharded", 0.9)]
     with connect(processes=2) as client:
-        for server in SERVERS:
+        for server, beta in cases:
+            trial = dataclasses.replace(plain, worker_momentum=beta)
             client.wait_for_workers(2, timeout=60)
             pid = min(client.run(os.getpid).items())[1]
             with monkeypatch.context() as patch:
                 once_in(patch, 3, lambda pid=pid: os.kill(pid, signal.SIGKILL))
                 history = train(trial, client=client, server=server)
-            assert_same_bits(alone, history, server)
+            assert_same_bits(train(trial), history, (server, beta))
             assert pid not in client.run(os.getpid).values()
 
 

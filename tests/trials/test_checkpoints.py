@@ -13,6 +13,7 @@ import pytest
 
 from detox_sim import Trial, train, training
 from detox_sim.trials import checkpoints
+from detox_sim.trials.learning_task import State
 
 SMALL = {"workers": 15, "byzantine": 3, "steps": 9, "evaluate_every": 4, "batch": 30}
 BASE = Trial(**SMALL, attack="gaussian", decay=0.9, decay_every=2)
@@ -23,7 +24,11 @@ TRIALS = {
     "reshuffled": Trial(
         **SMALL | {"steps": 5}, model="softmax", assignment_options={"reshuffle": True}
     ),
-}
+    "worker momentum, relabelled, from the last aggregate": Trial(
+        **SMALL | {"steps": 5}, attack="label_flip", worker_momentum=0.9, model="softmax",
+        outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
+    ),
+}  # fmt: skip
 
 
 def bits(history):
@@ -31,7 +36,7 @@ def bits(history):
     return {name: kept[name].values.tobytes() for name in kept.variables}
 
 
-STATE = {"state_params", "state_velocity", "state_statistics"}
+STATE = {f"state_{name}" for name in State._fields}
 
 
 class KilledError(Exception):

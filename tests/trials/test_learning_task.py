@@ -70,7 +70,7 @@ def test_rate_decays_in_stairs():
         task = task_of(rate=0.25, momentum=0.0, decay=decay, decay_every=every)
         state, one = task.initial(), np.ones(task.model.parameters, np.float32)
         for step in range(1, 9):
-            after = task.update(state, one, np.zeros((0, 0)), step)
+            after = task.update(state, one, np.zeros((0, 0)), None, step)
             moved = state.params.astype(float) - after.params
             expected = 0.25 * decay ** (step // every)
             assert moved == pytest.approx(expected, abs=1e-6), (decay, every, step)
@@ -169,7 +169,7 @@ def test_statistics_move_towards_one_file_after_the_other():
     momentum, expected = task.model.statistics_momentum, state.statistics.astype(float)
     for each in seen:
         expected = (1 - momentum) * expected + momentum * each
-    after = task.update(state, np.zeros_like(state.params), seen, 1)
+    after = task.update(state, np.zeros_like(state.params), seen, None, 1)
     assert after.statistics == pytest.approx(expected, rel=1e-5)
 
 
@@ -187,7 +187,7 @@ def test_statistics_of_worker_0_evaluate():
         for step in range(1, 5):
             computed = task.gradients(state.params, step, range(len(holders)), task.draw(step))
             aggregate = computed.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-            state = task.update(state, aggregate, computed.statistics[mine], step)
+            state = task.update(state, aggregate, computed.statistics[mine], None, step)
         loss = task.evaluate(state)["test_loss"]
         assert history.test_loss.values[-1] == pytest.approx(loss, rel=1e-4)
         unseen = task.evaluate(state._replace(statistics=task.model.initial_statistics()))

@@ -5,6 +5,7 @@ import pytest
 
 from detox_sim import Trial, placements
 from detox_sim.trials import Pipeline
+from detox_sim.trials.pipeline import Known
 from detox_sim.trials.rules import distorted_files_assumed
 
 SMALL = {"workers": 15, "batch": 30, "byzantine": 3}
@@ -16,6 +17,10 @@ def pipeline(**fields):
 
 def rows_of(files=5):
     return np.random.default_rng(0).normal(size=(files, 4)).astype(np.float32)
+
+
+def known(files=5):
+    return Known(rows_of(files))
 
 
 def test_reshuffled_assignment_is_drawn_at_every_step():
@@ -30,14 +35,14 @@ def test_reshuffled_assignment_is_drawn_at_every_step():
 def test_attackers_do_not_see_reshuffled_assignment():
     """They are placed on the assignment that they can know."""
     secret = pipeline(placement="whole_group", assignment_options={"reshuffle": True})
-    known = placements.whole_group(secret.holders, 3, None)
+    expected = placements.whole_group(secret.holders, 3, None)
     for step in range(1, 6):
-        assert (secret.place(rows_of(), step).byzantine == known).all()
+        assert (secret.place(known(), step).byzantine == expected).all()
 
 
 def test_byzantine_workers_are_drawn_at_every_step_and_for_every_seed():
     drawn = [
-        tuple(pipeline(seed=seed).place(rows_of(), step).byzantine)
+        tuple(pipeline(seed=seed).place(known(), step).byzantine)
         for seed, step in ((0, 1), (0, 1), (0, 2), (1, 1))
     ]
     assert [sum(byzantine) for byzantine in drawn] == [3] * 4
@@ -73,16 +78,14 @@ def test_draws_of_attackers_differ_from_those_of_the_server():
     searching = pipeline(attack="outside:aggregate_of_honest", groups=5, byzantine=1)
     differ = []
     for step in range(1, 5):
-        rows = rows_of()
-        messages = searching.forge(rows, searching.place(rows, step), step)
+        messages = searching.forge(known(), searching.place(known(), step), step)
         server = searching.aggregate(searching.vote(messages, step).rows, step)
         differ.append((messages.rows[-1] != server).any())
     assert not any(differ)  # one vote a group: the draw does not matter
     shape = {"workers": 45, "batch": 45}
     searching = pipeline(attack="outside:aggregate_of_honest", groups=5, byzantine=1, **shape)
     for step in range(1, 5):
-        rows = rows_of(15)
-        messages = searching.forge(rows, searching.place(rows, step), step)
+        messages = searching.forge(known(15), searching.place(known(15), step), step)
         server = searching.aggregate(searching.vote(messages, step).rows, step)
         assert (messages.rows[-1] != server).any()
 
@@ -91,11 +94,11 @@ def test_evaluations_of_placement_and_attack_are_added():
     tried = pipeline(
         attack="searched", attack_options={"evaluations": 8}, placement="adaptive", groups=None
     )
-    placement = tried.place(rows_of(), 1)
+    placement = tried.place(known(), 1)
     assert placement.evaluations == 4 * (8 + 1)  # a search and one look for each candidate
-    assert tried.forge(rows_of(), placement, 1).search.evaluations == 4 * (8 + 1) + 8
+    assert tried.forge(known(), placement, 1).search.evaluations == 4 * (8 + 1) + 8
     plain = pipeline(attack="reverse")
-    assert plain.forge(rows_of(), plain.place(rows_of(), 1), 1).search is None
+    assert plain.forge(known(), plain.place(known(), 1), 1).search is None
 
 
 def test_distorted_files_assumed_is_the_worst_case():
@@ -121,10 +124,10 @@ def test_distorted_files_assumed_is_the_worst_case():
 def test_known_gradients_are_those_of_the_attackers_files():
     for knowledge in ("own", "all", "groups"):
         seen = pipeline(attack="outside:known_to_attackers", knowledge=knowledge, byzantine=4)
-        placement = seen.place(rows_of(), 1)
+        placement = seen.place(known(), 1)
         mine = placement.byzantine[seen.holders].any(axis=1)
         assert 0 < mine.sum() < 5
-        found = seen.forge(rows_of(), placement, 1).rows[-1]
+        found = seen.forge(known(), placement, 1).rows[-1]
         assert (found == (mine.sum() if knowledge == "own" else -1)).all(), knowledge
 
 

@@ -129,6 +129,16 @@ IMPOSSIBLE = [
     ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
     ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
     ({"rate": "fast"}, "rate must be a number, got 'fast'"),
+    ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
+    ({"worker_momentum": -0.1}, "worker_momentum must be a number of 0 or more, got -0.1"),
+    (
+        {"worker_momentum": 0.9, "assignment_options": {"reshuffle": True}},
+        "worker_momentum needs the same workers for a file at every step",
+    ),
+    (
+        {"outer": "centered_clipping", "outer_options": {"radius": 1.0, "previous": 0}},
+        "unknown option of centered_clipping 'previous'",
+    ),
     ({"momentum": float("inf")}, "momentum must be a number of 0 or more, got inf"),
     ({"outer": 3}, "aggregator must be a name, got 3"),
     ({"attack": None}, "attack must be a name, got None"),
