@@ -17,12 +17,23 @@ from detox_sim import (
     data,
     mixers,
     models,
+    partitions,
     placements,
     voting,
 )
 from detox_sim.streams import stream
 
-CATALOGUES = [aggregators, assignments, attacks, data, mixers, models, placements, voting]
+CATALOGUES = [
+    aggregators,
+    assignments,
+    attacks,
+    data,
+    mixers,
+    models,
+    partitions,
+    placements,
+    voting,
+]
 by_catalogue = pytest.mark.parametrize("module", CATALOGUES, ids=lambda m: m.__name__)
 
 
