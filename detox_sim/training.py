@@ -135,6 +135,7 @@ def train(
     Returns
     -------
     xarray.Dataset
+        With worker momentum "gradients" are what honest workers send, the momenta.
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all honest gradients), `gradient_norm` (of that
         mean), `gradient_spread` (root mean square distance of the honest gradients from it),
@@ -143,13 +144,16 @@ def train(
         over distorted files, and `effective_votes`, one over the sum of squares, all NaN where they
         leave more than three quarters of it `unexplained` (share); `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
+        `gradients_computed` by workers for files (copies that a reactive vote does not ask for do
+        not count), `gradients_at_server`, `checked_files` and `excluded_workers` so far;
         `modelled_seconds` (of the paper's cluster, by `costs.round_seconds`), and `seconds`
         (step, phase), measured here. Over
         `eval_step` (0, then every `evaluate_every` steps, then the last): `accuracy` and
         `test_loss`, with the running batch-norm statistics of worker 0, as in the DETOX code;
         of a model with batch norms also `recalibrated_accuracy` and `recalibrated_test_loss`, with
         the statistics of a fixed set of training images; with a validation split the same of it
-        (`validation_accuracy`, `validation_loss`, ...). Once:
+        (`validation_accuracy`, `validation_loss`, ...); with a partition `slot_spread`, the root
+        mean square distance of the slots' gradients from their mean. Once:
         `images_per_worker`, the load of a step, and `votes`, one a file.
         `attrs["trial"]` is the trial, as JSON; `attrs["data"]` what the data are called.
 

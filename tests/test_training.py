@@ -13,6 +13,7 @@ from detox_sim import Trial, aggregators, attacks, data, mixers, models, placeme
 from detox_sim.models import Model, one_thread
 from detox_sim.streams import stream
 from detox_sim.trials import make_trial
+from detox_sim.trials.one_process import OneProcessServer
 from detox_sim.trials.outcome import UNEXPLAINED
 
 SMALL = {"workers": 15, "model": "softmax", "batch": 30, "steps": 5, "evaluate_every": 5}
@@ -79,6 +80,7 @@ OTHERS = {
     "own gradients": {**ONE, "knowledge": "own"},
     "placed by the damage": {**ONE, "placement": "adaptive"},
     "worker momentum": {**ONE, "worker_momentum": 0.9},
+    "shards": {**ONE, "partition": "labels", "partition_options": {"labels": 2}},
     "layer by layer": {**ONE, "vote_options": {"per_layer": True}},
     "within a tolerance": {**ONE, "vote_options": {"tolerance": 1e-9}},
     "clique": BIBD,
@@ -112,6 +114,64 @@ def test_cyclic_code_trains_as_without_attack_up_to_rounding():
         assert attacked.votes == 1
         np.testing.assert_allclose(attacked.loss, honest.loss, rtol=1e-4, err_msg=attack)
     assert run(**code, byzantine=3, attack="reverse").distorted_files.all()
+
+
+REACTIVE = {
+    **SMALL, "assignment": "cyclic", "copies": 7, "byzantine": 3, "groups": None, "batch": 45,
+    "vote": "reactive", "placement": "fixed", "outer": "mean",
+}  # fmt: skip
+
+
+def test_deterministic_checks_train_as_without_attack():
+    honest = run(**{**REACTIVE, "byzantine": 3})
+    for attack in ("constant", "gaussian", "searched"):
+        for local in (False, True):
+            case, options = (attack, local), {"local": local}
+            attacked = run(**REACTIVE, attack=attack, vote_options=options)
+            for name in ("loss", "test_loss", "gradient_error"):
+                assert attacked[name].values.tobytes() == honest[name].values.tobytes(), case
+            assert attacked.excluded_workers.values.tolist() == [3] * 5, case
+            counts = attacked.gradients_computed.values
+            assert counts[0] > 15 * (4 if not local else 3), case
+            assert counts[1:].tolist() == [15] * 4, case
+            assert attacked.checked_files.values.tolist() == [15] * 5, case
+            assert bool(attacked.gradients_at_server[0]) == local, case
+    assert honest.gradients_computed.values.tolist() == [15 * 4] * 5
+
+
+def test_after_the_last_exclusion_training_is_as_without_attack():
+    """From the state after it, an honest run has the same bits; attackers lie rarely before."""
+    shape = {**REACTIVE, "steps": 40, "vote_options": {"chance": 0.3}, "outer": "trimmed_mean"}
+    attacked = Trial(**shape, attack="reverse", attack_rate=0.5, knowledge="groups")
+    honest = Trial(**shape)
+    server = OneProcessServer(attacked)
+    with one_thread():
+        rows = []
+        for step in range(1, 41):
+            rows.append(training.step(server, step))
+            if rows[-1]["excluded_workers"] == 3:
+                break
+        taken = sum(row["distorted_files"] for row in rows)
+        assert taken > 0
+        assert 1 < step < 40
+        assert server.state(step).excluded.sum() == 3
+        clean = OneProcessServer(honest)
+        clean.restore(step, server.state(step))
+        for k in range(step + 1, 41):
+            rows, others = training.step(server, k), training.step(clean, k)
+            assert rows["distorted_files"] == 0
+            assert rows["gradient_error"] == others["gradient_error"]
+    assert server.state(40).params.tobytes() == clean.state(40).params.tobytes()
+
+
+def test_rate_of_an_attack_is_the_share_of_steps_of_each_worker():
+    shape = {**VANILLA, "byzantine": 4, "placement": "fixed", "attack": "constant", "steps": 60}
+    shape["evaluate_every"] = 60
+    for rate in (0.0, 0.25, 1.0):
+        history = run(**shape, outer="median", attack_rate=rate)
+        share = history.distorted_files.values.mean() / 4
+        assert abs(share - rate) <= 4 * (rate * (1 - rate) / 240) ** 0.5, rate
+    assert len(set(history.distorted_files.values)) == 1
 
 
 # --- What attackers know, and what they choose -------------------------------------------------

@@ -8,7 +8,9 @@ from detox_sim import voting
 from detox_sim.messages import Messages
 
 
-def forged_copies(holders: np.ndarray, byzantine: np.ndarray, vote: str) -> np.ndarray:
+def forged_copies(
+    holders: np.ndarray, byzantine: np.ndarray, vote: str, excluded: np.ndarray | None = None
+) -> np.ndarray:
     """Return the copies that Byzantine workers forge to get through a vote.
 
     Parameters
@@ -17,8 +19,11 @@ def forged_copies(holders: np.ndarray, byzantine: np.ndarray, vote: str) -> np.n
     byzantine : bool (workers,)
     vote : str
         "clique": `contradicting_copies` with the number of decoys that distorts most files.
-        "cyclic": all copies, or none where the decoder locates all Byzantine workers. Otherwise:
-        the copies of files in which Byzantine workers have a majority.
+        "cyclic": all copies, or none where the decoder locates all Byzantine workers. "reactive":
+        the copies that are asked for first. Otherwise: the copies of files in which Byzantine
+        workers have a majority.
+    excluded : bool (workers,), optional
+        Workers that are not asked.
 
     Returns
     -------
@@ -31,6 +36,9 @@ def forged_copies(holders: np.ndarray, byzantine: np.ndarray, vote: str) -> np.n
     [[True, True, False], [False, False, False]]
     """
     forged = byzantine[holders]
+    if vote == "reactive":
+        left = np.ones(holders.shape, bool) if excluded is None else ~excluded[holders]
+        return forged & left & (left.cumsum(axis=1) == 1)
     if vote == "cyclic":
         most = (holders.shape[1] - 1) // 2
         return forged if byzantine.sum() > most else np.zeros_like(forged)

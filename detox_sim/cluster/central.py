@@ -123,7 +123,7 @@ class CentralServer(SavingServer):
         self, aggregate: np.ndarray, gradients: Gradients, votes: voting.Votes, step: int
     ) -> None:
         seen = self._workers.statistics(gradients, step)
-        self._state = self.task.update(self._state, aggregate, seen, votes.exposed, step)
+        self._state = self.task.update(self._state, aggregate, seen, votes.reaction, step)
         self._workers.remember(gradients)
 
     def judge(
@@ -140,7 +140,8 @@ class CentralServer(SavingServer):
             rows[file] = to_backend(row, self._backend)
         losses, self.traffic.worker_seconds = self._workers.losses_and_seconds(gradients, step)
         rows = rows[: len(gradients.holders)]
-        return judge(losses, rows, to_backend(aggregate, self._backend), votes, search)
+        known = votes, search, gradients.holders, self._state.excluded
+        return judge(losses, rows, to_backend(aggregate, self._backend), *known)
 
     def _honest_gradients(
         self, gradients: Gradients, files: list[int], step: int

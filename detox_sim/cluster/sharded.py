@@ -213,7 +213,7 @@ class ShardedServer(SavingServer):
     ) -> None:
         here = aggregate.map_blocks(to_host, dtype=np.float32, meta=np.empty(0, np.float32))  # type: ignore
         seen = self._workers.statistics(gradients, step)
-        state = self.task.update(self._state, here, seen, votes.exposed, step)
+        state = self.task.update(self._state, here, seen, votes.reaction, step)
         with self._shards.computing(step, "update"):
             vectors = self._shards.now(step, "update", *(getattr(state, name) for name in SPLIT))
         moved: dict[str, Any] = dict(zip(SPLIT, vectors, strict=True))
@@ -235,7 +235,8 @@ class ShardedServer(SavingServer):
             if wrong:
                 where = self._workers, self._shards
                 rows = honest_rows(*where, gradients, votes, wrong, self._backend)
-            return judge(losses, rows, aggregate, votes, messages.forged.search)
+            known = votes, messages.forged.search, gradients.holders, self._state.excluded
+            return judge(losses, rows, aggregate, *known)
 
 
 def _check_vote(trial: Trial) -> None:

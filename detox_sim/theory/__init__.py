@@ -25,6 +25,13 @@ from detox_sim.theory.pipelines import (
     worst_condition,
 )
 from detox_sim.theory.random_placements import distorted_files_law
+from detox_sim.theory.reactive import (
+    expected_accepted,
+    expected_efficiency,
+    expected_gradients,
+    expected_steps_to_last_exclusion,
+)
+from detox_sim.theory.reactive import unchecked_files as unchecked_files
 from detox_sim.theory.worst_case import worst_case_distorted_files
 from detox_sim.theory.worst_case_bounds import second_moment_bound, spectral_bound
 
@@ -46,6 +53,10 @@ __all__ = [
     "condition_violated",
     "worst_condition",
     "least_error",
+    "expected_gradients",
+    "expected_efficiency",
+    "expected_accepted",
+    "expected_steps_to_last_exclusion",
     "complexity",
     "complexity_markdown",
 ]

@@ -33,6 +33,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "validation_loss": {"long_name": "validation loss"},
     "recalibrated_validation_accuracy": {"long_name": "validation accuracy, recalibrated"},
     "recalibrated_validation_loss": {"long_name": "validation loss, recalibrated"},
+    "slot_spread": {"long_name": "spread of the slots' gradients"},
     "seconds": {"units": "s"},
     "worker_seconds": {"units": "s"},
     "bytes": {"units": "bytes"},

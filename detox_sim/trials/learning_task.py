@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from detox_sim import attacks, data, models
-from detox_sim.arrays import namespace, to_backend, to_torch
+from detox_sim.arrays import namespace, to_backend, to_host, to_torch
 from detox_sim.catalogue import accepts, bind
 from detox_sim.models import Gradients, Model
 from detox_sim.streams import stream
-from detox_sim.trials.trial import Trial
+from detox_sim.trials.trial import Trial, slots
 
 if TYPE_CHECKING:
     import torch
 
+    from detox_sim.voting import Reaction
+
 EVALUATED_WORKER = 0  # whose batch-norm statistics evaluate: the first's, as in the DETOX code
+SPREAD_IMAGES = 256  # of a slot, at most, of which its gradient is taken
 RECALIBRATION_IMAGES = 2048  # at most; training images that give the recalibrated statistics
 
 
@@ -111,6 +114,7 @@ class LearningTask:
         self._evaluated = {"": self._data}
         if trial.validation:
             self._data, self._evaluated["validation"] = data.hold_out(self._data, trial.validation)
+        self._slots = slots(trial, self._data.train_labels)
         factory = bind(models, trial.model, trial.model_options)
         self._made_by = factory, self._data.train_images.shape[1:], self._data.classes
         self.model = Model(
@@ -145,12 +149,22 @@ class LearningTask:
     def draw(self, step: int) -> np.ndarray:
         """Return the training images of a step, split evenly into files: int (files, images).
 
+        With a partition each file is drawn from its own slot, without an image twice unless the
+        slot has fewer than a file.
+
         Examples
         --------
         >>> LearningTask(Trial(batch=45)).draw(step=1).shape
         (15, 3)
         """
         trial, images = self._trial, len(self._data.train_labels)
+        if self._slots is not None:
+            size = trial.batch // trial.files
+            drawn = [
+                _draw(slot, size, stream(trial.seed, "batch", step, j))
+                for j, slot in enumerate(self._slots)
+            ]
+            return np.stack(drawn)
         batch = stream(trial.seed, "batch", step).choice(images, trial.batch, False)
         return batch.reshape(trial.files, -1)
 
@@ -276,7 +290,14 @@ class LearningTask:
         deviation = torch.tensor(data.deviation, dtype=torch.float32, device=device)
         return mean[:, None, None], deviation[:, None, None]
 
-    def update(self, state: State, aggregate, seen: np.ndarray, exposed, step: int) -> State:
+    def update(
+        self,
+        state: State,
+        aggregate,
+        seen: np.ndarray,
+        reaction: "Reaction | None",
+        step: int,
+    ) -> State:
         """Return the state after the server's step with momentum; momenta are left as they are.
 
         Parameters
@@ -285,8 +306,8 @@ class LearningTask:
         aggregate : float32 (d,)
         seen : float32 (n, s)
             Batch statistics of the files of the worker that evaluates, in ascending order.
-        exposed : numpy.ndarray of bool (workers,) or None
-            Workers that the vote exposed.
+        reaction : voting.Reaction or None
+            Of the vote; the workers that it exposed are excluded.
         step : int
         """
         trial, statistics = self._trial, state.statistics
@@ -295,7 +316,7 @@ class LearningTask:
         for each in seen:
             statistics = statistics + self.model.statistics_momentum * (each - statistics)
         params = state.params - np.float32(rate) * velocity
-        excluded = state.excluded if exposed is None else state.excluded | exposed
+        excluded = state.excluded if reaction is None else state.excluded | reaction.exposed
         return State(params, velocity, aggregate, state.momenta, excluded, statistics)
 
     def evaluate(self, state: State) -> dict[str, float]:
@@ -305,7 +326,8 @@ class LearningTask:
         worker 0, and `recalibrated_accuracy` and `recalibrated_test_loss` those of a fixed set of
         at most `RECALIBRATION_IMAGES` training images without augmentation, in one pass. With a
         validation split also ``validation_accuracy``, ``validation_loss`` and their recalibrated
-        values.
+        values. With a partition also `slot_spread`, the root mean square distance of the slots'
+        gradients from their mean (G in bounds for heterogeneous data).
         """
         statistics = {"": state.statistics}
         if state.statistics.size:
@@ -319,7 +341,28 @@ class LearningTask:
                 )
                 found[f"{way}{part or 'test'}_loss"] = loss
                 found[f"{way}{part}{'_' * bool(part)}accuracy"] = accuracy
+        if self._slots is not None:
+            found["slot_spread"] = self._slot_spread(state.params)
         return found
+
+    def _slot_spread(self, params) -> float:
+        """Return the root mean square distance of the slots' gradients from their mean.
+
+        Of at most `SPREAD_IMAGES` images of each slot, without augmentation.
+        """
+        assert self._slots is not None
+        size = min(SPREAD_IMAGES, min(map(len, self._slots)))
+        total, squares = np.zeros(self.model.parameters), 0.0
+        for slot in self._slots:
+            index = to_torch(slot[:size]).to(self.model.device)
+            images = self._scaled(self._images.index_select(0, index))[None]
+            labels = self._data.train_labels[slot[:size]][None]
+            seeds = None if self._draws_nothing else [0]
+            row = to_host(self.model.gradients(params, images, labels, seeds).rows)[0]
+            row = row.astype(np.float64)
+            total, squares = total + row, squares + float((row * row).sum())
+        mean = total / len(self._slots)
+        return float(np.sqrt(max(0.0, squares / len(self._slots) - float((mean * mean).sum()))))
 
     def _recalibrated(self, params) -> np.ndarray:
         """Return the batch-norm statistics (s,) of a fixed set of training images."""
@@ -329,6 +372,18 @@ class LearningTask:
         chosen = torch.from_numpy(order[:RECALIBRATION_IMAGES]).to(self.model.device)
         images = self._scaled(self._images.index_select(0, chosen))
         return self.model.batch_statistics(params, images)
+
+
+def _draw(slot: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return so many images of a slot: one order of all after the other, until there are enough.
+
+    Examples
+    --------
+    >>> sorted(_draw(np.array([3, 5]), 4, np.random.default_rng(0)).tolist())
+    [3, 3, 5, 5]
+    """
+    orders = [rng.permutation(slot) for _ in range(-(-size // len(slot)))]
+    return np.concatenate(orders)[:size]
 
 
 def _reflected(index: np.ndarray, size: int) -> np.ndarray:

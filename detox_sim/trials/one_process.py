@@ -79,15 +79,16 @@ class OneProcessServer:
     def update(self, aggregate, gradients: Gradients, votes: Votes, step: int) -> None:
         holders, computed = gradients
         seen = computed.statistics[(holders == EVALUATED_WORKER).any(axis=1)]
-        self._state = self.task.update(self._state, aggregate, seen, votes.exposed, step)
+        self._state = self.task.update(self._state, aggregate, seen, votes.reaction, step)
         if self._state.momenta.size:
             self._state = self._state._replace(momenta=computed.momenta)
 
     def judge(
         self, gradients: Gradients, messages: Messages, votes: Votes, aggregate, step: int
     ) -> Outcome:
-        computed = gradients.computed
-        return judge(computed.losses, computed.rows, aggregate, votes, messages.search)
+        holders, computed = gradients
+        known = votes, messages.search, holders, self._state.excluded
+        return judge(computed.losses, computed.rows, aggregate, *known)
 
     def state(self, step: int) -> State:
         return self._state

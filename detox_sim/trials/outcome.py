@@ -33,10 +33,20 @@ class Outcome(NamedTuple):
     unexplained: float
     search_evaluations: int
     search_value: float
+    gradients_computed: int
+    gradients_at_server: int
+    checked_files: int
+    excluded_workers: int
 
 
 def judge(
-    losses: np.ndarray, rows, aggregate, votes: voting.Votes, search: Search | None
+    losses: np.ndarray,
+    rows,
+    aggregate,
+    votes: voting.Votes,
+    search: Search | None,
+    holders: np.ndarray,
+    excluded: np.ndarray,
 ) -> Outcome:
     """Compare an aggregate (d,) with the honest gradients (files, d) of a step.
 
@@ -47,12 +57,16 @@ def judge(
     aggregate : array (d,)
     votes : Votes
     search : Search or None
+    holders : int (files, copies)
+    excluded : bool (workers,)
+        After the step.
 
     Examples
     --------
     >>> votes = voting.Votes(np.array([[1.0], [2.0]]), np.zeros(2, bool), lambda: np.zeros(2, bool))
     >>> rows, aggregate = np.array([[0.0], [8.0]]), np.array([1.0])
-    >>> outcome = judge(np.array([1.0, 3.0]), rows, aggregate, votes, None)
+    >>> holders, excluded = np.array([[0], [1]]), np.zeros(2, bool)
+    >>> outcome = judge(np.array([1.0, 3.0]), rows, aggregate, votes, None, holders, excluded)
     >>> outcome.loss, outcome.gradient_error, outcome.weight.round(6).tolist()
     (2.0, 3.0, [1.0, 0.0])
     """
@@ -70,6 +84,10 @@ def judge(
         found = weights(squares, from_aggregate)
         left = unexplained(found, squares, from_aggregate, size**2)
         weight = found if left <= UNEXPLAINED else weight
+    computed, checked, at_server = holders.size, 0, 0
+    if votes.reaction is not None:
+        _, asked, checked, at_server = votes.reaction
+        computed = int(asked.sum())
     return Outcome(
         float(losses.mean()),
         float(error),
@@ -83,6 +101,10 @@ def judge(
         float(1 / (weight**2).sum()),
         left,
         *(search or Search(0, 0.0)),
+        computed,
+        at_server,
+        checked,
+        int(excluded.sum()),
     )
 
 

@@ -64,8 +64,10 @@ class Pipeline:
         The assignment that attackers can know; a reshuffled one draws another at each step.
     places_by_damage : bool
         The placement asks for the damage it does.
+    excludes : bool
+        The vote exposes workers, which are excluded.
     wants_previous : bool
-        A rule asks for the last aggregate.
+        A rule or mixer asks for the last aggregate.
 
     Examples
     --------
@@ -94,6 +96,7 @@ class Pipeline:
             self._attack = bind(attacks, trial.attack, trial.attack_options)
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
+            self.excludes = accepts(self._vote, "excluded")
         if trial.knowledge == "own" and self.places_by_damage:
             raise ValueError(
                 f"placement: {trial.placement} measures the damage to all gradients; "
@@ -167,10 +170,13 @@ class Pipeline:
 
     def _forge(self, known: Known, holders, byzantine, step, server) -> Messages:
         trial = self._trial
+        if trial.attack_rate < 1:
+            draw = stream(trial.seed, "deviates", step).random(trial.workers)
+            byzantine = byzantine & (draw < trial.attack_rate)
         forged = byzantine[holders]
         files = forged.any(axis=1) if trial.knowledge == "own" else None
         if trial.knowledge == "groups":
-            forged = through_vote.forged_copies(holders, byzantine, trial.vote)
+            forged = through_vote.forged_copies(holders, byzantine, trial.vote, known.excluded)
         with named("attack"):
             attack = supplied(self._attack, known=files, relabelled=known.relabelled, server=server)
             messages = attack(known.rows, forged, rng=stream(trial.seed, "attack", step))
@@ -197,7 +203,12 @@ class Pipeline:
         if excluded.any():
             arrived = np.where(excluded[holders], -1, messages.row_of)
             messages = dataclasses.replace(messages, row_of=arrived)
-        facts: dict[str, Any] = {"holders": holders, "sizes": self._sizes, "excluded": excluded}
+        facts: dict[str, Any] = {
+            "holders": holders,
+            "sizes": self._sizes,
+            "byzantine": self._trial.byzantine,
+            "excluded": excluded,
+        }
         if accepts(self._vote, "rng"):
             facts["rng"] = stream(self._trial.seed, "vote", step, index)
         with named("vote"):

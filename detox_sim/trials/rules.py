@@ -30,7 +30,14 @@ def distorted_files_assumed(trial: "Trial", holders: np.ndarray) -> int:
     """
     if trial.vote == "cyclic":
         return int(trial.byzantine > (trial.copies - 1) // 2)
+    if trial.vote == "reactive":
+        return theory.unchecked_files(holders, trial.byzantine) if _unchecked(trial) else 0
     return theory.worst_case_distorted_files(holders, trial.byzantine, seconds=0).bound
+
+
+def _unchecked(trial: "Trial") -> bool:
+    """Return whether a reactive vote leaves steps unchecked."""
+    return trial.vote_options.get("chance", 1.0) != 1.0
 
 
 @contextlib.contextmanager

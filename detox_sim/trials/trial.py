@@ -15,6 +15,7 @@ from detox_sim import (
     data,
     mixers,
     models,
+    partitions,
     placements,
     voting,
 )
@@ -22,6 +23,7 @@ from detox_sim.arrays import require
 from detox_sim.catalogue import bind, check_integer, check_known, check_number, name_of
 from detox_sim.data import Data
 from detox_sim.models import PRECISIONS
+from detox_sim.streams import stream
 from detox_sim.trials.pipeline import KNOWLEDGE, Known, Pipeline
 from detox_sim.trials.rules import mixers_by_stage, named
 
@@ -45,6 +47,8 @@ class Trial:
         What attackers know: the honest gradients of the files they compute; those of all files;
         or these and the assignment, so that they attack through the vote: they forge only the
         copies that change it (``attacks.through_vote``).
+    attack_rate : float
+        Chance, of each Byzantine worker at each step, that it attacks; at other steps it is honest.
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
@@ -61,6 +65,11 @@ class Trial:
         Mixer's name -> its options.
     model, data : str
         Names from `models` and `data`, or functions; data also ``"images:PATH"``.
+    partition : str
+        How the training images are split over the workers: "iid", where every file is drawn from
+        all of them, or a name from `partitions`, or a function. Then each worker has a shard, and a
+        file is drawn from its slot: with p / r files slot j is the union of the shards of r
+        workers, the same images as these have without redundancy.
     batch : int
         Distinct images a step, split evenly over the files.
     steps : int
@@ -108,6 +117,7 @@ class Trial:
     placement: str = "random"
     attack: str = "none"
     knowledge: str = "all"
+    attack_rate: float = 1.0
     vote: str = "majority"
     groups: int | None = 5
     inner: str | None = "mean"
@@ -115,6 +125,7 @@ class Trial:
     mixers: list[str] | dict[str, list[str]] = field(default_factory=list)
     model: str = "mlp"
     data: str = "digits"
+    partition: str = "iid"
     batch: int = 180
     steps: int = 200
     rate: float = 0.1
@@ -137,6 +148,7 @@ class Trial:
     mixers_options: dict[str, Options] = field(default_factory=dict)
     model_options: Options = field(default_factory=dict)
     data_options: Options = field(default_factory=dict)
+    partition_options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in by_name(vars(self)).items():
@@ -152,9 +164,18 @@ class Trial:
                 "worker_momentum needs the same workers for a file at every step: a new one would "
                 f"lack its momentum; use 0, or assignment {self.assignment!r} without reshuffle"
             )
+        if pipeline.excludes and _moves(self, pipeline):
+            raise ValueError(
+                f"vote {self.vote!r} excludes workers for good, so the same must be Byzantine at "
+                f"all steps; placement {self.placement!r} draws others, use 'fixed'"
+            )
         files = len(pipeline.holders)
         held_out = int(self.validation * len(learnt.train_labels))
         _check_batch(self.batch, files, len(learnt.train_labels) - held_out)
+        kept = learnt
+        if self.validation and self.partition != "iid":
+            kept, _ = data.hold_out(learnt, self.validation)
+        slots(self, kept.train_labels)
         with named("model"):
             factory = bind(models, self.model, self.model_options)
             shape = learnt.train_images.shape[1:]
@@ -173,6 +194,31 @@ class Trial:
         return data.load(self.data, self.data_options)
 
 
+def slots(trial: Trial, labels: np.ndarray) -> list[np.ndarray] | None:
+    """Return the training images of each file slot; None where all are drawn from.
+
+    Parameters
+    ----------
+    trial : Trial
+    labels : int (images,)
+        Of the training images.
+    """
+    with named("partition"):
+        if trial.partition == "iid":
+            if trial.partition_options:
+                raise ValueError(f"'iid' takes no options, got {trial.partition_options}")
+            return None
+        partition = bind(partitions, trial.partition, trial.partition_options)
+        shards = partition(labels, trial.workers, rng=stream(trial.seed, "partition"))
+        found = np.sort(np.concatenate(shards)) if len(shards) else np.zeros(0)
+        if len(shards) != trial.workers or not np.array_equal(found, np.arange(len(labels))):
+            raise ValueError(
+                f"{trial.partition} must return {trial.workers} arrays that hold each of the "
+                f"{len(labels)} images once"
+            )
+        return partitions.joined(shards, trial.files)
+
+
 CATALOGUES = {
     "assignment": assignments,
     "placement": placements,
@@ -183,6 +229,7 @@ CATALOGUES = {
     "mixers": mixers,
     "model": models,
     "data": data,
+    "partition": partitions,
 }
 
 
@@ -215,7 +262,9 @@ def _check_values(trial: Trial) -> None:
     for name in INTEGERS:
         check_integer(name, getattr(trial, name), 0 if name in ("byzantine", "seed") else 1)
         object.__setattr__(trial, name, int(getattr(trial, name)))  # plain values only
-    for name in ("rate", "momentum", "worker_momentum", "decay", "validation"):
+    for name in (
+        "rate", "momentum", "worker_momentum", "decay", "validation", "attack_rate",
+    ):  # fmt: skip
         value = getattr(trial, name)
         check_number(name, value)
         if not 0 <= value < 1e6:
@@ -223,6 +272,8 @@ def _check_values(trial: Trial) -> None:
         object.__setattr__(trial, name, float(value))
     if trial.validation >= 1:
         raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
+    if trial.attack_rate > 1:
+        raise ValueError(f"attack_rate must be a chance of 0..1, got {trial.attack_rate!r}")
     if trial.worker_momentum >= 1:
         raise ValueError(f"worker_momentum must be below 1, got {trial.worker_momentum!r}")
     if not trial.byzantine < trial.workers / 2:
@@ -258,6 +309,15 @@ def _check_batch(batch: int, files: int, images: int) -> None:
         raise ValueError(
             f"batch must split into {files} equal files, got {batch}; use {near} or {near + files}"
         )
+
+
+def _moves(trial: Trial, pipeline: Pipeline) -> bool:
+    """Return whether other workers become Byzantine in the course of a run."""
+    if pipeline.places_by_damage:
+        return True
+    steps = range(1, min(trial.steps, 100) + 1)
+    placed = [pipeline.place(Known(None), step).byzantine for step in steps]
+    return any((one != placed[0]).any() for one in placed)
 
 
 def _rehearse(trial: Trial, pipeline: Pipeline) -> None:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,27 @@ from detox_sim.messages import Messages
 from detox_sim.primitives import combine, distances, equal_rows, order_mean, take
 
 NO_MAJORITY = ("zero", "mean", "median")
+
+
+class Reaction(NamedTuple):
+    """What a vote asked for, and whom it exposed.
+
+    Attributes
+    ----------
+    exposed : bool (workers,)
+        Workers that are Byzantine for certain; a trial excludes them from all later steps.
+    asked : bool (files, copies)
+        The copies that were asked for; the others need not be computed.
+    checked : int
+        Files that were checked.
+    at_server : int
+        Files that the server computed itself.
+    """
+
+    exposed: np.ndarray
+    asked: np.ndarray
+    checked: int
+    at_server: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +50,8 @@ class Votes:
     not_honest : callable
         () -> bool (votes,): rows that are not the honest gradient of their file. Only a simulation
         can know; it is called when `distorted` is first read.
-    exposed : numpy.ndarray of bool (workers,) or None
-        Workers that the vote found to be Byzantine for certain, to be excluded from now on.
-    asked : numpy.ndarray of bool (files, copies) or None
-        Copies that the vote asked for; None for all.
+    reaction : Reaction or None
+        Of a vote that asks for some copies only and exposes workers.
     distorted : numpy.ndarray of bool (votes,)
         Files whose elected value is not the honest one; a file without a winner is not distorted.
     """
@@ -40,8 +59,7 @@ class Votes:
     rows: Any
     undecided: np.ndarray
     not_honest: Callable[[], np.ndarray] = field(repr=False)
-    exposed: np.ndarray | None = None
-    asked: np.ndarray | None = None
+    reaction: Reaction | None = None
 
     @functools.cached_property
     def distorted(self) -> np.ndarray:

@@ -73,6 +73,7 @@ OTHERS = {
     "streaming": Trial(**FEW, byzantine=2, vote="streaming", attack="reverse"),
     "worker momentum, relabelled, from the last aggregate": Trial(
         **SMALL, byzantine=2, attack="label_flip", worker_momentum=0.9, knowledge="groups",
+        partition="similarity", partition_options={"similarity": 0.2},
         outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
     ),
     "the same, searched": Trial(
@@ -92,6 +93,10 @@ VALUES = {
     "cyclic code": Trial(
         **NO_GROUPS, workers=7, byzantine=1, assignment="cyclic", vote="cyclic",
         attack="constant", outer="mean", batch=42,
+    ),
+    "reactive": Trial(
+        **SMALL | {"groups": None}, byzantine=1, assignment="cyclic", vote="reactive",
+        placement="fixed", attack="constant", attack_rate=0.6, vote_options={"chance": 0.5},
     ),
     "tolerance": Trial(**FEW, byzantine=2, attack="alie", vote_options={"tolerance": 1e-5}),
 }  # fmt: skip

@@ -55,6 +55,63 @@ def test_batch_is_drawn_from_training_images_and_split_evenly():
     assert (whole.draw(1) != task_of(seed=1).draw(1)).any()
 
 
+SKEWED = {"partition": "dirichlet", "partition_options": {"alpha": 0.3}}
+
+
+def test_file_is_drawn_from_the_slot_that_its_workers_own():
+    """With and without redundancy the same workers own the same images."""
+    alone = task_of(**SKEWED, copies=1, assignment="none", groups=None)
+    redundant, third = task_of(**SKEWED), 1438 // 15
+    owners: list = []
+    for task, files, size in ((alone, 15, 2), (redundant, 5, 6)):
+        seen = [set() for _ in range(files)]
+        for step in range(1, 120):
+            batch = task.draw(step)
+            assert batch.shape == (files, size)
+            assert all(np.unique(file).size == size for file in batch)
+            for slot, file in zip(seen, batch.tolist(), strict=True):
+                slot.update(file)
+        assert sum(map(len, seen)) == len(set().union(*seen))  # slots are disjoint
+        assert min(map(len, seen)) > 0.7 * third
+        for file, workers in zip(seen, assignments.detox(15, 3), strict=bool(owners)):
+            owned = set().union(*(owners[worker] for worker in workers)) if owners else file
+            assert len(file - owned) < 0.3 * len(file)  # images that the others never drew
+        owners = seen
+    assert (redundant.draw(3) == redundant.draw(3)).all()
+    assert (redundant.draw(3) != task_of(**SKEWED, seed=1).draw(3)).any()
+
+
+def test_small_slot_gives_images_more_than_once():
+    by_class = {"partition": "dirichlet", "partition_options": {"alpha": 0.5, "by": "class"}}
+    task = task_of(**by_class, copies=1, assignment="none", groups=None, batch=1425)
+    batch = task.draw(1)  # of 95 images a file, from slots of about 96
+    counts = [np.unique(file, return_counts=True)[1] for file in batch]
+    assert any(count.max() > 1 for count in counts)
+    assert all(count.max() - count.min() <= 1 for count in counts)
+
+
+def test_spread_of_slots_is_that_of_their_gradients():
+    """It shrinks by the root of the union's share where shards are independent; iid it is small."""
+    spreads = {}
+    for name, options in (("similarity", {"similarity": 1.0}), ("labels", {"labels": 1})):
+        for copies in (1, 3):
+            shape = {"copies": copies, "assignment": "none" if copies == 1 else "detox"}
+            shape |= {"partition": name, "partition_options": options, "groups": None}
+            task = task_of(**shape, model="softmax")
+            state = task.initial()
+            spreads[name, copies] = task.evaluate(state)["slot_spread"]
+            slots = learning_task.slots(Trial(**SMALL | shape), task._data.train_labels)
+            size = min(256, *map(len, slots))
+            rows = np.concatenate([
+                task.gradients(state.params, 1, [0], slot[None, :size]).rows for slot in slots
+            ])  # fmt: skip
+            wanted = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean())
+            assert spreads[name, copies] == pytest.approx(wanted, rel=1e-4), (name, copies)
+    assert spreads["similarity", 1] < spreads["labels", 1] / 4
+    assert spreads["labels", 3] < spreads["labels", 1]
+    assert "slot_spread" not in task_of().evaluate(task_of().initial())
+
+
 def test_relabelled_gradients_are_of_reversed_classes():
     task = task_of()
     labels = Trial(**SMALL).dataset.train_labels[task.draw(1)]

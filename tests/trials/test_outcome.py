@@ -10,6 +10,8 @@ from detox_sim.voting import Votes
 
 SMALL = {"workers": 15, "model": "softmax", "batch": 30, "steps": 4, "evaluate_every": 2}
 
+NOBODY = np.array([[0]]), np.zeros(1, bool)  # holders and excluded, of which no value depends
+
 
 def run(**fields):
     return train(Trial(**{**SMALL, **fields}))
@@ -32,7 +34,7 @@ def test_errors_are_those_of_plain_numpy():
     undecided = np.array([False, False, False, True, True, True])
     votes = Votes(rng.normal(1, 1, size=(6, 50)), undecided, lambda: distorted)
     losses = rng.random(6)
-    outcome = judge(losses, rows, aggregate, votes, Search(7, 2.5))
+    outcome = judge(losses, rows, aggregate, votes, Search(7, 2.5), *NOBODY)
     mean = rows.mean(axis=0)
     assert outcome.loss == pytest.approx(losses.mean())
     assert outcome.gradient_error == pytest.approx(np.linalg.norm(aggregate - mean))
@@ -54,7 +56,7 @@ def test_aggregate_that_is_not_finite_has_no_weights():
     rows = np.ones((3, 4))
     votes = Votes(rows, np.zeros(3, bool), lambda: np.zeros(3, bool))
     with np.errstate(invalid="ignore"):
-        outcome = judge(np.ones(3), rows, np.full(4, np.nan), votes, None)
+        outcome = judge(np.ones(3), rows, np.full(4, np.nan), votes, None, *NOBODY)
     assert outcome.gradient_error == np.inf
     assert np.isnan(outcome.weight).all()
     assert np.isnan(outcome.unexplained)
@@ -181,6 +183,6 @@ def test_more_votes_than_can_be_weighed_have_no_weights():
     more = MOST_WEIGHED + 1
     rows = np.ones((more, 3))
     votes = Votes(rows, np.zeros(more, bool), lambda: np.zeros(more, bool))
-    outcome = judge(np.ones(more), rows, np.ones(3), votes, None)
+    outcome = judge(np.ones(more), rows, np.ones(3), votes, None, *NOBODY)
     assert np.isnan(outcome.weight).all()
     assert outcome.cosine == pytest.approx(1)

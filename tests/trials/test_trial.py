@@ -14,6 +14,7 @@ from detox_sim import (
     data,
     mixers,
     models,
+    partitions,
     placements,
     voting,
 )
@@ -29,6 +30,7 @@ FIELDS = {
     "outer": aggregators,
     "model": models,
     "data": data,
+    "partition": partitions,
 }
 
 # Without a field: 45 workers, 5 of them Byzantine, 3 copies, 15 votes in 5 groups, 1438 images
@@ -129,6 +131,37 @@ IMPOSSIBLE = [
     ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
     ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
     ({"rate": "fast"}, "rate must be a number, got 'fast'"),
+    ({"attack_rate": 1.5}, "attack_rate must be a chance of 0..1, got 1.5"),
+    ({"vote": "reactive"}, "vote 'reactive' excludes workers for good.*'random' draws others"),
+    (
+        {"vote": "reactive", "placement": "fixed"},
+        "vote: vote 'reactive' needs 11 copies for 5 Byzantine workers, got 3; use copies=11",
+    ),
+    (
+        {
+            "vote": "reactive",
+            "placement": "fixed",
+            "byzantine": 1,
+            "vote_options": {"chance": 2.0},
+        },
+        "vote: chance must be between 0 and 1, got 2.0",
+    ),
+    ({"partition": "dirichlets"}, "unknown partition 'dirichlets'; did you mean 'dirichlet'"),
+    ({"partition": "dirichlet"}, "partition: dirichlet needs the option 'alpha'"),
+    (
+        {"partition": "dirichlet", "partition_options": {"alpha": 0.0}},
+        "partition: alpha must be above 0 and finite, got 0.0",
+    ),
+    (
+        {"partition": "dirichlet", "partition_options": {"alpha": 0.001, "by": "class"}},
+        "partition: dirichlet by class leaves .* of 45 shards empty with alpha=0.001",
+    ),
+    ({"partition_options": {"alpha": 1.0}}, "partition: 'iid' takes no options"),
+    (
+        {"partition": "similarity", "partition_options": {"similarity": 2}},
+        "partition: similarity must be 0",
+    ),
+    ({"partition": "outside:half_of_the_images"}, "must return 45 arrays that hold each of the 1"),
     ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
     ({"worker_momentum": -0.1}, "worker_momentum must be a number of 0 or more, got -0.1"),
     (
