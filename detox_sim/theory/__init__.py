@@ -5,9 +5,16 @@ random, or chosen by attackers who know the assignment.
 
 `BOUNDS` names the forms of `expected_distorted_files_bound` and says whether each is proven.
 Corollary 2 of the paper is proven up to the share `PROVEN_SHARE` of Byzantine workers.
+`COEFFICIENTS` is the table of what is known of the rules' robustness coefficients.
 """
 
 from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
+from detox_sim.theory.coefficients import (
+    COEFFICIENTS,
+    Coefficient,
+    least_coefficient,
+    robustness_coefficient,
+)
 from detox_sim.theory.groups import check_workers as check_workers
 from detox_sim.theory.groups import distorted_files, expected_distorted_files
 from detox_sim.theory.high_probability import (
@@ -57,6 +64,10 @@ __all__ = [
     "expected_efficiency",
     "expected_accepted",
     "expected_steps_to_last_exclusion",
+    "robustness_coefficient",
+    "least_coefficient",
+    "COEFFICIENTS",
+    "Coefficient",
     "complexity",
     "complexity_markdown",
 ]
