@@ -254,7 +254,7 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
             load=copies * work["batch"] / scheme["workers"],
             seconds=sum(seconds.values()),
             error=_expected_error(votes, chances),
-            error_informed=float(theory.least_error(votes, np.array([worst]))[0]),
+            error_informed=float(theory.least_error(votes, worst)),
         )
 
 

@@ -46,6 +46,19 @@ def test_mean_fails_with_any_distorted_vote():
     assert (enough.fails, enough.fails_informed, enough.error) == (0, False, 1)
 
 
+def test_least_error_is_the_coefficient_of_the_trimmed_mean():
+    """In variances of one worker's gradient without redundancy: kappa / r, not monotone in r."""
+    known = {1: 0.1429, 3: 0.0606, 5: 0.0286, 9: 0.0370}
+    for copies, value in known.items():
+        scheme = "none" if copies == 1 else "detox"
+        one = find(options(45, 5), assignment=scheme, copies=copies, groups=None, outer="median")
+        added = (one.error_informed - 1) / 45
+        assert added == pytest.approx(value, abs=6e-5), copies
+        worst = one.distorted_worst
+        kappa = theory.robustness_coefficient("trimmed_mean", one.votes, worst)
+        assert added == pytest.approx(kappa / copies), copies
+
+
 def test_chance_of_failure_equals_simulated_rounds():
     """In 3 groups of 5 votes one distorted vote breaks a group, and two groups the median."""
     median = find(options(45, 10), assignment="detox", copies=3, groups=3)

@@ -6,6 +6,7 @@ import numpy as np
 
 from detox_sim.aggregators.facts import FACTS
 from detox_sim.catalogue import check_integer, unknown
+from detox_sim.theory.coefficients import least_coefficient
 
 SPREAD = 2.5  # standard deviations around which one tilt serves
 REACH = 12  # standard deviations that its lattice covers
@@ -252,32 +253,37 @@ def _binomial(size: int, chance: float) -> np.ndarray:
     return law / law.sum()
 
 
-def least_error(votes: int, distorted: np.ndarray) -> np.ndarray:
+def least_error(votes: int, distorted: np.ndarray | int) -> np.ndarray:
     """Return the least squared error that any rule can guarantee on the votes.
 
     Parameters
     ----------
     votes : int
-    distorted : numpy.ndarray of int
+    distorted : int or numpy.ndarray of int
         L, the distorted votes.
 
     Returns
     -------
-    numpy.ndarray of float, of the shape of `distorted`
-        1 + votes L / (votes - 2 L), in sampling variances of the mean of the batch, for any honest
-        votes of their variance; infinite from half of the votes on.
+    float, or numpy.ndarray of the shape of `distorted`
+        1 + votes kappa, with kappa = L / (votes - 2 L) of `least_coefficient`, in sampling
+        variances of the mean of the batch; infinite from half of the votes on. The trimmed mean
+        that cuts L votes on each side attains kappa.
 
     Examples
     --------
     >>> least_error(15, np.array([0, 2, 8])).round(3)
     array([1.   , 3.727,   inf])
 
-    References
-    ----------
-    Allouah et al., Fixing by mixing, AISTATS 2023: the lower bound L / (votes - 2 L) times the
-    variance of a vote, proven there, where all L distorted votes attack.
+    Notes
+    -----
+    1 is the variance of the mean itself. The distorted votes add the squared error kappa V, where V
+    is the variance of an honest vote: votes times that of the mean. With p workers, r copies and
+    votes = p / r, that is p kappa / r: a vote averages r times the samples, but there are fewer
+    votes. So more copies help only while kappa grows more slowly than r. Files are assumed to be
+    samples of the same data.
+
+    >>> distorted = {1: 5, 3: 2, 5: 1, 9: 1, 15: 0}  # the most that 5 of 45 workers can distort
+    >>> [round(float(least_error(45 // r, s) - 1) / 45, 4) for r, s in distorted.items()]
+    [0.1429, 0.0606, 0.0286, 0.037, 0.0]
     """
-    margin = votes - 2 * np.asarray(distorted)
-    with np.errstate(divide="ignore"):
-        error = 1 + votes * distorted / np.where(margin > 0, margin, 1)
-        return np.where(margin > 0, error, np.inf)
+    return 1 + votes * least_coefficient(votes, distorted)
