@@ -31,6 +31,11 @@ def reason(point: xr.Dataset) -> str:
     return NOT_RUN[int(code)].replace("_", " ") if math.isfinite(code) and code > 0 else ""
 
 
+def exact(dataset: xr.Dataset) -> xr.DataArray:
+    """Return where the proven bound is the coefficient; nowhere in a dataset that does not say."""
+    return dataset.get("exact", xr.zeros_like(dataset.upper_bound)).max("seed") > 0
+
+
 KEEP = ("SMEA", "MDA", "Phocas")  # and all that follow NNM: their output is of n - f rows
 NEAR = 0.1  # a ratio that differs by less is neither higher nor lower
 
@@ -64,6 +69,8 @@ def finding(dataset: xr.Dataset) -> str:
             if share.notnull().any()
             else "."
         ),
+        f"**Share of the exact coefficient** that the search reaches, where it is known: "
+        f"{_reached(found, proven.where(exact(dataset)))}.",
     ]
     if below := int((found < least * (1 - 1e-3)).sum()):
         lines.append(
@@ -116,13 +123,13 @@ def _reached(found: xr.DataArray, proven: xr.DataArray) -> str:
     parts = []
     for rule, row in zip(found.rule.values, (found / proven).values, strict=True):
         if np.isfinite(row).any():
-            low, high = np.nanmin(row), np.nanmax(row)
-            parts.append(f"{rule} {low:.0%}" + (f" to {high:.0%}" if high > low else ""))
+            low, high = f"{np.nanmin(row):.0%}", f"{np.nanmax(row):.0%}"
+            parts.append(f"{rule} {low}" + f" to {high}" * (high != low))
     return ", ".join(parts) or "not run"
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw for each rule the largest ratio found and the proven bound, a panel for each setting."""
+    """Draw the largest ratio found of each rule and the proven bound, a panel for each setting."""
     rules, settings = ordered(dataset), dataset.setting.values
     result = Figure(figsize=(1.75 * len(settings) + 1.6, 0.2 * len(rules) + 1.3))
     axes = result.subplots(1, len(settings), sharey=True, squeeze=False)[0]
@@ -154,7 +161,7 @@ def _line(ax, point: xr.Dataset, place: int, style: dict) -> None:
     families = point.ratio.values.ravel()
     ax.plot(families, np.full(families.size, place), ls="", **FAMILY)
     ax.plot([found, proven], [place, place], color="0.75", lw=0.8, zorder=1)
-    ax.plot(proven, place, ls="", **PROVEN)
+    ax.plot(proven, place, ls="", **(EXACT if exact(point).item() else PROVEN))
     style = BEYOND if found > RIGHT else style
     ax.plot(min(found, RIGHT), place, ls="", clip_on=False, **style)
 
@@ -167,6 +174,7 @@ FAMILY: dict = {"marker": "o", "ms": 2, "color": "0.72", "zorder": 2}
 PLAIN: dict = {"marker": "o", "ms": 5, "color": VANILLA, "zorder": 3}
 MIXED: dict = {"marker": "s", "ms": 5, "color": DETOX, "zorder": 3}
 PROVEN: dict = {"marker": "D", "ms": 4.5, "color": THEORY, "mfc": "none", "zorder": 3}
+EXACT: dict = PROVEN | {"mfc": THEORY}
 BEYOND: dict = {"marker": ">", "ms": 6, "color": "black", "zorder": 3}
 
 
@@ -176,7 +184,8 @@ def _handles() -> list[Line2D]:
         "largest ratio that the search found": PLAIN,
         "the same, NNM before the rule": MIXED,
         "beyond the axis": BEYOND,
-        "proven bound (from memory)": PROVEN,
+        "proven bound": PROVEN,
+        "exact coefficient, proven": EXACT,
         "each family of honest rows": FAMILY,
     }
     handles = [Line2D([], [], ls="", label=text, **style) for text, style in marks.items()]

@@ -8,9 +8,8 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from detox_sim import aggregators
+from detox_sim import aggregators, theory
 from studies.robustness import robustness_audit as audit
-from studies.robustness.kappa import lower_bound, upper_bound
 from studies.robustness.robustness_audit_results import finding, ordered, reason
 from studies.robustness.worst_rows import (
     DIRECTIONS,
@@ -35,6 +34,10 @@ BASE = {
 
 def fields(rule: str, n: int = 11, f: int = 2, **changes) -> dict:
     return audit.prepare(BASE | audit.RULES[rule] | {"workers": n, "byzantine": f} | changes)
+
+
+def cell_of(given: dict) -> xr.Dataset:
+    return audit.derive(given, audit.run(given))
 
 
 def worst(rule: str, n: int = 11, f: int = 2, **changes) -> float:
@@ -105,15 +108,28 @@ def test_search_finds_a_planted_weakness():
         assert 0.9 * known < found < known * (1 + 1e-9), dimension
 
 
+FOUND_BY_SEARCH = {
+    name: [
+        row.value
+        for row in theory.COEFFICIENTS
+        if row.rule == rule["aggregator"] and rule["mixer"] is None and "search" in row.tag
+    ]
+    for name, rule in audit.RULES.items()
+}
+
+
 @pytest.mark.parametrize("rule", audit.RULES)
 def test_ratio_lies_between_the_lower_bound_and_the_proven_one(rule):
     for n, f in SHARES:
-        cell = audit.run(fields(rule, n, f))
+        cell = cell_of(fields(rule, n, f))
         if reason(cell):
             assert cell.ratio.isnull().all(), (n, f)
             continue
-        assert float(cell.ratio.max()) >= lower_bound(n, f) * (1 - 1e-6), (n, f)
-        assert not float(cell.ratio.max()) > float(cell.upper_bound), (n, f)
+        found = float(cell.ratio.max())
+        assert found >= float(cell.lower_bound) * (1 - 1e-6), (n, f)
+        assert not found > float(cell.upper_bound) * (1 + 1e-9), (n, f)
+        for value in FOUND_BY_SEARCH.get(rule, []):
+            assert found <= value(n, f) * (1 + 1e-6), (n, f)
         given = cell.ratio.sel(family=list(FAMILIES)).max()
         moved = float(cell.ratio.sel(family=audit.MOVED))
         assert moved >= float(given) * (1 - 1e-6), (n, f)
@@ -122,22 +138,24 @@ def test_ratio_lies_between_the_lower_bound_and_the_proven_one(rule):
         assert (cell.evaluations <= 40 * 2).all(), (n, f)
 
 
-def test_bounds_by_hand():
-    known = {"krum": 8.0, "geometric_median": 64 / 9, "median": 64 / 9, "trimmed_mean": 8 / 3}
-    for name, value in known.items():
-        assert upper_bound(name, None, 8, 2) != pytest.approx(value)
-        assert upper_bound(name, None, 10, 2) == pytest.approx(value)
-        assert upper_bound(name, "nnm", 10, 2) == pytest.approx(2 * (1 + value))
-    assert upper_bound("smea", None, 10, 2) == pytest.approx(16 / 9)
-    assert np.isnan(upper_bound("cge", None, 10, 2))
-    assert np.isnan(upper_bound("median", "arc", 10, 2))
-
-
-def test_rule_with_other_options_has_no_proven_bound():
+def test_bounds_are_those_of_the_rule_and_its_options():
+    """The run does not hold them, so that stored cells have those of today."""
     quick = {"dimensions": [1], "evaluations": 8}
-    changed = audit.run(fields("trimmed mean", options={"trim": 1}, **quick))
-    assert np.isnan(changed.upper_bound)
-    assert audit.run(fields("geometric median", **quick)).upper_bound > 0
+    assert not {"upper_bound", "exact", "lower_bound"} & set(audit.run(fields("Krum", **quick)))
+    for rule, changes, bound, exact in [
+        ("trimmed mean", {}, 2 / 7, 1),
+        ("trimmed mean", {"options": {"trim": 3}}, 3 / 6, 1),
+        ("trimmed mean", {"options": {"trim": 1}}, np.nan, 0),
+        ("NNM + trimmed mean", {}, 16 / 7, 0),
+        ("median", {}, 5 / 4, 1),
+        ("median", {"options": {"middle": "lower"}}, np.nan, 0),
+        ("geometric median", {}, 4 * (9 / 7) ** 2, 0),
+        ("CGE", {}, np.nan, 0),
+    ]:
+        cell = cell_of(fields(rule, **changes, **quick))
+        assert float(cell.upper_bound) == pytest.approx(bound, nan_ok=True), (rule, changes)
+        assert cell.exact == exact, (rule, changes)
+        assert float(cell.lower_bound) == pytest.approx(2 / 7)
 
 
 def test_rows_of_a_finding_give_its_ratio():
@@ -286,7 +304,10 @@ def test_impossible_fields_are_refused():
 
 @pytest.fixture
 def dataset() -> xr.Dataset:
-    """Made-up ratios of four rules in two settings; Bulyan is not run in the second."""
+    """Made-up ratios of four rules in two settings; Bulyan is not run in the second.
+
+    The median's bound counts as exact.
+    """
     rules, settings = ["mean", "median", "Bulyan", "NNM + median"], ["n=11, f=2", "n=11, f=4"]
     families = [*FAMILIES, audit.MOVED]
     ratio = np.outer([1e4, 2.0, 3.0, 4.0], np.ones(2))[..., None, None] * np.ones(len(families))
@@ -295,10 +316,12 @@ def dataset() -> xr.Dataset:
     not_run = np.zeros((4, 2, 1))
     not_run[2, 1] = 1
     bounds = {"lower_bound": [2 / 7, 4 / 3], "upper_bound": [6.0, 21.0]}
+    exact = np.zeros((4, 2, 1))
+    exact[1] = 1
     about = {"profile": "smoke", "scale": "made up", "settings": {}, "failures": {}}
     about |= {"axes": {"seed": [0]}, "hardware": ["none"]}
     return xr.Dataset(
-        {"ratio": ((*axes, "family"), ratio), "not_run": (axes, not_run)}
+        {"ratio": ((*axes, "family"), ratio), "not_run": (axes, not_run), "exact": (axes, exact)}
         | {k: (axes, np.tile(np.array(v)[None, :, None], (4, 1, 1))) for k, v in bounds.items()},
         {"rule": rules, "setting": settings, "seed": [0], "family": families},
         {"provenance": json.dumps(about)},
@@ -325,6 +348,9 @@ def test_finding_counts_what_the_dataset_has(dataset):
     assert "**Ratios above 200**: mean (n=11, f=2; n=11, f=4)" in found
     assert "median lower in 0, higher in 2 of 2 settings" in found
     assert "exceeds 2 of 7" in found
+    assert found.splitlines()[-1].endswith("where it is known: median 10% to 33%.")
+    older = finding(dataset.drop_vars("exact"))
+    assert older.splitlines()[-1].endswith("where it is known: not run.")
     assert finding(dataset.where(False)) == "No cell of this dataset is finished."
 
 
@@ -333,5 +359,3 @@ def test_cell_names_families_and_flags():
     assert list(cell.family.values) == [*FAMILIES, audit.MOVED]
     assert cell.formation.attrs["flag_meanings"].split() == list(FORMATIONS)
     assert cell.direction.attrs["flag_meanings"].split() == list(DIRECTIONS)
-    assert float(cell.upper_bound) == pytest.approx(4 * (1 + 2 / 7) ** 2)
-    assert float(cell.lower_bound) == pytest.approx(2 / 7)
