@@ -69,7 +69,11 @@ def expected_distorted_files_bound(
     C(2 m + 1, m + 1) w^m times. At e = 1/2, P[B >= k] = 1/2, and both sides follow from continuity.
 
     **Theorem.** Each of the F = p / r files is distorted with chance P[X >= k], so the expectation
-    is at most F e (4 w)^m = (q / r) (4 e (1 - e))^m. With 40 for 4 it is larger.
+    is at most F e (4 w)^m = (q / r) (4 e (1 - e))^m. With 40 for 4 it is larger. Expectations add
+    even if files share workers: F e (4 w)^m holds for any assignment of F files.
+
+    **Copies for an expectation of eta files.** For q >= 1 and e < 1/2 they are enough if
+    (4 w)^m <= r eta / q, so r >= 1 + 2 ln(q / (r eta)) / ln(1 / (4 w)).
 
     **Three copies.** P[B >= 2] = 3 e^2 - 2 e^3, so by lemma 1 the expectation is at most
     (p / 3) e (3 e - 2 e^2) = q (3 e - 2 e^2) / 3. With 4 e for 3 e it is larger.

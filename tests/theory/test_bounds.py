@@ -1,7 +1,7 @@
 """Theorem 1 against exact laws: each lemma of its proof, and how sharp its constants are."""
 
 from fractions import Fraction
-from math import comb
+from math import comb, log
 
 import pytest
 from refusals import check_refusals
@@ -97,6 +97,20 @@ def test_bounds_are_above_the_expectation():
             assert Fraction(bound) >= exact * (1 - Fraction(1, 10**12)), (
                 form, workers, byzantine, copies,
             )  # fmt: skip
+
+
+def test_expectation_is_below_the_one_for_which_the_copies_are_enough():
+    enough = {}
+    for workers, byzantine, copies in SHAPES:
+        if not byzantine:
+            continue
+        share = byzantine / workers
+        for most in (0.5, 0.01):
+            needed = 1 + 2 * log(byzantine / (copies * most)) / -log(4 * share * (1 - share))
+            exact = theory.expected_distorted_files(workers, byzantine, copies)
+            enough[workers, byzantine, copies, most] = copies >= needed
+            assert copies < needed or exact <= most, (workers, byzantine, copies, most)
+    assert 20 < sum(enough.values()) < len(enough) - 20
 
 
 def test_constants_of_the_sharp_forms_are_within_one_percent_of_the_least():
