@@ -14,6 +14,17 @@ from detox_sim.theory.coefficients import (
     Coefficient,
     least_coefficient,
     robustness_coefficient,
+
+Silent data corruption: `REPORTED_CORRUPTION` holds published rates, `corruption_chance` makes a
+chance a step of one, and `corrected_by_vote` and `majority_corrupt` say what a vote does about it.
+"""
+
+from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
+from detox_sim.theory.corruption import (
+    REPORTED_CORRUPTION,
+    corrected_by_vote,
+    corruption_chance,
+    majority_corrupt,
 )
 from detox_sim.theory.groups import check_workers as check_workers
 from detox_sim.theory.groups import distorted_files, expected_distorted_files
@@ -68,6 +79,10 @@ __all__ = [
     "least_coefficient",
     "COEFFICIENTS",
     "Coefficient",
+    "corrected_by_vote",
+    "majority_corrupt",
+    "corruption_chance",
+    "REPORTED_CORRUPTION",
     "complexity",
     "complexity_markdown",
 ]
