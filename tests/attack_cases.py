@@ -59,12 +59,26 @@ CASES = {
         ({"directions": ["sign", "mean"], "evaluations": 12}, None),
         ({"objective": "descent", "evaluations": 4}, None),
     ],
+    "bit_flip": [
+        ({}, None),
+        ({"bits": 22}, 1.5),
+        ({"bits": [30, 31]}, -np.inf),
+        ({"bits": "sign", "values": 1, "stride": None, "per": "message"}, -1.0),
+        ({"bits": "any", "flips": 3, "values": 0.5, "stride": 1, "rate": 1}, None),
+    ],
+    "stuck": [
+        ({"stride": 1}, None),
+        ({"bits": "sign", "stride": 3}, -1.0),
+        ({"bits": 23, "level": 0, "values": 2, "stride": 1}, 0.5),
+    ],
     OUTSIDE: [({}, 2.0), ({"factor": 3.0}, 3.0)],
 }
 
 # Those with a parameter `known`, and those that draw from `rng`.
 ASKS_KNOWN = ["alie", "sign_flip", "inner_product", "mimic", "min_max", "min_sum", "searched"]
-DRAWS = ["gaussian"]  # and not_finite of the kind mixed
+DRAWS = ["gaussian", "bit_flip"]  # and not_finite of the kind mixed
+# Corrupt each copy on its own, so that copies of a file differ.
+INDEPENDENT = ["bit_flip", "stuck"]
 
 FORGED = {
     "nothing": np.zeros((6, 3), dtype=bool),

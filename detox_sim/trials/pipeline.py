@@ -178,7 +178,8 @@ class Pipeline:
         if trial.knowledge == "groups":
             forged = through_vote.forged_copies(holders, byzantine, trial.vote, known.excluded)
         with named("attack"):
-            attack = supplied(self._attack, known=files, relabelled=known.relabelled, server=server)
+            facts = {"known": files, "relabelled": known.relabelled, "server": server}
+            attack = supplied(self._attack, **facts, holders=holders, sizes=self._sizes)
             messages = attack(known.rows, forged, rng=stream(trial.seed, "attack", step))
             if not isinstance(messages, Messages) or messages.row_of.shape != forged.shape:
                 raise ValueError(

@@ -16,6 +16,7 @@ from attack_cases import (
     FIRST,
     FIVE,
     FORGED,
+    INDEPENDENT,
     OUTSIDE,
     SOME_FORGED,
     options_of,
@@ -119,6 +120,9 @@ def test_colluding_workers_send_the_same_bits(name):
     for options in options_of(name):
         messages = send(name, options, rows, forged)
         of_file = {messages.rows[i].tobytes() for i in messages.row_of[0]}
+        if name in INDEPENDENT:
+            assert len(of_file) > 1, options
+            continue
         alone = options.get("colluding") is False
         assert len(of_file) == (3 if alone else 1), options
         if name not in ("none", "reverse", "label_flip", OUTSIDE) and not alone:
