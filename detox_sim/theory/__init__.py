@@ -6,6 +6,9 @@ random, or chosen by attackers who know the assignment.
 `BOUNDS` names the forms of `expected_distorted_files_bound` and says whether each is proven.
 Corollary 2 of the paper is proven up to the share `PROVEN_SHARE` of Byzantine workers.
 `COEFFICIENTS` is the table of what is known of the rules' robustness coefficients.
+
+Silent data corruption: `REPORTED_CORRUPTION` holds published rates, `corruption_chance` makes a
+chance a step of one, and `corrected_by_vote` and `majority_corrupt` say what a vote does about it.
 """
 
 from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
@@ -14,12 +17,7 @@ from detox_sim.theory.coefficients import (
     Coefficient,
     least_coefficient,
     robustness_coefficient,
-
-Silent data corruption: `REPORTED_CORRUPTION` holds published rates, `corruption_chance` makes a
-chance a step of one, and `corrected_by_vote` and `majority_corrupt` say what a vote does about it.
-"""
-
-from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
+)
 from detox_sim.theory.corruption import (
     REPORTED_CORRUPTION,
     corrected_by_vote,

@@ -10,7 +10,7 @@ from refusals import assert_refused
 
 from detox_sim import Trial, aggregators, assignments, theory, train, voting
 from detox_sim.messages import Messages
-from detox_sim.trials.pipeline import Pipeline
+from detox_sim.trials.pipeline import Known, Pipeline
 
 VALUES = np.array([0.01, -0.3, 1.0, 1.5, -1.9, 2.0, 3.7, -1e-3, 640.0, 0.0], np.float32)
 ALL = {"values": 1.0, "stride": 1}  # every value of a message
@@ -204,8 +204,8 @@ def test_trial_supplies_the_workers_and_the_layers():
     options = {"bits": "sign", "layer": 1, **ALL}
     pipeline = Pipeline(Trial(**fields, attack="stuck", attack_options=options), sizes=(6, 4))
     rows = np.ones((25, 10), np.float32)
-    placement = pipeline.place(rows, step=1)
-    hit = changed(pipeline.forge(rows, placement, step=1))
+    placement = pipeline.place(Known(rows), step=1)
+    hit = changed(pipeline.forge(Known(rows), placement, step=1))
     assert (hit == (placement.byzantine[pipeline.holders][:, :, None] & (np.arange(10) >= 6))).all()
 
 

@@ -240,6 +240,8 @@ def test_unknown_name_suggests_nearest():
 
 def test_unknown_option_lists_known():
     for field in FIELDS:
+        if field == "partition":
+            continue  # the default is no function
         with pytest.raises(ValueError, match=r"unknown option of \w+ 'colour';? ?.*known: "):
             Trial(**{f"{field}_options": {"colour": 1}})
 
