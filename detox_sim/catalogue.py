@@ -15,7 +15,7 @@ KINDS = {"voting": "vote", "data": "data set"}  # where a catalogue's name is no
 # The caller supplies these to a function with a keyword parameter of that name; never options.
 SUPPLIED = (
     "rng", "step", "known", "server", "relabelled", "holders", "sizes", "damage", "previous",
-    "excluded",
+    "excluded", "weights",
 )  # fmt: skip
 
 

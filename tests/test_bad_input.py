@@ -12,6 +12,7 @@ WRONG = (None, -1, "nosuch", [], {}, 1.5, float("nan"), True, b"x")
 FIELDS = [field.name for field in dataclasses.fields(Trial)]
 ALLOWED = {  # what `WRONG` has that a field may be
     "groups": [None],
+    "encoding": [None],
     "mixers": [[], {}],
     "channels_last": [True],
     **{name: [1.5] for name in ("rate", "momentum", "worker_momentum", "decay")},
@@ -48,6 +49,7 @@ STAGES = {  # field -> functions from outside that do not fit, and what the erro
     "assignment": (("none", "numbers", "array", "key"), "assignment: "),
     "placement": (("none", "numbers", "array", "key"), "placement: "),
     "vote": (("none", "numbers", "array", "key"), "vote: "),
+    "partition": (("none", "numbers", "array", "key"), "partition: "),
 }
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"sweeps"},
     {"primitives"},
     {"messages"},
-    {"aggregators", "assignments", "models", "data", "partitions"},
+    {"aggregators", "assignments", "encodings", "models", "data", "partitions"},
     {"mixers", "costs", "theory", "coding"},
     {"placements", "voting"},
     {"attacks", "planning"},

@@ -153,7 +153,13 @@ def permute_workers(
     return rng.permutation(int(holders.max()) + 1)[holders]
 
 
-def cyclic(workers: int, copies: int, *, rng: np.random.Generator | None = None) -> np.ndarray:
+def cyclic(
+    workers: int,
+    copies: int,
+    *,
+    rng: np.random.Generator | None = None,
+    reshuffle: bool = False,
+) -> np.ndarray:
     """Assign to worker i the files i, i + 1, ..., i + copies - 1 (mod workers).
 
     Parameters
@@ -161,7 +167,10 @@ def cyclic(workers: int, copies: int, *, rng: np.random.Generator | None = None)
     workers, copies : int
         `copies` is odd and at most `workers`.
     rng : numpy.random.Generator, optional
-        Not used.
+        The stream of one round. Without it the holders are those an attacker can know.
+    reshuffle : bool
+        Draw a new order of the files at each round in secret, from `rng`, as LAD does; the cyclic
+        code cannot be decoded then.
 
     Returns
     -------
@@ -184,4 +193,7 @@ def cyclic(workers: int, copies: int, *, rng: np.random.Generator | None = None)
     its coefficients.
     """
     workers, copies = check_copies(workers, copies)
-    return (np.arange(workers)[:, None] - np.arange(copies)) % workers
+    holders = (np.arange(workers)[:, None] - np.arange(copies)) % workers
+    if not isinstance(reshuffle, bool):
+        raise ValueError(f"reshuffle is True or False, got {reshuffle!r}")
+    return rng.permutation(holders) if reshuffle and rng is not None else holders

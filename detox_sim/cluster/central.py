@@ -80,13 +80,13 @@ class CentralServer(SavingServer):
 
     def send(self, forged: Forged, step: int) -> Received:
         """Receive the messages that arrive in time and are vectors (d,) of float32."""
-        workers, holders = self._workers, forged.gradients.holders
+        workers, holders = self._workers, forged.gradients.senders
         files, d = len(holders), self.task.model.parameters
         sent = workers.get(workers.arrived(forged.sent, step), step, "send")
         rows = np.zeros((files + holders.size, d), np.float32)
         row_of = np.full(holders.shape, -1)
         used, missing = files, set(range(files))
-        for worker, mine in forged.gradients.files.items():
+        for worker, mine in forged.gradients.messages.items():
             vectors, seconds = sent.pop(worker, (None, None))
             if not workers.in_time(worker, None if vectors is None else seconds, step):
                 self.traffic.late += mine.size
@@ -135,8 +135,12 @@ class CentralServer(SavingServer):
         step: int,
     ) -> Outcome:
         rows, search = messages.messages.rows, messages.messages.search
-        honest = self._honest_gradients(gradients, messages.missing, step)
-        for file, row in honest.items():
+        missing = messages.missing
+        if gradients.senders is not gradients.holders:  # the messages are not the gradients
+            missing = list(range(len(gradients.holders)))
+            rows = np.zeros((len(missing), self.task.model.parameters), np.float32)
+            rows = to_backend(rows, self._backend)
+        for file, row in self._honest_gradients(gradients, missing, step).items():
             rows[file] = to_backend(row, self._backend)
         losses, self.traffic.worker_seconds = self._workers.losses_and_seconds(gradients, step)
         rows = rows[: len(gradients.holders)]

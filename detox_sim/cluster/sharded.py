@@ -240,7 +240,12 @@ class ShardedServer(SavingServer):
 
 
 def _check_vote(trial: Trial) -> None:
-    """Raise for a vote that needs more than which copies are equal."""
+    """Raise for an encoding, or a vote that needs more than which copies are equal."""
+    if trial.encoding is not None:
+        raise ValueError(
+            f"server='sharded' votes on digests of copies, and with encoding {trial.encoding!r} no "
+            "vote is held; use server='central'"
+        )
     options = {name: value for name, value in trial.vote_options.items() if value}
     options.pop("no_majority", None) if options.get("no_majority") == "zero" else None
     if trial.vote not in VOTES or options:

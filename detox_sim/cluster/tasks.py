@@ -9,7 +9,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,14 +24,14 @@ from detox_sim.trials.trial import Trial
 
 
 class Forged(NamedTuple):
-    """The messages of all workers, as the attackers want them, and the workers of each file."""
+    """The messages of all workers, as the attackers want them, and the workers of each."""
 
     messages: Messages
     holders: np.ndarray
 
 
 class Sent(NamedTuple):
-    """The messages of one worker, a vector (d,) a file, or None, and when they left in seconds."""
+    """The messages of one worker, vectors (d,), or None, and when they left in seconds."""
 
     vectors: list[np.ndarray] | None
     seconds: float
@@ -65,6 +65,8 @@ def on_one_thread(task):
 def compute(
     trial: Trial,
     step: int,
+    worker: int,
+    holders: np.ndarray,
     files: np.ndarray,
     images: np.ndarray,
     relabelled: bool,
@@ -75,13 +77,18 @@ def compute(
 
     `before` is what it computed at the step before, or its momenta; None without worker momentum.
     """
-    _, task = setup(trial)
+    pipeline, task = setup(trial)
     momenta = before.momenta if isinstance(before, Computed) else before
     if momenta is not None:
         momenta = to_backend(momenta, trial.backend)
     computed = task.compute(params, momenta, step, files, images, relabelled)
-    others = None if computed.relabelled is None else to_host(computed.relabelled)
-    return computed._replace(rows=to_host(computed.rows), relabelled=others)
+    arrays: dict[str, Any] = {}
+    for name in ("rows", "relabelled") if relabelled else ("rows",):
+        rows = getattr(computed, name)
+        arrays[name] = to_host(rows)
+        coded = pipeline.encode(worker, files, rows, holders, step)
+        arrays[f"{name}_coded"] = None if coded is None else to_host(coded)
+    return computed._replace(**arrays)
 
 
 def losses_and_seconds(computed: Computed) -> tuple[np.ndarray, float]:
@@ -96,7 +103,7 @@ def statistics(computed: Computed) -> np.ndarray:
 
 def honest_gradient(computed: Computed, file: int) -> np.ndarray:
     """Return the honest gradient (d,) of one file of a worker."""
-    return computed.rows[np.flatnonzero(computed.files == file)[0]]
+    return computed.rows[_place(computed, file)]
 
 
 # --- Attackers ------------------------------------------------------------------------------------
@@ -108,6 +115,7 @@ def gather(
     sources: np.ndarray,
     workers: list[int],
     computed: list,
+    coded: bool,
     previous: np.ndarray | None,
     excluded: np.ndarray,
 ) -> Known:
@@ -120,6 +128,8 @@ def gather(
         The worker whose copy of each file is taken.
     workers, computed : list
         The workers among `sources`, and what they computed.
+    coded : bool
+        Gather coded messages, one a worker, where there are some.
     previous, excluded
         As in `Known`.
     """
@@ -127,16 +137,21 @@ def gather(
     by_worker = dict(zip(workers, computed, strict=True))
 
     def gathered(name: str):
-        rows = [
-            getattr(by_worker[worker], name)[np.flatnonzero(by_worker[worker].files == file)[0]]
-            for file, worker in enumerate(sources)
-        ]
+        if coded and trial.encoding is not None:
+            rows = [getattr(each, f"{name}_coded")[0] for each in computed]
+        else:
+            owners = [by_worker[worker] for worker in sources]
+            rows = [getattr(each, name)[_place(each, file)] for file, each in enumerate(owners)]
         return to_backend(np.stack(rows), trial.backend)
 
     relabelled = gathered("relabelled") if task.wants_relabelled else None
     if previous is not None:
         previous = to_backend(previous, trial.backend)
     return Known(gathered("rows"), relabelled, previous, excluded)
+
+
+def _place(computed: Computed, file: int) -> int:
+    return int(np.flatnonzero(computed.files == file)[0])
 
 
 def momenta(known: Known) -> np.ndarray:
@@ -157,7 +172,7 @@ def forge(trial: Trial, step: int, known: Known, placement: Placement) -> Forged
     """Forge the messages of a step."""
     pipeline, _ = setup(trial)
     messages = pipeline.forge(known, placement, step)
-    return Forged(messages, pipeline.assign(step))
+    return Forged(messages, pipeline.senders(step))
 
 
 def rows_and_search(forged: Forged) -> tuple[np.ndarray, Search | None]:
@@ -178,13 +193,13 @@ def receive(vectors: np.ndarray) -> np.ndarray:
 
 @on_one_thread
 def send(computed: Computed, forged: np.ndarray | None, faults: Sequence[Fault]) -> Sent:
-    """Make the messages of one worker: its gradients, or the forged vectors, with its faults."""
+    """Make the messages of one worker: the honest or the forged vectors, with its faults."""
     late = sum(fault.seconds for fault in faults if fault.kind == "delay")
     if late:
         from distributed import secede
 
         secede()  # the worker is slow, not the process, which runs other workers
         time.sleep(late)
-    rows = computed.rows if forged is None else forged
+    rows = computed.sent if forged is None else forged
     vectors = corrupt(list(rows), [fault.kind for fault in faults])
     return Sent(vectors, computed.seconds + late)

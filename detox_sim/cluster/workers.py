@@ -27,8 +27,11 @@ class Gradients(NamedTuple):
     Attributes
     ----------
     holders : int (files, copies)
-    files : dict
-        Worker -> its files (n,), in ascending order.
+        -1 where a file has fewer.
+    senders : int (messages, copies)
+        The workers that send each message: the holders, or with an encoding (workers, 1).
+    files, messages : dict
+        Worker -> its files (n,) and its messages (m,), in ascending order.
     computed : dict
         Worker -> future of `learning_task.Computed`.
     previous : future or None
@@ -37,7 +40,9 @@ class Gradients(NamedTuple):
     """
 
     holders: np.ndarray
+    senders: np.ndarray
     files: dict[int, np.ndarray]
+    messages: dict[int, np.ndarray]
     computed: "dict[int, Future]"
     previous: "Future | None"
     excluded: np.ndarray
@@ -113,12 +118,16 @@ class Workers(Processes):
         holders : int (files, copies)
         batch : int (files, images a file)
         """
-        mine, relabelling = self._files(holders), self._relabelling(holders)
+        mine, relabelling = self._numbers(holders), self._relabelling(holders)
+        coded = self._trial.encoding is not None
+        senders = self.pipeline.senders(step) if coded else holders
         computed = {
             worker: self.submit(
                 tasks.compute,
                 self._trial,
                 step,
+                worker,
+                holders,
                 some,
                 batch[some],
                 worker in relabelling,
@@ -130,18 +139,25 @@ class Workers(Processes):
         }
         self.finish(computed, step, "compute")
         known = None if previous is None else self.scatter(previous, [self.home(0)], step)
-        return Gradients(holders, mine, computed, known, excluded)
+        messages = self._numbers(senders) if coded else mine
+        return Gradients(holders, senders, mine, messages, computed, known, excluded)
 
     @staticmethod
-    def _files(holders: np.ndarray) -> dict[int, np.ndarray]:
-        """Return the files (n,) of each worker, in ascending order."""
+    def _numbers(holders: np.ndarray) -> dict[int, np.ndarray]:
+        """Return the files (n,) or messages of each worker, in ascending order."""
         order = np.argsort(holders, axis=None, kind="stable")
         owners, files = holders.ravel()[order], order // holders.shape[1]
-        return {int(worker): np.sort(files[owners == worker]) for worker in np.unique(holders)}
+        workers = np.unique(holders[holders >= 0])
+        return {int(worker): np.sort(files[owners == worker]) for worker in workers}
 
     def _relabelling(self, holders: np.ndarray) -> set[int]:
-        """Return the workers that compute rows of relabelled files too: the first of each file."""
-        return set(holders[:, 0].tolist()) if self.task.wants_relabelled else set()
+        """Return the workers that compute rows of relabelled files too.
+
+        The first of each file; with an encoding all, for their messages.
+        """
+        if not self.task.wants_relabelled:
+            return set()
+        return set((holders[:, 0] if self._trial.encoding is None else np.unique(holders)).tolist())
 
     # --- Worker momentum ----------------------------------------------------------------------
 
@@ -154,7 +170,8 @@ class Workers(Processes):
         """Return the momenta of a state (slots, d) after the step that was last remembered."""
         if self._last is None:
             return np.zeros((0, self.task.model.parameters), np.float32)
-        found = self.submit(tasks.momenta, self._gather(self._last), at=self.home(0))
+        known = self._gather(self._last, coded=False)
+        found = self.submit(tasks.momenta, known, at=self.home(0))
         return self.get({0: found}, step, "return its momentum", "the workers")[0]
 
     def restore(self, momenta: np.ndarray, step: int) -> None:
@@ -164,7 +181,7 @@ class Workers(Processes):
             return
         holders = self.pipeline.assign(step)
         relabelling = self._relabelling(holders)
-        for worker, files in self._files(holders).items():
+        for worker, files in self._numbers(holders).items():
             slots = np.append(files, len(holders) + files) if worker in relabelling else files
             self._before[worker] = self.scatter(momenta[slots], [self.home(worker)], step)
 
@@ -200,9 +217,9 @@ class Workers(Processes):
         )
         return self.get({0: place}, step, "place", "the attackers")[0]
 
-    def _gather(self, gradients: Gradients) -> "Future":
-        """Gather one copy of each gradient in the attackers' process."""
-        sources = gradients.holders[:, 0]
+    def _gather(self, gradients: Gradients, coded: bool = True) -> "Future":
+        """Gather one copy of each gradient, or all coded messages, in the attackers' process."""
+        sources = (gradients.senders if coded else gradients.holders)[:, 0]
         workers = sorted(set(sources.tolist()))
         computed = [gradients.computed[worker] for worker in workers]
         return self.submit(
@@ -211,6 +228,7 @@ class Workers(Processes):
             sources,
             workers,
             computed,
+            coded,
             gradients.previous,
             gradients.excluded,
             at=self.home(0),
@@ -218,7 +236,7 @@ class Workers(Processes):
 
     def forge(self, gradients: Gradients, placement: Placement, step: int) -> Forged:
         """Let the attackers forge, and every worker make its messages."""
-        holders = gradients.holders
+        holders = gradients.senders
         honest = np.repeat(np.arange(len(holders))[:, None], holders.shape[1], axis=1)
         attackers, row_of, search = None, honest, None
         if placement.evaluations:

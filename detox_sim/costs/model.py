@@ -123,7 +123,7 @@ def counts(
     *,
     workers: int,
     files: int,
-    copies: int,
+    copies: float,
     groups: int | None,
     inner: str | None,
     outer: str,
@@ -131,6 +131,7 @@ def counts(
     batch: int,
     sample_flops: float,
     vote: str = "majority",
+    message_bytes: float | None = None,
     mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
     distorted: int | None = None,
     server: str = "central",
@@ -151,10 +152,13 @@ def counts(
         raise ValueError(f"server is one of {', '.join(SERVERS)}; got {server!r}")
     machines = workers if machines is None else machines
     load = files * copies / workers
-    coded = vote == "cyclic"
-    votes = 1 if coded else files
-    received = 2 * workers if coded else files * copies
-    compared = (2 if coded else int(copies > 1)) * received * parameters
+    complex_ = vote == "cyclic"
+    votes = 1 if complex_ else files
+    received = 2 * workers if complex_ else files * copies
+    compared = (2 if complex_ else int(copies > 1)) * received * parameters
+    values: float = parameters
+    if message_bytes is not None:
+        votes, received, compared, values = workers, workers, 0, message_bytes / 4
     shards = machines if server == "sharded" else 1
     work: dict[str, dict[str, float]] = {
         "compute": {
@@ -163,7 +167,7 @@ def counts(
             "gradient": load * parameters,
         },
         "broadcast": _messages(ceil(log2(machines + 1)), parameters),
-        "send": _messages(received, parameters),
+        "send": _messages(received, values),
         "vote": {"vote": compared, "call": int(compared > 0)},
         "aggregate": _total(
             _rule(name, rows, parameters / shards, distorted)
@@ -212,7 +216,7 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
 
     Parameters
     ----------
-    workers, files, copies : int
+    workers, files, copies
         Each worker computes files * copies / workers files, all workers at once.
     groups, inner, outer, mixers
         The pipeline, as in `Trial`. A mixer counts as if it kept the number of rows.
@@ -229,6 +233,9 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
     vote : str
         With "cyclic" every worker sends one complex message in place of its copies, and the
         result is one vote; the decoder is counted as two passes over them.
+    message_bytes : float, optional
+        With an encoding: of the one message that each worker sends in place of its copies. There
+        is no vote.
     server : {"central", "sharded"}
         One server receives every copy; or it votes on digests, and the coordinates of the elected
         messages are split over the machines, which aggregate and update in parallel.

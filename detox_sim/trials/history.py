@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs
+from detox_sim import costs, encodings
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.trials import checkpoints
 from detox_sim.trials.learning_task import VECTORS, LearningTask, State
@@ -38,6 +38,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "worker_seconds": {"units": "s"},
     "bytes": {"units": "bytes"},
     "images_per_worker": {"units": "images"},
+    "bytes_per_worker": {"units": "bytes"},
     "modelled_seconds": {"units": "s"},
 }
 DIMS = {"weight": "vote", "seconds": "phase", "bytes": "phase", "worker_seconds": "statistic"}
@@ -121,7 +122,8 @@ def label(
                 name: (("step", DIMS[name]) if name in DIMS else "step", values)
                 for name, values in steps.items()
             },
-            "images_per_worker": ((), trial.copies * trial.batch / trial.workers),
+            "images_per_worker": ((), trial.load * trial.batch / trial.files),
+            "bytes_per_worker": ((), _bytes_per_worker(trial, task.model.parameters)),
             "votes": ((), steps["weight"].shape[1]),
             "modelled_seconds": ("step", np.full(trial.steps, modelled)),
             **{name: ("eval_step", values) for name, values in evaluations.items()},
@@ -144,18 +146,30 @@ def label(
     return history
 
 
+def _bytes_per_worker(trial: Trial, parameters: int) -> float:
+    """Return the bytes that a worker sends in a step, the mean over workers."""
+    message = encodings.bytes_of(trial.encoding, parameters, trial.encoding_options)
+    if trial.vote == "cyclic":
+        return 2 * message  # one vector of complex numbers
+    return message * (1 if trial.encoding else trial.load)
+
+
 def _modelled_seconds(trial: Trial, task: LearningTask, server: str) -> dict[str, float]:
     """Return the seconds of each phase of a step on the paper's cluster."""
+    parameters, message = task.model.parameters, None
+    if trial.encoding is not None:
+        message = encodings.bytes_of(trial.encoding, parameters, trial.encoding_options)
     return costs.round_seconds(
         workers=trial.workers,
         files=trial.files,
-        copies=trial.copies,
+        copies=trial.load * trial.workers / trial.files,
         vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,
         outer=trial.outer,
         mixers=trial.mixers,
-        parameters=task.model.parameters,
+        parameters=parameters,
+        message_bytes=message,
         batch=trial.batch,
         sample_flops=task.sample_flops(),
         server=server,

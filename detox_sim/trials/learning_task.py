@@ -65,6 +65,8 @@ class Computed(NamedTuple):
         `rows` of relabelled files.
     seconds : float
         That the gradients took.
+    rows_coded, relabelled_coded : array (m, d) or None
+        With an encoding the messages of one worker, or of all.
     """
 
     files: Sequence[int] | np.ndarray
@@ -73,6 +75,18 @@ class Computed(NamedTuple):
     statistics: np.ndarray
     relabelled: Any
     seconds: float
+    rows_coded: Any = None
+    relabelled_coded: Any = None
+
+    @property
+    def sent(self):
+        """What honest workers send: a row a file, or the coded messages."""
+        return self.rows if self.rows_coded is None else self.rows_coded
+
+    @property
+    def relabelled_sent(self):
+        """The same of relabelled files."""
+        return self.relabelled if self.rows_coded is None else self.relabelled_coded
 
     @property
     def momenta(self):

@@ -5,7 +5,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from detox_sim.arrays import namespace
 from detox_sim.messages import Messages
+from detox_sim.primitives import take
 from detox_sim.trials.learning_task import EVALUATED_WORKER, Computed, LearningTask, State
 from detox_sim.trials.outcome import Outcome, judge
 from detox_sim.trials.pipeline import Known, Pipeline, Placement
@@ -52,10 +54,26 @@ class OneProcessServer:
         computed = self.task.compute(
             state.params, state.momenta, step, files, batch, relabelled=relabelled
         )
-        return Gradients(holders, computed)
+        return Gradients(holders, self._encoded(holders, computed, step))
+
+    def _encoded(self, holders: np.ndarray, computed: Computed, step: int) -> Computed:
+        """Return what was computed with the coded messages of all workers, if there are any."""
+        coded: list[list] = [[], []]
+        for worker in range(int(holders.max()) + 1):
+            files = np.flatnonzero((holders == worker).any(axis=1))
+            for messages, rows in zip(coded, (computed.rows, computed.relabelled), strict=True):
+                if rows is not None:
+                    mine = take(rows, files)
+                    message = self.pipeline.encode(worker, files, mine, holders, step)
+                    if message is None:
+                        return computed
+                    messages.append(message)
+        concat = namespace(computed.rows).concat
+        own, relabelled = (concat(messages) if messages else None for messages in coded)
+        return computed._replace(rows_coded=own, relabelled_coded=relabelled)
 
     def _known(self, gradients: Gradients) -> Known:
-        rows, relabelled = gradients.computed.rows, gradients.computed.relabelled
+        rows, relabelled = gradients.computed.sent, gradients.computed.relabelled_sent
         return Known(rows, relabelled, self._state.previous, self._state.excluded)
 
     def place(self, gradients: Gradients, step: int) -> Placement:

@@ -84,7 +84,7 @@ def judge(
         found = weights(squares, from_aggregate)
         left = unexplained(found, squares, from_aggregate, size**2)
         weight = found if left <= UNEXPLAINED else weight
-    computed, checked, at_server = holders.size, 0, 0
+    computed, checked, at_server = int((holders >= 0).sum()), 0, 0
     if votes.reaction is not None:
         _, asked, checked, at_server = votes.reaction
         computed = int(asked.sum())

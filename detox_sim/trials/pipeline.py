@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detox_sim import assignments, attacks, placements, voting
+from detox_sim import assignments, attacks, encodings, placements, voting
 from detox_sim.arrays import to_host
 from detox_sim.attacks import through_vote
 from detox_sim.catalogue import accepts, bind, supplied
@@ -33,9 +33,10 @@ class Known(NamedTuple):
 
     Attributes
     ----------
-    rows : array (files, d)
-        The honest gradients; with worker momentum the momenta of the files.
-    relabelled : array (files, d) or None
+    rows : array (files or workers, d)
+        The honest messages: the gradients (with worker momentum the momenta) of the files, or with
+        an encoding the coded messages of the workers.
+    relabelled : array or None
         Those of relabelled files where the attack asks for them.
     previous : array (d,) or None
         The last aggregate; zeros before the first.
@@ -61,7 +62,8 @@ class Pipeline:
     Attributes
     ----------
     holders : numpy.ndarray of int (files, copies)
-        The assignment that attackers can know; a reshuffled one draws another at each step.
+        The assignment that attackers can know; a reshuffled one draws another at each step. -1
+        where a file has fewer workers.
     places_by_damage : bool
         The placement asks for the damage it does.
     excludes : bool
@@ -97,6 +99,10 @@ class Pipeline:
         with named("vote"):
             self._vote = bind(voting, trial.vote, trial.vote_options)
             self.excludes = accepts(self._vote, "excluded")
+        with named("encoding"):
+            self._encoding = None
+            if trial.encoding is not None:
+                self._encoding = bind(encodings, trial.encoding, trial.encoding_options)
         if trial.knowledge == "own" and self.places_by_damage:
             raise ValueError(
                 f"placement: {trial.placement} measures the damage to all gradients; "
@@ -126,17 +132,54 @@ class Pipeline:
         holders = self._assignment(self._trial.workers, self._trial.copies, rng=rng)
         return holders if rng.bit_generator.state == before else None
 
+    def senders(self, step: int) -> np.ndarray:
+        """Return the workers (messages, copies) that send each message at one step.
+
+        Those of each file; with an encoding each worker sends one message of its own.
+        """
+        if self._encoding is None:
+            return self.assign(step)
+        return np.arange(self._trial.workers)[:, None]
+
+    def encode(self, worker: int, files: np.ndarray, rows, holders: np.ndarray, step: int):
+        """Return the coded message (1, d) of one worker; None without an encoding.
+
+        Parameters
+        ----------
+        worker : int
+        files : int (l,)
+            Its files, in ascending order.
+        rows : array (l, d)
+        holders : int (files, copies)
+        step : int
+        """
+        if self._encoding is None:
+            return None
+        weights = self._trial.workers / (len(holders) * (holders[files] >= 0).sum(axis=1))
+        rng = stream(self._trial.seed, "encoding", step, worker)
+        with named("encoding"):
+            message = self._encoding(rows, weights=weights, rng=rng)
+            got = getattr(message, "shape", None), getattr(message, "dtype", None)
+            if got != (rows.shape[1:], rows.dtype):
+                raise ValueError(
+                    f"{self._trial.encoding} must return (d,) = {rows.shape[1:]} values of the "
+                    f"rows' type {rows.dtype}, got {got[1] or type(message).__name__} of shape "
+                    f"{got[0]}"
+                )
+        return message[None, :]
+
     def place(self, known: Known, step: int) -> Placement:
         """Return which workers are Byzantine at one step.
 
         What is known is not looked at unless `places_by_damage`.
         """
         evaluations = 0
+        holders = self.holders if self._encoding is None else self.senders(step)
 
         def damage(byzantine: np.ndarray) -> float:
             nonlocal evaluations
-            server = _AttackersServer(self, self.holders, step, known)
-            messages = self._forge(known, self.holders, byzantine, step, server)
+            server = _AttackersServer(self, holders, step, known)
+            messages = self._forge(known, holders, byzantine, step, server)
             error = to_host(server(messages)) - to_host(known.rows).mean(axis=0)
             evaluations += server.evaluations
             worst = float((error.astype(np.float64) ** 2).sum())
@@ -145,7 +188,7 @@ class Pipeline:
         with named("placement"):
             place = supplied(self._placement, damage=damage)
             rng = stream(self._trial.seed, "placement")
-            byzantine = place(self.holders, self._trial.byzantine, rng, step=step)
+            byzantine = place(holders, self._trial.byzantine, rng, step=step)
             workers = (self._trial.workers,)
             if getattr(byzantine, "shape", None) != workers or byzantine.dtype != bool:
                 raise ValueError(
@@ -159,7 +202,7 @@ class Pipeline:
 
         Their `search` counts all calls of the server that attackers made, the placement's too.
         """
-        holders = self.assign(step)
+        holders = self.senders(step)
         server = _AttackersServer(self, holders, step, known)
         messages = self._forge(known, holders, placement.byzantine, step, server)
         evaluations = placement.evaluations + server.evaluations
@@ -193,7 +236,7 @@ class Pipeline:
 
         Messages of `excluded` workers, bool (workers,), by default none, do not count.
         """
-        return self._count(messages, self.assign(step), step, 0, excluded)
+        return self._count(messages, self.senders(step), step, 0, excluded)
 
     def _count(
         self, messages: Messages, holders: np.ndarray, step: int, index: int, excluded

@@ -28,6 +28,8 @@ def distorted_files_assumed(trial: "Trial", holders: np.ndarray) -> int:
     >>> distorted_files_assumed(Trial(), assignments.detox(45, 3))
     2
     """
+    if trial.encoding is not None:
+        return trial.byzantine
     if trial.vote == "cyclic":
         return int(trial.byzantine > (trial.copies - 1) // 2)
     if trial.vote == "reactive":

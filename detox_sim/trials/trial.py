@@ -13,6 +13,7 @@ from detox_sim import (
     assignments,
     attacks,
     data,
+    encodings,
     mixers,
     models,
     partitions,
@@ -49,6 +50,10 @@ class Trial:
         copies that change it (``attacks.through_vote``).
     attack_rate : float
         Chance, of each Byzantine worker at each step, that it attacks; at other steps it is honest.
+    encoding : str or None
+        A name from `encodings`, or a function: each worker sends one message, a function of the
+        gradients of its files, and the rules are given the messages of all workers, `byzantine` of
+        them forged. There is no vote then. None: workers send the gradient of each file.
     groups : int or None
         Vote groups; None applies `outer` to all votes.
     inner, outer : str
@@ -118,6 +123,7 @@ class Trial:
     attack: str = "none"
     knowledge: str = "all"
     attack_rate: float = 1.0
+    encoding: str | None = None
     vote: str = "majority"
     groups: int | None = 5
     inner: str | None = "mean"
@@ -142,6 +148,7 @@ class Trial:
     assignment_options: Options = field(default_factory=dict)
     placement_options: Options = field(default_factory=dict)
     attack_options: Options = field(default_factory=dict)
+    encoding_options: Options = field(default_factory=dict)
     vote_options: Options = field(default_factory=dict)
     inner_options: Options = field(default_factory=dict)
     outer_options: Options = field(default_factory=dict)
@@ -159,6 +166,7 @@ class Trial:
         with named("data"):
             learnt = self.dataset
         pipeline = Pipeline(self, sizes=(1,))
+        _check_encoding(self, pipeline)
         if self.worker_momentum and pipeline.assigned is None:
             raise ValueError(
                 "worker_momentum needs the same workers for a file at every step: a new one would "
@@ -189,6 +197,12 @@ class Trial:
         return len(assign(self.workers, self.copies, rng=None))
 
     @property
+    def load(self) -> float:
+        """Files that a worker computes in a step; the mean where these are unequal."""
+        assign = bind(assignments, self.assignment, self.assignment_options)
+        return int((assign(self.workers, self.copies, rng=None) >= 0).sum()) / self.workers
+
+    @property
     def dataset(self) -> Data:
         """The data, with the validation images still among the training images."""
         return data.load(self.data, self.data_options)
@@ -210,11 +224,11 @@ def slots(trial: Trial, labels: np.ndarray) -> list[np.ndarray] | None:
             return None
         partition = bind(partitions, trial.partition, trial.partition_options)
         shards = partition(labels, trial.workers, rng=stream(trial.seed, "partition"))
-        found = np.sort(np.concatenate(shards)) if len(shards) else np.zeros(0)
-        if len(shards) != trial.workers or not np.array_equal(found, np.arange(len(labels))):
+        whole = isinstance(shards, list) and len(shards) == trial.workers
+        if not whole or sorted(np.concatenate(shards).tolist()) != list(range(len(labels))):
             raise ValueError(
-                f"{trial.partition} must return {trial.workers} arrays that hold each of the "
-                f"{len(labels)} images once"
+                f"{trial.partition} must return a list of {trial.workers} arrays that hold each "
+                f"of the {len(labels)} images once"
             )
         return partitions.joined(shards, trial.files)
 
@@ -223,6 +237,7 @@ CATALOGUES = {
     "assignment": assignments,
     "placement": placements,
     "attack": attacks,
+    "encoding": encodings,
     "vote": voting,
     "inner": aggregators,
     "outer": aggregators,
@@ -298,6 +313,29 @@ def _check_values(trial: Trial) -> None:
     _check_mixers(trial)
 
 
+def _check_encoding(trial: Trial, pipeline: Pipeline) -> None:
+    """Check that coded messages are not voted on, and that a vote has equal loads."""
+    if trial.encoding is None:
+        if trial.encoding_options:
+            raise ValueError(f"encoding_options need an encoding, got {trial.encoding_options}")
+        if (pipeline.holders < 0).any():
+            raise ValueError(
+                f"assignment {trial.assignment!r} gives files unequal copies, on which no vote is "
+                "held; use an encoding, such as encoding='sign' with outer='sign_majority'"
+            )
+        return
+    if trial.vote != "majority" or trial.vote_options:
+        raise ValueError(
+            f"encoding {trial.encoding!r} sends one message a worker, on which no vote is held; "
+            f"leave vote and vote_options out, got vote={trial.vote!r}, {trial.vote_options}"
+        )
+    if trial.knowledge == "groups":
+        raise ValueError(
+            "knowledge 'groups' attacks through a vote, and there is none with encoding "
+            f"{trial.encoding!r}; use 'all' or 'own'"
+        )
+
+
 def _check_batch(batch: int, files: int, images: int) -> None:
     if files > images:
         raise ValueError(f"{files} files need as many images, and the data has {images}")
@@ -322,10 +360,15 @@ def _moves(trial: Trial, pipeline: Pipeline) -> bool:
 
 def _rehearse(trial: Trial, pipeline: Pipeline) -> None:
     """Run one round on one coordinate of zeros, so that every misfit shows before training."""
-    zeros = np.zeros((len(pipeline.holders), 1), dtype=np.float32)
+    messages = len(pipeline.holders) if trial.encoding is None else trial.workers
+    if trial.encoding is not None:
+        files = np.flatnonzero((pipeline.holders == 0).any(axis=1))
+        some = np.zeros((len(files), 1), dtype=np.float32)
+        pipeline.encode(0, files, some, pipeline.holders, step=1)
+    zeros = np.zeros((messages, 1), dtype=np.float32)
     known = Known(zeros, relabelled=zeros)
-    messages = pipeline.forge(known, pipeline.place(known, step=1), step=1)
-    votes = pipeline.vote(messages, step=1)
+    forged = pipeline.forge(known, pipeline.place(known, step=1), step=1)
+    votes = pipeline.vote(forged, step=1)
     _check_groups(trial, votes.rows.shape[0])
     aggregate = pipeline.aggregate(votes.rows, step=1)
     if np.isfinite(votes.rows).all() and not np.isfinite(aggregate).all():

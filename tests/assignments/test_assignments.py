@@ -26,7 +26,7 @@ SIZES = {
 }
 RESHUFFLED = {"detox": (45, 5), "mols": (15, 3), "ramanujan": (25, 5), "bibd": (15, 3)}
 RESHUFFLED["random_regular"] = (20, 3)
-NAMES = [*assignments.__all__, OUTSIDE]
+NAMES = [*(name for name in assignments.__all__ if name not in assignments.UNEQUAL), OUTSIDE]
 ASSIGNMENTS = pytest.mark.parametrize("name", NAMES)
 
 
@@ -65,7 +65,34 @@ def test_assignment_asks_for_its_stream_by_keyword(name):
     parameters = inspect.signature(catalogue.resolve(assignments, name)).parameters
     rng = parameters["rng"]
     assert (rng.kind, rng.default) == (rng.KEYWORD_ONLY, None)
-    assert ("reshuffle" in parameters) == (name in RESHUFFLED)
+    assert ("reshuffle" in parameters) == (name in (*RESHUFFLED, "cyclic"))
+
+
+def test_reshuffled_cycle_permutes_the_files():
+    known = assignments.cyclic(15, 5)
+    assert (assignments.cyclic(15, 5, reshuffle=True) == known).all()
+    drawn = [assignments.cyclic(15, 5, rng=streams(seed), reshuffle=True) for seed in (0, 0, 1)]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()
+    for one in drawn:
+        assert sorted(map(tuple, one)) == sorted(map(tuple, known))
+
+
+@pytest.mark.parametrize("name", assignments.UNEQUAL)
+def test_unequal_assignment_pads_holders(name):
+    function = getattr(assignments, name)
+    for workers, copies in ((1, 1), (5, 3), (9, 5), (15, 7), (45, 5)):
+        holders = function(workers, copies)
+        assert len(holders) == workers, (name, workers)
+        for line in holders:
+            there = line[line >= 0]
+            assert (line[: there.size] == there).all(), (name, workers)  # -1 comes last
+            assert (np.diff(there) > 0).all(), (name, workers)
+        assert (np.unique(holders[holders >= 0]) == np.arange(workers)).all(), (name, workers)
+        assert (holders >= 0).any(axis=1).all(), (name, workers)
+        assert (holders >= 0).any(axis=0).all(), (name, workers)
+        if name == "election":
+            assert ((holders >= 0).sum(axis=1) >= copies).all(), (name, workers)
 
 
 @pytest.mark.parametrize("name", RESHUFFLED)

@@ -98,6 +98,14 @@ VALUES = {
         **SMALL | {"groups": None}, byzantine=1, assignment="cyclic", vote="reactive",
         placement="fixed", attack="constant", attack_rate=0.6, vote_options={"chance": 0.5},
     ),
+    "coded, relabelled": Trial(
+        **SMALL | {"groups": None}, byzantine=2, assignment="cyclic", encoding="random_part",
+        assignment_options={"reshuffle": True}, attack="label_flip",
+    ),
+    "coded, unequal loads, worker momentum": Trial(
+        **SMALL | {"groups": None}, byzantine=2, assignment="election", encoding="sign",
+        outer="sign_majority", worker_momentum=0.9, attack="alie",
+    ),
     "tolerance": Trial(**FEW, byzantine=2, attack="alie", vote_options={"tolerance": 1e-5}),
 }  # fmt: skip
 
@@ -112,7 +120,7 @@ def test_other_pipelines_give_bits_of_one_process(client):
 def test_votes_on_values_need_central_server(client):
     for name, trial in VALUES.items():
         assert_same_bits(train(trial), train(trial, client=client), name)
-        with pytest.raises(ValueError, match=r"votes on digests, and vote .* needs the values"):
+        with pytest.raises(ValueError, match=r"votes on digests.* use server='central'"):
             train(trial, client=client, server="sharded")
 
 

@@ -5,6 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 from exact_laws import (
+    SIZES,
     count_all_sets,
     count_distorted,
     numbers_of_byzantine,
@@ -41,7 +42,7 @@ def search(holders, byzantine, seconds=10.0):
     return worst_case._worst_case.__wrapped__(holders.tobytes(), holders.shape, byzantine, seconds)
 
 
-@pytest.mark.parametrize("name", assignments.__all__)
+@pytest.mark.parametrize("name", SIZES)
 def test_worst_case_is_that_of_all_sets_of_workers(name):
     for holders in small_assignments(name):
         workers = int(holders.max()) + 1

@@ -12,6 +12,7 @@ from detox_sim import (
     assignments,
     attacks,
     data,
+    encodings,
     mixers,
     models,
     partitions,
@@ -25,6 +26,7 @@ FIELDS = {
     "assignment": assignments,
     "placement": placements,
     "attack": attacks,
+    "encoding": encodings,
     "vote": voting,
     "inner": aggregators,
     "outer": aggregators,
@@ -161,7 +163,10 @@ IMPOSSIBLE = [
         {"partition": "similarity", "partition_options": {"similarity": 2}},
         "partition: similarity must be 0",
     ),
-    ({"partition": "outside:half_of_the_images"}, "must return 45 arrays that hold each of the 1"),
+    (
+        {"partition": "outside:half_of_the_images"},
+        "must return a list of 45 arrays that hold each of the 1",
+    ),
     ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
     ({"worker_momentum": -0.1}, "worker_momentum must be a number of 0 or more, got -0.1"),
     (
@@ -240,7 +245,7 @@ def test_unknown_name_suggests_nearest():
 
 def test_unknown_option_lists_known():
     for field in FIELDS:
-        if field == "partition":
+        if field in ("partition", "encoding"):
             continue  # the default is no function
         with pytest.raises(ValueError, match=r"unknown option of \w+ 'colour';? ?.*known: "):
             Trial(**{f"{field}_options": {"colour": 1}})
