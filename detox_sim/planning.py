@@ -20,6 +20,7 @@ __all__ = ["Option", "options", "rank"]
 LARGEST = 10_000  # workers; half a minute
 MOST_WORKERS = 1000  # above, only schemes with a closed form are compared
 LEAST_USED = 0.8  # share of the workers that a scheme must use
+CHANCES = (1.0, 0.5, 0.1)  # of a check, of reactive votes
 DRAWS = 20_000  # of a law of distorted files with too many placements to enumerate
 ALONE = ("mean", "median", "trimmed_mean", "geometric_median", "multi_krum", "bulyan")
 
@@ -30,9 +31,9 @@ class Option(NamedTuple):
     Attributes
     ----------
     fields : dict
-        Of a `Trial`: workers (those used; the rest stays idle), byzantine, copies, assignment,
-        its options, vote, groups, inner and outer, and `byzantine` of the rules where the worst
-        case is more than they withstand.
+        Of a `Trial`: workers (those used; the rest stays idle), byzantine, copies, assignment and
+        vote with their options, placement for a reactive vote, groups, inner and outer, and
+        `byzantine` of the rules where the worst case is more than they withstand.
     files, votes : int
     fails, fails_error : float
         Chance a round that more votes are distorted than the pipeline withstands, under a random
@@ -43,12 +44,14 @@ class Option(NamedTuple):
     fails_informed : bool
         Whether these attackers can break the pipeline's condition.
     load : float
-        Images whose gradient a worker computes in a round.
+        Images whose gradient a worker computes in a round; the expected ones of a reactive vote
+        when nobody lies.
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
     error, error_informed : float
         `theory.least_error` of these votes: expected under a random placement given that less than
-        half of the votes are distorted, or at the worst case.
+        half of the votes are distorted, or at the worst case. Of a reactive vote that of steps
+        after the last exclusion, and of a step at which all Byzantine workers lie unchecked.
     """
 
     fields: dict
@@ -66,8 +69,15 @@ class Option(NamedTuple):
 
     @property
     def scheme(self) -> str:
-        """Return the assignment and the number of copies, for tables."""
+        """Return the assignment and the number of copies, or the vote's checks, for tables."""
+        if self.fields["vote"] == "reactive":
+            return f"reactive, checks with chance {self.fields['vote_options']['chance']:g}"
         return f"{self.fields['assignment']}, r = {self.fields['copies']}"
+
+    @property
+    def computed(self) -> float:
+        """Return the gradients computed for a file: r, or the expected ones of a reactive vote."""
+        return _computed(self.fields)
 
     @property
     def pipeline(self) -> str:
@@ -114,6 +124,7 @@ def options(
     sample_seconds: float = 1 / 130,
     batch: int | None = None,
     most_copies: int | None = None,
+    fixed: bool = False,
 ) -> list[Option]:
     """Return every redundancy scheme of the catalogue with every pipeline that can run.
 
@@ -131,6 +142,9 @@ def options(
     most_copies : int, optional
         Budget of computation: only schemes of at most so many copies, which compute so many times
         the gradients of a round without redundancy. By default all.
+    fixed : bool
+        The same workers are Byzantine in the whole run. Then reactive votes, which exclude workers
+        that they expose, are compared too, with checks at the chances `CHANCES`.
 
     Returns
     -------
@@ -148,6 +162,8 @@ def options(
     ['bibd', 'cyclic', 'detox', 'mols', 'none', 'random_regular']
     >>> {option.fields["copies"] for option in options(45, 5, most_copies=3)}
     {1, 3}
+    >>> [o.computed for o in options(45, 5, fixed=True) if o.scheme.endswith("chance 0.1")][0]
+    1.5
     """
     check_integer("workers", workers, 1)
     check_integer("byzantine", byzantine, 0)
@@ -177,9 +193,9 @@ def options(
         "cluster": cluster,
     }
     found: list[Option] = []
-    for sizes in _schemes(workers, byzantine):
+    for sizes in _schemes(workers, byzantine, fixed):
         for scheme in sizes:
-            if most_copies is not None and scheme["copies"] > most_copies:
+            if most_copies is not None and _computed(scheme) > most_copies:
                 break
             try:
                 function = bind(assignments, scheme["assignment"], scheme["assignment_options"])
@@ -192,7 +208,14 @@ def options(
     return found
 
 
-def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
+def _computed(fields: dict) -> float:
+    """Return the gradients computed for a file, expected where a vote is reactive."""
+    if fields["vote"] != "reactive":
+        return fields["copies"]
+    return theory.expected_gradients(fields["byzantine"], fields["vote_options"]["chance"])
+
+
+def _schemes(workers: int, byzantine: int, fixed: bool) -> Iterator[Iterable[dict]]:
     """Yield for each scheme its fields at several sizes; the first size that exists is used."""
 
     def scheme(name: str, copies: int, used: int, vote: str = "majority", **extra) -> dict:
@@ -203,6 +226,10 @@ def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
     yield [scheme("none", 1, workers)]
     if byzantine == 0:
         return
+    if fixed:
+        for chance in CHANCES:
+            reactive = scheme("cyclic", 2 * byzantine + 1, workers, "reactive")
+            yield [reactive | {"vote_options": {"chance": chance}, "placement": "fixed"}]
     least = LEAST_USED * workers
     enough = 2 * byzantine + 1  # copies with which no file can be distorted
     few = range(3, min(enough, 15) + 1, 2)
@@ -225,10 +252,16 @@ def _schemes(workers: int, byzantine: int) -> Iterator[Iterable[dict]]:
 
 def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) -> Iterator[Option]:
     """Yield the options of one scheme: one for each pipeline."""
-    files, copies = holders.shape
+    files = len(holders)
+    after = None  # the law of distorted votes that the error is of, where it is another
     if scheme["vote"] == "cyclic":
         chances, simulated, votes = np.array([1.0]), False, 1
         worst, proven = 0, True
+    elif scheme["vote"] == "reactive":
+        checked = scheme["vote_options"]["chance"] == 1
+        worst = 0 if checked else theory.unchecked_files(holders, byzantine)
+        chances, after = np.eye(worst + 1)[-1], np.array([1.0])
+        simulated, votes, proven = False, files, True
     else:
         law = theory.distorted_files_law(holders, byzantine, draws=DRAWS)
         chances, simulated, votes = law.chances, law.method == "simulation", files
@@ -239,8 +272,8 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
         breakable = theory.worst_condition(votes, worst, **stages)
         fails = theory.condition_violated(votes, chances, **stages) if breakable else 0.0
         seconds = costs.round_seconds(
-            workers=scheme["workers"], files=files, copies=copies, vote=scheme["vote"],
-            **stages, **work,
+            workers=scheme["workers"], files=files, copies=_computed(scheme),
+            vote=scheme["vote"], **stages, **work,
         )  # fmt: skip
         yield Option(
             fields=scheme | stages | _rule_options(stages, votes, worst),
@@ -251,9 +284,9 @@ def _of_scheme(scheme: dict, holders: np.ndarray, byzantine: int, work: dict) ->
             distorted_worst=worst,
             proven=proven,
             fails_informed=breakable,
-            load=copies * work["batch"] / scheme["workers"],
+            load=_computed(scheme) * work["batch"] / scheme["workers"],
             seconds=sum(seconds.values()),
-            error=_expected_error(votes, chances),
+            error=_expected_error(votes, chances if after is None else after),
             error_informed=float(theory.least_error(votes, worst)),
         )
 

@@ -12,9 +12,11 @@ from refusals import check_refusals
 
 from detox_sim import assignments, planning, theory, train
 from detox_sim.commands import plan
+from detox_sim.trials.rules import distorted_files_assumed
 from detox_sim.trials.trial import Trial
 
 EXACT = ("none", "detox", "cyclic")  # assignments whose laws need no simulation
+HOLDERS = assignments.cyclic(45, 11)
 options = functools.cache(planning.options)
 
 
@@ -100,6 +102,31 @@ def test_budget_leaves_out_only_schemes_of_more_copies():
     for most in (1, 3, 4, 9):
         within = [o for o in options(45, 5) if o.fields["copies"] <= most]
         assert options(45, 5, most_copies=most) == within, most
+
+
+def test_reactive_checks_are_compared_where_the_same_workers_stay_byzantine():
+    plain, found = options(45, 5), options(45, 5, fixed=True)
+    reactive = [o for o in found if o.fields["vote"] == "reactive"]
+    assert [o for o in found if o not in reactive] == plain
+    assert {o.computed for o in reactive} == {6.0, 3.5, 1.5}
+    for o in reactive:
+        chance = o.fields["vote_options"]["chance"]
+        assert o.load == pytest.approx(32 * (1 + 5 * chance))
+        assert o.distorted_worst == (0 if chance == 1 else 5)
+        assert o.error == 1
+        assert o.error_informed == pytest.approx(1 if chance == 1 else 1 + 45 * 5 / 35)
+        if o.fields["outer"] == "mean" and o.fields["groups"] is None:
+            assert o.fails == (chance < 1), o.scheme
+        assert 0 <= o.fails <= 1
+        trial = Trial(**o.fields, batch=o.files) if o.fails == 0 else None
+        assert trial is None or distorted_files_assumed(trial, HOLDERS) == o.distorted_worst
+    # Few gradients but many messages: the best where workers are slow, not as modelled by default.
+    assert planning.rank(found)[0] not in reactive
+    slow = planning.rank(options(45, 5, fixed=True, sample_seconds=2.0))
+    assert slow[0].fields["vote_options"] == {"chance": 0.1}
+    said = plan.recommendation(slow, risk=1e-3, most_copies=None, informed=False)
+    assert "Use reactive, checks with chance 0.1" in said
+    assert "1.5 times the computation without redundancy" in said
 
 
 def test_simulated_chances_have_an_error_above_zero():

@@ -24,7 +24,8 @@ BATCH = 180  # images of the Trial: the nearest multiple of its files
 COLUMNS = {
     "*": "within the risk, under the attackers asked for; ordered by seconds x error",
     "scheme": "the assignment of files to workers",
-    "r": "copies of each file: r times the computation without redundancy",
+    "r": "copies of each file, or gradients that reactive checks compute: r times the computation "
+    "without redundancy",
     "rules": "inner rule in vote groups, then outer rule; or one rule over all votes",
     "used": "workers that compute; the rest stays idle",
     "votes": "gradients after the vote, one a file",
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sample_seconds=_seconds(chosen.seconds_per_gradient),
             batch=chosen.batch,
             most_copies=chosen.most_copies,
+            fixed=chosen.fixed,
         )
     except ValueError as error:
         print(f"detox-sim plan: {error}", file=sys.stderr)
@@ -144,6 +146,11 @@ def parser() -> argparse.ArgumentParser:
         help="placed at random (default), or where they distort most",
     )
     add(
+        "--fixed",
+        action="store_true",
+        help="the same workers are Byzantine all the time: compares checks that exclude them too",
+    )
+    add(
         "--parameters",
         type=float,
         default=MODEL_SIZES["resnet18"]["parameters"],
@@ -196,10 +203,10 @@ def recommendation(
     certain = best.fails == best.fails_error == 0
     fails = "cannot fail" if certain else f"fail with chance {_chance(best)} a round"
     harm = "can break them" if best.fails_informed else "cannot break them"
-    copies = best.fields["copies"]
     scheme, price = "no redundancy (r = 1)", ""
-    if copies > 1:
-        scheme, price = best.scheme, f", {copies} times the computation without redundancy"
+    if best.computed > 1:
+        scheme = best.scheme
+        price = f", {best.computed:g} times the computation without redundancy"
     return (
         f"Use {scheme} and {best.pipeline.replace(', ', ', then ')}. It is the cheapest option "
         f"whose rules {within}: {_number(best.seconds)} s a round (modelled) and "
@@ -228,8 +235,8 @@ def table(found: Sequence[Option], ranked: Sequence[Option], *, informed: bool) 
         rows.append(
             (
                 "*" if id(option) in safe else "",
-                option.fields["assignment"],
-                str(option.fields["copies"]),
+                option.scheme.partition(", r = ")[0],
+                f"{option.computed:g}",
                 option.pipeline,
                 str(option.fields["workers"]),
                 str(option.votes),
