@@ -2,7 +2,7 @@
 
 import random
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -208,7 +208,8 @@ class _Simulation:
             {"data_distribution_name": "iid", "nb_honest": WORKERS - BYZANTINE}
             | {"data_loader": trained, "batch_size": IMAGES}
         ).split_data()
-        options = {"optimizer_name": None, "loss_name": "CrossEntropyLoss", "momentum": 0.0}
+        options: dict[str, Any] = {"optimizer_name": None, "loss_name": "CrossEntropyLoss"}
+        options |= {"momentum": trial.worker_momentum}
         options |= {"LabelFlipping": False, "nb_labels": 10, "store_per_client_metrics": False}
         self.clients = [Client(known | options | {"training_dataloader": part}) for part in parts]
         self.server = Server(

@@ -1,5 +1,6 @@
 """Speed of training: both sides learn the same parameters, and what is said of their times."""
 
+import dataclasses
 import re
 import sys
 
@@ -9,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim import data, models
+from detox_sim.data.base import fixed
 from detox_sim.models import Model
 from detox_sim.streams import stream
 from studies.style import draw
@@ -94,6 +96,36 @@ def test_both_simulators_learn_the_experiment():
     for finished in (beside_byzfl.ours(trial), beside_byzfl.byzfl(trial)):
         assert 0 <= finished.accuracy < 0.4
         assert min(finished.seconds) > 0
+
+
+def enlarged_digits():
+    """Handwritten digits of 8 x 8 pixels, three times as large, with a margin; each twice."""
+    digits = data.digits()
+
+    def enlarged(images):
+        large = (np.kron(images, np.ones((3, 3))) * 255).astype(np.uint8)
+        return np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2)))
+
+    return fixed(
+        np.tile(enlarged(digits.train_images), (2, 1, 1, 1)), np.tile(digits.train_labels, 2),
+        enlarged(digits.test_images), digits.test_labels, classes=10, title="enlarged digits",
+    )  # fmt: skip
+
+
+def test_worker_momentum_learns_as_byzfl_does_within_seeds():
+    """Logistic regression under ALIE; both end above chance, and their means over seeds agree."""
+    pytest.importorskip("byzfl", reason="ByzFL is not installed")
+    found = []
+    for seed in range(4):
+        trial = beside_byzfl.experiment(
+            "MLP", "trimmed_mean", 25, seed, data=f"{__name__}:enlarged_digits"
+        )
+        trial = dataclasses.replace(trial, momentum=0.0, worker_momentum=0.9, rate=0.5)
+        found.append([run(trial).accuracy for run in (beside_byzfl.ours, beside_byzfl.byzfl)])
+    ours, byzfl = np.array(found).T
+    assert min(ours.min(), byzfl.min()) > 0.3
+    apart = np.sqrt((ours.var(ddof=1) + byzfl.var(ddof=1)) / 4)
+    assert abs(ours.mean() - byzfl.mean()) < max(4 * apart, 0.05), found
 
 
 def test_cells_beside_byzfl_are_empty_where_it_is_not_installed(monkeypatch):
