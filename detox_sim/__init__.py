@@ -11,10 +11,11 @@ One training run of DETOX, against an attack, on real images:
 >>> bool(history.accuracy[-1] > history.accuracy[0])
 True
 
-`aggregators`, `mixers`, `attacks`, `assignments`, `placements`, `partitions` and `voting` are
-catalogues of plain functions; `models` and `data` are what is trained; `theory` holds exact laws,
-`costs` a model of time, `planning` the planner, `coding` codes against stragglers; `trials`,
-`training` and `cluster` perform the steps, `sweeps` runs many trials. They load on first use:
+`aggregators`, `mixers`, `attacks`, `assignments`, `encodings`, `placements`, `partitions` and
+`voting` are catalogues of plain functions; `models` and `data` are what is trained; `theory` holds
+exact laws, `costs` a model of time, `planning` the planner, `coding` codes against stragglers;
+`trials`, `training` and `cluster` perform the steps, `sweeps` runs many trials. They load on first
+use:
 
 >>> import detox_sim
 >>> detox_sim.theory.distorted_files(workers=45, byzantine=5, copies=3).round(2)
@@ -37,8 +38,18 @@ __all__ = ["Trial", "plan", "sweep", "train"]
 __version__ = "0.1.0"
 _WHERE = {"Trial": "trials.trial", "plan": "planning", "sweep": "sweeping", "train": "training"}
 _MODULES = (
-    *("aggregators", "assignments", "attacks", "cluster", "coding", "costs", "data", "messages"),
-    *("mixers", "models", "partitions", "placements", "planning", "streams", "sweeps", "theory"),
+    *("aggregators", "assignments", "attacks", "cluster", "coding", "costs", "data", "encodings"),
+    *(
+        "messages",
+        "mixers",
+        "models",
+        "partitions",
+        "placements",
+        "planning",
+        "streams",
+        "sweeps",
+        "theory",
+    ),
     *("training", "trials", "voting"),
 )
 

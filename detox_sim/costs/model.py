@@ -97,6 +97,7 @@ class Cluster:
 
 # Passes, sorts and pairs of mixers; a function from outside counts as one pass.
 _MIXER_WORK = {"nnm": (1, 0, 1), "bucketing": (1, 0, 0), "clipping": (2, 0, 0), "arc": (2, 0, 0)}
+_MIXER_WORK["past_clipping"] = _MIXER_WORK["clipping"]
 _STEPS = 40  # passes of the geometric median above `MOST_ROWS` rows, where it takes no distances
 
 

@@ -115,7 +115,9 @@ def label(
     """Return what was recorded as the labelled dataset of `training.train`."""
     steps, evaluations = columns(record.rows), columns(record.evaluations)
     eval_step = evaluations.pop("eval_step")
-    modelled = sum(_modelled_seconds(trial, task, server).values())
+    computed = steps["gradients_computed"] / trial.files
+    asked, place = np.unique(computed, return_inverse=True)  # copies of a file, at each step
+    modelled = np.array([_modelled_seconds(trial, task, server, float(n)) for n in asked])[place]
     history = xr.Dataset(
         {
             **{
@@ -125,7 +127,7 @@ def label(
             "images_per_worker": ((), trial.load * trial.batch / trial.files),
             "bytes_per_worker": ((), _bytes_per_worker(trial, task.model.parameters)),
             "votes": ((), steps["weight"].shape[1]),
-            "modelled_seconds": ("step", np.full(trial.steps, modelled)),
+            "modelled_seconds": ("step", modelled),
             **{name: ("eval_step", values) for name, values in evaluations.items()},
         },
         coords={
@@ -154,15 +156,15 @@ def _bytes_per_worker(trial: Trial, parameters: int) -> float:
     return message * (1 if trial.encoding else trial.load)
 
 
-def _modelled_seconds(trial: Trial, task: LearningTask, server: str) -> dict[str, float]:
-    """Return the seconds of each phase of a step on the paper's cluster."""
+def _modelled_seconds(trial: Trial, task: LearningTask, server: str, copies: float) -> float:
+    """Return the seconds of a step with so many copies of a file on the paper's cluster."""
     parameters, message = task.model.parameters, None
     if trial.encoding is not None:
         message = encodings.bytes_of(trial.encoding, parameters, trial.encoding_options)
-    return costs.round_seconds(
+    phases = costs.round_seconds(
         workers=trial.workers,
         files=trial.files,
-        copies=trial.load * trial.workers / trial.files,
+        copies=copies,
         vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,
@@ -174,3 +176,4 @@ def _modelled_seconds(trial: Trial, task: LearningTask, server: str) -> dict[str
         sample_flops=task.sample_flops(),
         server=server,
     )
+    return sum(phases.values())
