@@ -94,7 +94,7 @@ def random_part(rows, /, *, weights: np.ndarray, rng: np.random.Generator, share
         Draws the coordinates, of each worker its own.
     share : float
         Of the d coordinates, 0 < share <= 1: max(1, floor(share d)) are kept. For a sum of length
-        |x| the expected squared error is (d / kept - 1) |x|².
+        n the expected squared error is (d / kept - 1) n².
 
     Returns
     -------

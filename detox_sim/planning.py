@@ -45,13 +45,13 @@ class Option(NamedTuple):
         Whether these attackers can break the pipeline's condition.
     load : float
         Images whose gradient a worker computes in a round; the expected ones of a reactive vote
-        when nobody lies.
+        when nobody forges.
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
     error, error_informed : float
         `theory.least_error` of these votes: expected under a random placement given that less than
         half of the votes are distorted, or at the worst case. Of a reactive vote that of steps
-        after the last exclusion, and of a step at which all Byzantine workers lie unchecked.
+        after the last exclusion, and of a step at which all Byzantine workers forge unchecked.
     """
 
     fields: dict
@@ -76,7 +76,7 @@ class Option(NamedTuple):
 
     @property
     def computed(self) -> float:
-        """Return the gradients computed for a file: r, or the expected ones of a reactive vote."""
+        """Return r, or the gradients that a reactive vote is expected to ask of a file."""
         return _computed(self.fields)
 
     @property

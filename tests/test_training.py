@@ -142,7 +142,7 @@ def test_deterministic_checks_train_as_without_attack():
 
 
 def test_after_the_last_exclusion_training_is_as_without_attack():
-    """From the state after it, an honest run has the same bits; attackers lie rarely before."""
+    """From the state after it, an honest run has the same bits; attackers forge rarely before."""
     shape = {**REACTIVE, "steps": 40, "vote_options": {"chance": 0.3}, "outer": "trimmed_mean"}
     attacked = Trial(**shape, attack="reverse", attack_rate=0.5, knowledge="groups")
     honest = Trial(**shape)

@@ -197,7 +197,7 @@ class LearningTask:
         ----------
         params : float32 (d,)
         momenta : array (n or 2 n, d)
-            `Computed.momenta` of these files after the step before; not looked at without worker
+            ``Computed.momenta`` of these files after the step before; not looked at without worker
             momentum.
         step, files, images
             As in `gradients`.

@@ -9,7 +9,7 @@ A vote may ask, by a keyword of that name, for `holders` (files, copies), the wo
 majority   a strict majority of the copies of a file
 streaming  one unverified pass, as the DETOX code
 clique     a majority of the workers in the largest set that agrees on all files
-reactive   the first copy; others are asked for in a check, and expose who lied
+reactive   the first copy; others are asked for in a check, and expose who forged
 cyclic     no copies: the decoder of DRACO's cyclic code
 =========  =======================================================================
 """

@@ -1,4 +1,4 @@
-"""The vote that asks for copies only when a check fails, and exposes who lied."""
+"""The vote that asks for copies only when a check fails, and exposes workers that forged."""
 
 import dataclasses
 

@@ -28,16 +28,16 @@ def placed(workers, byzantine, rng):
     return marked
 
 
-def test_checked_step_elects_honest_values_and_exposes_liars_only():
+def test_checked_step_elects_honest_values_and_exposes_forgers_only():
     rng = np.random.default_rng(0)
     for workers, byzantine in ((3, 1), (7, 3), (15, 4)):
         for local in (False, True):
             holders = assignments.cyclic(workers, 2 * byzantine + 1)
             for _ in range(20):
                 case = (workers, byzantine, local)
-                liars = placed(workers, byzantine, rng)
-                forging = liars & (rng.random(workers) < 0.7)
-                excluded = liars & (rng.random(workers) < 0.3)
+                marked = placed(workers, byzantine, rng)
+                forging = marked & (rng.random(workers) < 0.7)
+                excluded = marked & (rng.random(workers) < 0.3)
                 votes = step(holders, forging, byzantine, excluded, rng, local=local)
                 assert votes.rows.ravel().tolist() == list(range(workers)), case
                 assert not votes.distorted.any(), case
@@ -109,23 +109,23 @@ def test_run_follows_the_exact_laws():
     for chance, rate in ((0.5, 1.0), (0.25, 0.3)):
         taken, steps, spent = [], [], []
         for _ in range(runs):
-            liars, excluded = placed(workers, byzantine, rng), np.zeros(workers, bool)
+            marked, excluded = placed(workers, byzantine, rng), np.zeros(workers, bool)
             count = k = 0
-            while not (excluded >= liars).all():
+            while not (excluded >= marked).all():
                 k += 1
-                forging = liars & (rng.random(workers) < rate)
+                forging = marked & (rng.random(workers) < rate)
                 first = np.where(~excluded[holders], np.arange(7), 99).argmin(axis=1)
-                lying = forging[holders[np.arange(workers), first]]
+                forging_first = forging[holders[np.arange(workers), first]]
                 votes = step(holders, forging, byzantine, excluded, rng, chance)
                 if k == 1:
                     spent.append(votes.reaction.asked.sum() / workers)
-                honest_first = liars[holders[:, 0]] & (first == 0)
+                honest_first = marked[holders[:, 0]] & (first == 0)
                 count += (votes.distorted & honest_first).sum()
-                assert not (votes.distorted & ~lying).any()
+                assert not (votes.distorted & ~forging_first).any()
                 excluded = excluded | votes.reaction.exposed
             taken.append(count)
             steps.append(k)
-            assert (excluded == liars).all()  # no honest worker is ever excluded
+            assert (excluded == marked).all()  # no honest worker is ever excluded
         for values, law in (
             (taken, theory.expected_accepted(byzantine, chance)),
             (steps, theory.expected_steps_to_last_exclusion(byzantine, chance, rate)),
