@@ -4,13 +4,18 @@ What the paper says is ``reports/claims.toml``; the rules that decide, fixed bef
 functions of `studies.evidence`.
 """
 
-import argparse
 import sys
+
+from detox_sim.commands import terminal
+
+if __name__ == "__main__":  # before what takes seconds to import
+    sys.exit(terminal.run_module("studies.claims"))
+
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox_sim.commands import terminal
 from studies.evidence import verdicts
 from studies.evidence.verdicts import COLUMNS, Verdict
 
@@ -87,7 +92,3 @@ def _verify(folders: Sequence[Path], count: int) -> int:
                 print(f"{path.parent.name}/{path.name}: {labels}: {said}", flush=True)
                 equal &= one.equal
     return int(not equal)
-
-
-if __name__ == "__main__":
-    sys.exit(terminal.run(main))

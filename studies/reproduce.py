@@ -5,10 +5,16 @@ runs them again), 2 bad usage (nothing was run), 130 interrupted (finished cells
 command that resumes is printed).
 """
 
+import sys
+
+from detox_sim.commands import terminal
+
+if __name__ == "__main__":  # before what takes seconds to import
+    sys.exit(terminal.run_module("studies.reproduce"))
+
 import argparse
 import shlex
 import signal
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +24,6 @@ import studies
 from detox_sim.arrays import BACKENDS, require
 from detox_sim.catalogue import check_known, unknown
 from detox_sim.cluster import PACKAGES, connect, cores, prepare, versions
-from detox_sim.commands import terminal
 from detox_sim.commands.options import add_tls, tls_files
 from detox_sim.sweeps import Cell, SchedulerLostError, Store, execute, provenance
 from detox_sim.sweeps.progress import Progress
@@ -273,7 +278,3 @@ def _check_writable(folder: Path) -> None:
         raise UsageError(
             f"cannot write to {path}: {error.strerror}; name another folder with --output"
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(terminal.run(main))

@@ -3,13 +3,18 @@
 ``python -m studies.results DIR`` prints what is there and what was found.
 """
 
+import sys
+
+from detox_sim.commands import terminal
+
+if __name__ == "__main__":  # before what takes seconds to import
+    sys.exit(terminal.run_module("studies.results"))
+
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detox_sim.commands import terminal
 from studies.workflow import archive, plotting, results
 
 COMMANDS = ("show", "diff", "merge", "plot", "export")
@@ -108,7 +113,3 @@ def _export(options: argparse.Namespace) -> int:
     count = archive.export(options.folder, options.output)
     print(f"{options.output}: {count} files")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(terminal.run(main))

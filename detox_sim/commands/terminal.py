@@ -1,5 +1,6 @@
 """Run the main function of a command, so that a terminal never shows a traceback of its own."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -46,6 +47,19 @@ def run(main: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         _discard_output()
         return 1
+
+
+def run_module(name: str) -> int:
+    """Import a module and run its main function; return the exit code.
+
+    For a script whose imports take seconds: Ctrl-C in them is one line too.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    """
+    return run(lambda: importlib.import_module(name).main())
 
 
 def _interrupted(error: BaseException | None) -> bool:
