@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from detox_sim import Trial, assignments, encodings, train
+from detox_sim import Trial, assignments, encodings, theory, train
 from detox_sim.trials import Pipeline
 from detox_sim.trials.pipeline import Known
 
@@ -73,18 +73,45 @@ def test_signs_of_a_message_are_those_of_most_files():
     assert encodings.sign(rows[:2] * 0, weights=None, rng=None).tolist() == [0] * 6
 
 
-def test_spread_of_lad_messages_follows_its_law():
-    """E|message - mean|^2 = G^2 (n - r) / (r (n - 1)), over fresh orders of the files."""
-    n, rows = 15, rows_of(15, d=8, dtype=np.float64)
+def test_spread_of_coded_messages_follows_its_law():
+    """Over random orders of the files; of LAD it is G^2 (n - r) / (r (n - 1))."""
+    rng, n, byzantine = np.random.default_rng(1), 15, np.arange(15) < 3
+    for name, copies in (
+        ("cyclic", 1), ("cyclic", 5), ("cyclic", 15), ("bibd", 3), ("mols", 3), ("bernoulli", 5),
+    ):  # fmt: skip
+        holders = getattr(assignments, name)(n, copies)
+        law = theory.coded_spread(holders)
+        if name == "cyclic":
+            np.testing.assert_allclose(law, (n - copies) / (copies * (n - 1)), atol=1e-12)
+        rows = rng.normal(size=(len(holders), 8))
+        rows -= rows.mean(axis=0)
+        rows /= np.sqrt((rows**2).sum(axis=1).mean())
+        weights = theory.coded_weights(holders)
+        sums = [weights @ rng.permutation(rows) for _ in range(2000)]
+        apart = np.array([(one**2).sum(axis=1) for one in sums])
+        error = apart.std(axis=0) / 2000**0.5
+        assert (abs(apart.mean(axis=0) - law) <= 5 * error + 1e-12).all(), (name, copies)
+        means = np.array([(one[~byzantine].mean(axis=0) ** 2).sum() for one in sums])
+        expected = theory.honest_mean_error(holders, byzantine)
+        assert abs(means.mean() - expected) <= 5 * means.std() / 2000**0.5 + 1e-12, (name, copies)
+    four = theory.honest_mean_error(assignments.cyclic(20, 5), np.arange(20) < 4)
+    assert four == pytest.approx(0.0065789, abs=1e-7)
+    for wrong in (np.ones(15, bool), np.zeros(14, bool), np.zeros(15)):
+        with pytest.raises(ValueError, match=r"must be bool|an honest message is needed"):
+            theory.honest_mean_error(assignments.cyclic(15, 5), wrong)
+
+
+def test_messages_of_lad_have_the_spread_of_its_law():
+    """In the pipeline of a trial, whose order of files is drawn anew at each step."""
+    rows = rows_of(15, d=8, dtype=np.float64)
     spread = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
-    for copies in (1, 3, 5, 15):
+    for copies in (3, 15):
         options = {"assignment_options": {"reshuffle": True}}
-        trial = Trial(**SMALL | LAD | {"copies": copies} | options)
-        pipeline, found = Pipeline(trial, (8,)), []
-        for step in range(1, 300):
+        pipeline, found = Pipeline(Trial(**SMALL | LAD | {"copies": copies} | options), (8,)), []
+        for step in range(1, 200):
             messages = messages_of(pipeline, rows, step)
             found.append(((messages - rows.mean(axis=0)) ** 2).sum(axis=1).mean() / spread)
-        law = (n - copies) / (copies * (n - 1))
+        law = theory.coded_spread(assignments.cyclic(15, copies)).mean()
         assert abs(np.mean(found) - law) <= 5 * np.std(found) / len(found) ** 0.5 + 1e-12, copies
 
 

@@ -12,6 +12,7 @@ chance a step of one, and `corrected_by_vote` and `majority_corrupt` say what a 
 """
 
 from detox_sim.theory.bounds import BOUNDS, expected_distorted_files_bound
+from detox_sim.theory.coded import coded_spread, coded_weights, honest_mean_error
 from detox_sim.theory.coefficients import (
     COEFFICIENTS,
     Coefficient,
@@ -81,6 +82,9 @@ __all__ = [
     "majority_corrupt",
     "corruption_chance",
     "REPORTED_CORRUPTION",
+    "coded_weights",
+    "coded_spread",
+    "honest_mean_error",
     "complexity",
     "complexity_markdown",
 ]
