@@ -1,0 +1,1 @@
+"""What worker momentum does beside redundancy: words, tables, finding and figure."""
