@@ -31,12 +31,14 @@ show("momentum")
 #
 # **The attacks.** Both hide among honest messages. ALIE sends their mean plus *z* deviations of each coordinate. The inner
 # product attack sends their mean times a negative factor. Byzantine workers know the honest messages of the step, momenta
-# where these are sent. So the deviation that ALIE uses is that of the momenta, which is smaller.
+# where these are sent. So the deviation that ALIE uses is that of the momenta, which is smaller, and so is its shift of a mean.
+# The inner product attack shifts a mean by the same share of it, whatever the noise; less noise helps a rule that leaves out
+# far rows.
 #
 # **The words.** *Replaces*: worker momentum alone leaves at most 0.02 more damage than DETOX with server momentum, and
 # saves more than 0.02. *Adds*: worker momentum and DETOX together leave less damage than each of the two, by more than 0.02. *Neither*: both
-# statements are shown to be false. Each takes five seeds and an adjusted *p* below 0.05 (Holm, over the rules of an attack); anything else
-# is *undecided*. Where the damage with server momentum alone is not shown to be above 0.02, the attack did not bite.
+# statements are shown to be false. Each takes five seeds and an adjusted *p* below 0.05 (Holm, over the rules of an attack, so
+# that a run of more rules needs a smaller *p* of each); anything else is *undecided*. Where the damage with server momentum alone is not shown to be above 0.02, the attack did not bite.
 #
 # **A fair rate.** With the mean, and when nobody attacks, worker momentum 0.9 at rate 1 does what server momentum 0.9 does
 # at rate 0.1, since each gradient enters with weight 1 - 0.9. The study compares these two.

@@ -22,7 +22,7 @@ from studies.training.memory.damages import (
 STYLES = dict(zip(FOUR, ((VANILLA, "o"), (DETOX, "s"), (THEORY, "D"), (COMPUTE, "^")), strict=True))
 WIDTH, COLUMN, MARGIN = 9.6, 2.2, 1.5  # inches: at least, a panel at least, labels of rules
 LINE = 0.62  # inches: a rule
-LIMITS = -0.2, 1.0  # of accuracy lost; wider intervals are cut
+LIMITS = -0.1, 1.0  # of accuracy lost; wider intervals are cut
 CURVES = 2.1  # inches: panels by step
 
 
@@ -58,7 +58,7 @@ def _attacked(axes: list, dataset: xr.Dataset, attack: str) -> None:
     """Draw the damage by an attack, and accuracy by step, of one number of Byzantine workers."""
     (q,), shown, (above, below) = dataset.byzantine.values, _shown(dataset), axes
     _points(above, damages(dataset).sel(byzantine=q, attack=attack))
-    above.set(title=f"damage by {attack}, q = {q}", xlim=LIMITS)
+    above.set(title=f"damage by {attack},\nq = {q}", xlim=LIMITS)
     accuracy = dataset.accuracy.sel(byzantine=q, attack=attack, rule=shown)
     _lines(below, by_configuration(accuracy))
     below.set(ylim=(0, 1.02), title=f"{shown}, {attack}:\ntest accuracy")
@@ -68,7 +68,7 @@ def _unharmed(axes: list, dataset: xr.Dataset) -> None:
     """Draw price, and spread by step, of one number of Byzantine workers when nobody attacks."""
     (q,), shown, (above, below) = dataset.byzantine.values, _shown(dataset), axes
     _points(above, prices(dataset).sel(byzantine=q))
-    above.set(title=f"price, nobody attacks, q = {q}")
+    above.set(title=f"price, nobody attacks,\nq = {q}")
     _lines(below, spreads(dataset).sel(byzantine=q, rule=shown))
     below.set_title(f"{shown}, nobody attacks: spread of\nhonest messages / norm of their mean")
     below.set_ylim(bottom=0)

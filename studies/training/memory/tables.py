@@ -8,12 +8,13 @@ from detox_sim.sweeps.intervals import interval
 from studies.training.effects import estimates
 from studies.training.effects.tables import interval_text
 from studies.training.memory.damages import (
-    CONFIGURATIONS,
-    FOUR,
+    ADDS,
+    BOTH,
     MEMORY,
+    NEITHER,
     NOT_RUN,
-    REFERENCE,
-    SERVER,
+    REDUNDANCY,
+    REPLACES,
     WORDS,
     accuracies,
     answers,
@@ -30,7 +31,7 @@ DIFFERENCES = {
     "beyond_detox": "saved by both beyond DETOX",
     "beyond_worker": "saved by both beyond worker momentum",
 }
-BESIDE = {"alone": "alone", "DETOX": "with DETOX"}
+DECIDED = (REPLACES, BOTH, ADDS, NEITHER)
 QUESTIONS = {"replaces": "replaces redundancy?", "adds": "adds to it?"}
 
 
@@ -102,7 +103,7 @@ def by_rule(values: xr.DataArray) -> pd.DataFrame:
 
 
 def finding(dataset: xr.Dataset) -> str:
-    """Return what was found as Markdown: a word for each attack and rule, damage and price.
+    """Return what was found as Markdown: words by attack, damage where decided, change of price.
 
     Parameters
     ----------
@@ -113,14 +114,15 @@ def finding(dataset: xr.Dataset) -> str:
     said = answers(damage).word
     lines, counts = [], dict.fromkeys(WORDS, 0)
     for q, attack in cases(dataset):
-        at, each = {"byzantine": q, "attack": attack}, []
-        for rule in (str(rule) for rule in damage.rule.values):
-            word = str(said.sel(at | {"rule": rule}).item())
+        at = {"byzantine": q, "attack": attack}
+        rules = [
+            (str(rule), str(said.sel(at | {"rule": rule}).item())) for rule in said.rule.values
+        ]
+        for _, word in rules:
             counts[word] += 1
-            answer = "" if word == NOT_RUN else f" (**{word}**)"
-            if values := _values(damage.sel(at | {"rule": rule}), FOUR):
-                each.append(f"{rule}{answer}: {values}")
-        lines.append(f"**Damage by {attack}, q = {q}.** {'; '.join(each)}.")
+        each = [_sentence(damage.sel(at), rules, word) for word in WORDS]
+        each = [one for one in each if one] or ["no rule has all configurations"]
+        lines.append(f"**{attack}, q = {q}.** {'; '.join(each)}.")
     if not lines:
         return "No rule ran yet both with an attack and without."
     seeds = int(damage.notnull().any([dim for dim in damage.dims if dim != "seed"]).sum())
@@ -133,28 +135,36 @@ def finding(dataset: xr.Dataset) -> str:
     return "\n".join(f"* {line}" for line in (first, *lines, *_costs(prices(dataset))))
 
 
-def _values(values: xr.DataArray, names) -> str:
-    """Return means and intervals of the configurations (configuration, seed) that were run."""
-    known, said = values.notnull().any("seed"), []
-    for memory in MEMORY:
-        each = [
-            f"{interval(values.sel(configuration=name))} {BESIDE[CONFIGURATIONS[name][1]]}"
-            for name in names
-            if CONFIGURATIONS[name][0] == memory and known.sel(configuration=name)
-        ]
-        said += [f"{memory} {' and '.join(each)}"] if each else []
-    return ", ".join(said)
+def _sentence(damage: xr.DataArray, rules: list[tuple[str, str]], word: str) -> str:
+    """Return the rules with a word; of decided ones the damage (rule, configuration, seed)."""
+    named = [rule for rule, of in rules if of == word]
+    if not named or word == NOT_RUN:
+        return ""
+    if word in DECIDED:
+        named = [f"{rule} (damage {_values(damage.sel(rule=rule))})" for rule in named]
+    return f"**{word}**: {', '.join(named)}"
+
+
+def _values(damage: xr.DataArray) -> str:
+    """Return the mean damage and interval of each configuration (configuration, seed)."""
+    alone, detox = (
+        [interval(damage.sel(configuration=f"{memory}, {redundancy}")) for memory in MEMORY]
+        for redundancy in REDUNDANCY
+    )
+    each = zip(MEMORY, alone, detox, strict=True)
+    return ", ".join(f"with {memory} {one} alone and {two} with DETOX" for memory, one, two in each)
 
 
 def _costs(price: xr.DataArray) -> list[str]:
-    """Return what each configuration costs when nobody attacks, a line a number of workers."""
-    lines = []
-    for q in (int(q) for q in price.byzantine.values):
-        each = []
-        for rule in (str(rule) for rule in price.rule.values):
-            names = [name for name in FOUR if (rule, name) != (REFERENCE, SERVER)]
-            if values := _values(price.sel(byzantine=q, rule=rule), names):
-                each.append(f"{rule}: {values}")
+    """Return how worker momentum changes the price of rules alone, by number of workers."""
+    server, worker = (price.sel(configuration=f"{memory}, alone") for memory in MEMORY)
+    change, lines = (worker - server).drop_vars("configuration", errors="ignore"), []
+    for q in (int(q) for q in change.byzantine.values):
+        known = change.sel(byzantine=q).dropna("rule", how="all")
+        each = [f"{rule} {interval(known.sel(rule=rule))}" for rule in known.rule.values]
         if each:
-            lines.append(f"**Price when nobody attacks, q = {q}.** {'; '.join(each)}.")
+            lines.append(
+                f"**When nobody attacks, q = {q}**, worker momentum changes the price of a rule "
+                f"alone by: {', '.join(each)} (below zero it ends more accurate)."
+            )
     return lines

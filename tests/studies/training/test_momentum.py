@@ -64,11 +64,14 @@ def test_every_word_is_reached_and_named_in_the_finding():
         answers = damages.answers(damages.damages(dataset)).sel(AT)
         assert answers.word.item() == word
         found = tables.finding(dataset)
-        if word != damages.NOT_RUN:
-            assert f"Multi-Krum (**{word}**): server momentum {losses[0]:.3f}" in found, word
-            assert f"Of 1 pairs of an attack and a rule: {word} in 1 (5 seeds)." in found, word
-        else:
+        if word == damages.NOT_RUN:
             assert "none is complete" in found
+            continue
+        assert f"Of 1 pairs of an attack and a rule: {word} in 1 (5 seeds)." in found, word
+        assert f"**ALIE z=1, q = 11.** **{word}**: Multi-Krum" in found, word
+        assert (f"(damage with server momentum {losses[0]:.3f} ±" in found) == (
+            word in tables.DECIDED
+        ), word
 
 
 def test_answers_to_replaces_and_adds_are_told_apart():
