@@ -110,10 +110,12 @@ def finding(dataset: xr.Dataset) -> str:
     dataset : xarray.Dataset
         See `damages.accuracies`.
     """
+    if not (ran := cases(dataset)):
+        return "No rule ran yet both with an attack and without."
     damage = damages(dataset)
     said = answers(damage).word
     lines, counts = [], dict.fromkeys(WORDS, 0)
-    for q, attack in cases(dataset):
+    for q, attack in ran:
         at = {"byzantine": q, "attack": attack}
         rules = [
             (str(rule), str(said.sel(at | {"rule": rule}).item())) for rule in said.rule.values
@@ -123,8 +125,6 @@ def finding(dataset: xr.Dataset) -> str:
         each = [_sentence(damage.sel(at), rules, word) for word in WORDS]
         each = [one for one in each if one] or ["no rule has all configurations"]
         lines.append(f"**{attack}, q = {q}.** {'; '.join(each)}.")
-    if not lines:
-        return "No rule ran yet both with an attack and without."
     seeds = int(damage.notnull().any([dim for dim in damage.dims if dim != "seed"]).sum())
     decided = [f"{word} in {n}" for word, n in counts.items() if n and word != NOT_RUN]
     first = (

@@ -147,7 +147,7 @@ def test_worker_momentum_has_the_rate_that_is_the_same_training_with_the_mean(sm
     assert worker["rate"] * (1 - beta) == pytest.approx(server["rate"])
     dataset = xr.load_dataset(smoke[0] / "momentum.nc", engine="netcdf4")
     mean = dataset.sel(rule="Mean", attack="nobody")
-    one, other = (mean.sel(memory=name) for name in momentum.MEMORY)
+    one, other = (mean.sel(memory=name, drop=True) for name in momentum.MEMORY)
     assert one.loss.notnull().sum() > 0
     xr.testing.assert_allclose(one.loss, other.loss, rtol=1e-4)
     assert float(abs(one.gradient_norm - other.gradient_norm).max()) > 0.1  # other messages
@@ -163,9 +163,10 @@ def test_compared_runs_differ_in_momentum_redundancy_and_radius_only():
     assert pytest.approx(0.2294, abs=1e-4) == momentum.DEVIATION
 
 
-def test_figure_needs_no_attack_and_no_mean():
+def test_figure_and_finding_need_no_attack_and_no_mean():
     dataset = made_up({"Multi-Krum": CASES[damages.ADDS]})
     about = {"scale": "toy", "profile": "p", "hardware": []}
     about = json.dumps(about | {"axes": {}, "settings": {}, "failures": {}})
     for part in (dataset, dataset.sel(attack=["nobody"]), dataset.sel(attack=["ALIE z=1"])):
         assert draw(momentum.STUDY.figure, part.assign_attrs(provenance=about)).axes
+        assert ("No rule ran yet" in tables.finding(part)) == (part.attack.size == 1)
