@@ -47,6 +47,7 @@ from detox_sim.theory.reactive import (
     expected_efficiency,
     expected_gradients,
     expected_steps_to_last_exclusion,
+    unexposed_law,
 )
 from detox_sim.theory.reactive import unchecked_files as unchecked_files
 from detox_sim.theory.worst_case import worst_case_distorted_files
@@ -74,6 +75,7 @@ __all__ = [
     "expected_efficiency",
     "expected_accepted",
     "expected_steps_to_last_exclusion",
+    "unexposed_law",
     "robustness_coefficient",
     "least_coefficient",
     "COEFFICIENTS",

@@ -132,6 +132,48 @@ def expected_steps_to_last_exclusion(byzantine: int, chance: float, rate: float 
     return float(total / chance)
 
 
+def unexposed_law(byzantine: int, chance: float, rate: float, steps: int) -> np.ndarray:
+    """Return how likely it is that k Byzantine workers are not excluded yet, step by step.
+
+    Parameters
+    ----------
+    byzantine : int
+        f workers, each the first for one file.
+    chance : float
+        That a step is checked.
+    rate : float
+        Chance that a Byzantine worker forges at a step, independently.
+    steps : int
+
+    Returns
+    -------
+    float (steps + 1, byzantine + 1)
+        Row t is the law of k after t steps; row 0 has k = f.
+
+    Notes
+    -----
+    In a checked step each of the k workers is exposed with chance `rate`, independently, since
+    each that forges is exposed; in another step none is. So k is a Markov chain.
+
+    Examples
+    --------
+    >>> unexposed_law(1, chance=0.5, rate=1.0, steps=2).tolist()
+    [[0.0, 1.0], [0.5, 0.5], [0.75, 0.25]]
+    """
+    _check(byzantine, chance=chance, rate=rate)
+    check_integer("steps", steps, 0)
+    exposed = [np.array([1.0])]  # of k workers, the law of their number in a checked step
+    for _ in range(byzantine):
+        exposed.append(np.convolve(exposed[-1], [1 - rate, rate]))
+    move = (1 - chance) * np.eye(byzantine + 1)
+    for k, law in enumerate(exposed):
+        move[k, : k + 1] += chance * law[::-1]
+    laws = [np.eye(byzantine + 1)[byzantine]]
+    for _ in range(steps):
+        laws.append((laws[-1][:, None] * move).sum(axis=0))
+    return np.array(laws)
+
+
 def _check(byzantine: int, **chances: float) -> None:
     check_integer("byzantine", byzantine, 0)
     for name, value in chances.items():

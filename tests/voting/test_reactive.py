@@ -166,6 +166,23 @@ def test_values_of_the_laws():
             theory.expected_gradients(5, chance)
 
 
+def test_unexposed_law_has_the_exact_moments():
+    """The mean follows one worker; the steps to the last exclusion sum what is left."""
+    for byzantine, chance, rate in ((3, 0.5, 0.3), (5, 1.0, 0.1), (2, 0.1, 1.0), (4, 0.3, 0.0)):
+        case = (byzantine, chance, rate)
+        law = theory.unexposed_law(byzantine, chance, rate, 2000)
+        steps, counts = np.arange(2001), np.arange(byzantine + 1)
+        assert law.sum(axis=1) == pytest.approx(np.ones(2001)), case
+        assert law @ counts == pytest.approx(byzantine * (1 - chance * rate) ** steps), case
+        if rate:
+            mean = (1 - law[:, 0]).sum()
+            assert mean == pytest.approx(
+                theory.expected_steps_to_last_exclusion(byzantine, chance, rate)
+            ), case
+    with pytest.raises(ValueError, match="steps must be"):
+        theory.unexposed_law(1, 0.5, 0.5, -1)
+
+
 def test_impossible_checks_are_refused():
     holders = assignments.cyclic(7, 3)
     for options, message in (
