@@ -32,12 +32,13 @@ show("reactive")
 #
 # *Right:* what reactive checks compute, and for how many steps some Byzantine worker is not yet excluded. Dashes are the
 # exact laws. An attacker that attacks at every step is excluded at the first check, and the load falls to 1. One that attacks
-# rarely, or never, keeps the checks going.
+# rarely, or never, keeps the checks going: to be costly it need not do damage.
 #
 # **What follows.** A check at every step (chance 1) lets no forged value through, so the server may take the plain mean. A
-# smaller chance computes less, but the steps without a check need a robust rule; that rule costs accuracy also when nobody
-# attacks, and the damage does not count this (it is the price in the findings). Like every vote on bits, checks need honest
-# copies that are equal bit for bit; unlike DETOX and DRACO they need the same workers to be Byzantine at all steps.
+# smaller chance computes less while attacks are rare or absent, but the steps without a check need a robust rule. That rule
+# costs accuracy also when nobody attacks, and the damage does not count this (it is the price in the findings). Like every
+# vote on bits, checks need honest copies that are equal bit for bit; unlike DETOX and DRACO they need the same workers to be
+# Byzantine at all steps.
 #
 # The draws that decide which steps are checked are the same for all rates of a seed, so cells beside one another are not
 # independent, and one late check shows in several. The numbers of steps and of accepted values are skewed: with five seeds an
@@ -46,7 +47,8 @@ show("reactive")
 
 # %% [markdown]
 # ## The tables
-# 95 % Student t intervals over seeds, damages paired by seed; a number without an interval is the same in all seeds.
+# 95 % Student t intervals over seeds, damages paired by seed; a number without an interval is the same in all seeds. "Steps
+# at risk" are the steps of a run before which some Byzantine worker was not excluded.
 
 
 # %%

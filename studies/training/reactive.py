@@ -64,7 +64,7 @@ PROFILES = {
         _axes(_schemes(9, 1, (3,)), {EVERY_STEP: 1.0}, seeds=2),
     ),
     "laptop": (
-        _settings(21, 3) | {"steps": 40, "evaluate_every": 2},
+        _settings(21, 3) | {"steps": 36, "evaluate_every": 3},
         _axes(_schemes(21, 3, (3,)), RATES, seeds=5),
     ),
     "digits": (

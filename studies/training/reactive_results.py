@@ -1,7 +1,7 @@
 """What a dataset of `reactive` says, and its figure."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -163,14 +163,15 @@ def finding(dataset: xr.Dataset) -> str:
     if not found.scheme.size:
         return "No scheme has runs both under an attack and without."
     same = [name for name in unhurt(dataset) if name in found.scheme.values]
-    lines = [_exact(found, same), *_idle(found, same), *_damaged(found)]
+    lines = [_exact(found, same), *_idle(found), *_damaged(found)]
     lines += [*_beside(found), *_price(found), *_rounds(found), *_laws(dataset)]
     seeds = int(found.damage.notnull().any("scheme").sum())
     least = estimates.SEEDS
     few = f" With fewer than {least} seeds nothing is decided." if seeds < least else ""
     lines.append(
         "Every scheme is charged with the worst of the tested rates of attack, chosen on the same "
-        f"seeds. {seeds} seed{'s' * (seeds > 1)}; intervals are 95 %, Student's t, paired by "
+        "seeds. Differences are decided by Holm's method over the schemes. "
+        f"{seeds} seed{'s' * (seeds > 1)}; intervals are 95 %, Student's t, paired by "
         f"seed.{few}"
     )
     return "\n".join(f"* {line}" for line in lines)
@@ -179,44 +180,41 @@ def finding(dataset: xr.Dataset) -> str:
 def _exact(found: xr.Dataset, same: list[str]) -> str:
     """Say which schemes lose nothing, from the least load."""
     ordered = sorted(same, key=lambda name: float(found.mean_load.sel(scheme=name).mean()))
-    each = ", ".join(
-        f"{name} (load {number(found.mean_load.sel(scheme=name))})" for name in ordered
-    )
-    return (
-        f"**No damage at any tested rate**, the same accuracy as when nobody attacks: {each}."
-        if each
-        else "**No scheme** has the same accuracy under all attacks as when nobody attacks."
-    )
+    if not ordered:
+        return "**No scheme** has the same accuracy under all attacks as when nobody attacks."
+    each = _listed(ordered, lambda name: f"load {number(found.mean_load.sel(scheme=name))}")
+    return f"**No damage at any tested rate**, the accuracy of runs that nobody attacks: {each}."
 
 
-def _idle(found: xr.Dataset, same: list[str]) -> list[str]:
-    """Say what checks cost when nobody attacks."""
-    checks = [name for name in found.scheme.values if str(name).startswith("reactive")]
-    shown = [str(name) for name in checks if found.idle_load.sel(scheme=name).notnull().any()]
-    if not shown:
+def _idle(found: xr.Dataset) -> list[str]:
+    """Say what checks cost when nobody attacks, beside DETOX."""
+    checks = [str(name) for name in found.scheme.values if str(name).startswith("reactive")]
+    if not checks or REFERENCE not in found.scheme.values:
         return []
-    names = [*shown, *(name for name in (REFERENCE, EXACT) if name in found.scheme.values)]
-    loads = (f"{name} {number(found.idle_load.sel(scheme=name))}" for name in names)
-    return [f"**Load when nobody attacks**, so that checks exclude no one: {', '.join(loads)}."]
+    reference = found.idle_load.sel(scheme=REFERENCE, drop=True)
+    sides = _sides(found.idle_load.sel(scheme=checks) - reference, 0.0)
+    said = _by_side(
+        sides,
+        {"above": "More", "below": "Less", estimates.UNDECIDED: "Not decided"},
+        lambda name: number(found.idle_load.sel(scheme=name)),
+    )
+    return [
+        "**When nobody attacks**, checks exclude no one and go on. Their load beside that of "
+        f"{REFERENCE}, {number(reference)}. {said}"
+    ]
 
 
 def _damaged(found: xr.Dataset) -> list[str]:
     """Say on which side of the threshold the damage to each scheme is decided to be."""
-    words = {"above": "more", "below": "less", estimates.UNDECIDED: "undecided"}
-    sides = _sides(found.damage, estimates.THRESHOLD)
-    said = []
-    for side, word in words.items():
-        names = [name for name, one in sides.items() if one == side]
-        each = (
-            f"{name} ({number(found.damage.sel(scheme=name), 3)}, load "
-            f"{number(found.mean_load.sel(scheme=name))})"
-            for name in names
-        )
-        said.append(f"{word}: {', '.join(each) or 'none'}")
-    return [
-        f"**Damage of more or less than {estimates.THRESHOLD:g} of accuracy**, decided by Holm's "
-        f"method over the schemes: {'; '.join(said)}."
-    ]
+    said = _by_side(
+        _sides(found.damage, estimates.THRESHOLD),
+        {"above": "More", "below": "Less", estimates.UNDECIDED: "Not decided"},
+        lambda name: (
+            f"{number(found.damage.sel(scheme=name), 3)}, load "
+            f"{number(found.mean_load.sel(scheme=name))}"
+        ),
+    )
+    return [f"**Damage of more or less than {estimates.THRESHOLD:g} of accuracy.** {said}"]
 
 
 def _beside(found: xr.Dataset) -> list[str]:
@@ -227,16 +225,17 @@ def _beside(found: xr.Dataset) -> list[str]:
     more = found.sel(scheme=others) - found.sel(scheme=REFERENCE, drop=True)
     loads, damages = _sides(more.mean_load, 0.0), _sides(more.damage, 0.0)
     words = {"below": "less", "above": "more", estimates.UNDECIDED: "no decided difference in"}
-    said = []
-    for load, damage_ in itertools.product(words, words):
-        names = [n for n in others if (loads[n], damages[n]) == (load, damage_)]
-        if names:
-            each = ", ".join(f"{n} ({number(more.damage.sel(scheme=n), 3)})" for n in names)
-            said.append(f"{words[load]} load and {words[damage_]} damage: {each}")
+    both = {name: f"{words[loads[name]]} load, {words[damages[name]]} damage" for name in others}
+    orders = [f"{load} load, {lost} damage" for load in words.values() for lost in words.values()]
+    said = _by_side(
+        both,
+        {order: order.capitalize() for order in orders if order in both.values()},
+        lambda name: number(more.damage.sel(scheme=name), 3),
+    )
     own = found.sel(scheme=REFERENCE)
     return [
         f"**Beside {REFERENCE}** (damage {number(own.damage, 3)}, load {number(own.mean_load)}), "
-        f"with the difference in damage: {'; '.join(said)}."
+        f"with the difference in damage. {said}"
     ] * bool(said)
 
 
@@ -249,27 +248,35 @@ def _price(found: xr.Dataset) -> list[str]:
     if not priced:
         return []
     ordered = sorted(priced, key=lambda name: -float(price.sel(scheme=name).mean()))
-    each = ", ".join(f"{name} {number(price.sel(scheme=name), 3)}" for name in ordered)
+    each = _listed(ordered, lambda name: number(price.sel(scheme=name), 3))
     return [
-        f"**The price of a rule when nobody attacks**, accuracy below that of the mean ({EXACT}, "
+        f"**The price of a rule when nobody attacks**, accuracy below that of the mean ({EXACT}: "
         f"{number(found.unharmed.sel(scheme=EXACT), 3)}): {each}."
     ]
 
 
 def _rounds(found: xr.Dataset) -> list[str]:
     """Say how long a round is, from the shortest, and what a worker sends."""
-    means = found[["modelled_round_seconds", "bytes_per_worker"]].mean("seed")
-    ordered = means.sortby("modelled_round_seconds")
-    seconds = ", ".join(
-        f"{name} {number(found.modelled_round_seconds.sel(scheme=name))}"
-        for name in ordered.scheme.values
-    )
-    sent = means.bytes_per_worker / means.bytes_per_worker.min()
-    most = sent.dropna("scheme").idxmax()
+    means = found[["modelled_round_seconds", "bytes_per_worker"]].mean("seed").dropna("scheme")
+    if not means.scheme.size:
+        return []
+    ordered = [str(name) for name in means.sortby("modelled_round_seconds").scheme.values]
+    each = _listed(ordered, lambda name: number(found.modelled_round_seconds.sel(scheme=name)))
+    sent = means.bytes_per_worker
     return [
-        f"**Modelled seconds of a round**: {seconds}. A worker sends most with {most.item()}, "
-        f"{float(sent.max()):.1f} times the least."
+        f"**Modelled seconds of a round** of ResNet-18: {each}. A worker sends most with "
+        f"{sent.idxmax().item()}, {float(sent.max() / sent.min()):.1f} times the least."
     ]
+
+
+def _listed(names: Iterable[str], value: Callable[[str], str]) -> str:
+    return "; ".join(f"{name} ({value(name)})" for name in names)
+
+
+def _by_side(sides: dict[str, str], words: dict[str, str], value: Callable[[str], str]) -> str:
+    """Return a sentence for each side that has schemes."""
+    each = ((word, [n for n in sides if sides[n] == side]) for side, word in words.items())
+    return " ".join(f"{word}: {_listed(names, value)}." for word, names in each if names)
 
 
 def _laws(dataset: xr.Dataset) -> list[str]:
@@ -298,15 +305,15 @@ def number(values: xr.DataArray, digits: int = 2) -> str:
 
     Examples
     --------
-    >>> number(xr.DataArray([1.0, 1.0])), number(xr.DataArray([1.0, 2.0, np.nan]))
-    ('1.00', '1.50 ± 6.35')
+    >>> [number(xr.DataArray(some)) for some in ([1.0, 1.0], [1.0, 2.0, np.nan], [-1e-9])]
+    ['1.00', '1.50 ± 6.35', '0.00']
     """
     known = values.values[np.isfinite(values.values)]
     if not known.size:
         return "-"
     low, high = student_t(known)
     half = f" ± {(high - low) / 2:.{digits}f}" if np.ptp(known) > 1e-12 else ""
-    return f"{known.mean():.{digits}f}{half}"
+    return f"{round(known.mean(), digits) + 0.0:.{digits}f}{half}"  # + 0.0: no minus before zero
 
 
 # --- Tables ---------------------------------------------------------------------------------------
