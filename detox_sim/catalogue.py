@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def resolve(catalogue: ModuleType, name: str) -> Callable:
 
 
 def name_of(catalogue: ModuleType, value: object) -> object:
-    """Return the name by which `resolve` finds a function; any other value unchanged.
+    """Return the shortest name by which `resolve` finds a function; any other value unchanged.
 
     Raises
     ------
@@ -121,11 +122,18 @@ def name_of(catalogue: ModuleType, value: object) -> object:
     Examples
     --------
     >>> from detox_sim import aggregators
-    >>> name_of(aggregators, aggregators.median), name_of(aggregators, "krum")
+    >>> name_of(aggregators, aggregators.median), name_of(aggregators, "detox_sim.aggregators:krum")
     ('median', 'krum')
     >>> name_of(aggregators, difflib.get_close_matches)
     'difflib:get_close_matches'
     """
+    if isinstance(value, str) and ":" in value:
+        try:
+            function = resolve(catalogue, value)
+        except ValueError:
+            return value
+        own = (name for name in catalogue.__all__ if getattr(catalogue, name) is function)
+        return next(own, value)
     if not callable(value):
         return value
     name = getattr(value, "__qualname__", repr(value))
@@ -135,6 +143,21 @@ def name_of(catalogue: ModuleType, value: object) -> object:
     if getattr(module, name, None) is not value:
         raise ValueError(f"a function must be found at the top level of a module, got {name}")
     return f"{value.__module__}:{name}"
+
+
+def plain(value: Any) -> Any:
+    """Return a value with Python's numbers and lists in place of NumPy's.
+
+    Examples
+    --------
+    >>> plain({"radius": np.float32(0.5), "bits": np.arange(2)})
+    {'radius': 0.5, 'bits': [0, 1]}
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | np.ndarray | range):
+        return [plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def bind(catalogue: ModuleType, name: str, options: Mapping[str, object]) -> Callable:

@@ -8,13 +8,17 @@ all files: workers / (files * holders of the file). `rng` is a stream of the wor
 
 ===========  ================================================================  ==================
 mean         the weighted sum, on average the mean of all files                4 d bytes
-sign         of each coordinate, the sign that most of its files have          d / 8 bytes
+sign         of each coordinate, the sign that most of its files have          d / 4 bytes
 random_part  `mean` at random coordinates only, scaled so that it is unbiased  8 bytes a kept one
 ===========  ================================================================  ==================
 
 With the assignment "cyclic" and ``reshuffle=True`` `mean` is LAD and `random_part` its compressed
 form; with any other overlapping assignment `mean` is CRA-DL. With ``outer="sign_majority"`` `sign`
 is signSGD without redundancy, and Election Coding with the assignments "election" and "bernoulli".
+
+With overlapping files of unequal loads (`election`, `bernoulli`) messages of `mean` differ in
+length, and only their mean estimates that of all files. A message that does not arrive counts as
+zeros. The error of an aggregate of signs says little, as gradients have other lengths.
 
 `bytes_of` says how long a message is. An encoding from outside the package, ``"module:function"``,
 sends float32 values.
@@ -133,10 +137,10 @@ def bytes_of(name: str | None, parameters: int, options: Mapping[str, object]) -
     Examples
     --------
     >>> [bytes_of(name, 800, {}) for name in (None, "mean", "sign", "random_part")]
-    [3200.0, 3200.0, 100.0, 640.0]
+    [3200.0, 3200.0, 200.0, 640.0]
     """
     if name == "sign":
-        return parameters / 8
+        return parameters / 4  # 2 bits: -1, 0 or 1
     if name == "random_part":
         return 8.0 * _kept(parameters, **options)  # type: ignore[arg-type]  # index and value
     return 4.0 * parameters

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
-from detox_sim.catalogue import check_known
+from detox_sim.catalogue import check_known, plain
 from detox_sim.cluster import PACKAGES, check_client
 from detox_sim.cluster import versions as package_versions
 from detox_sim.sweeps import Axes, Cell, Fields, Store, assemble, execute, expand, provenance
@@ -100,7 +99,7 @@ def sweep(
     check_axes(axes, HISTORY if run is None else ())
     check_client(client)
     folder = None if store is None else _folder(store)
-    base, axes = _plain(base), {name: _plain(values) for name, values in axes.items()}
+    base, axes = plain(base), {name: plain(values) for name, values in axes.items()}
     if run is None:
         base, axes = by_name(base), {name: _by_name(name, v) for name, v in axes.items()}
         make: Callable[[tuple, Fields], Cell] = _trial_cell
@@ -172,15 +171,6 @@ def _by_name(name: str, values: Any) -> Any:
     if isinstance(values, Mapping):
         return {label: by_name(fields) for label, fields in values.items()}
     return [by_name({name: value})[name] for value in values]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with Python's numbers and lists in place of NumPy's."""
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list | np.ndarray | range):
-        return [_plain(each) for each in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _folder(store: Any) -> Path:

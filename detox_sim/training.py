@@ -154,7 +154,9 @@ def train(
         the statistics of a fixed set of training images; with a validation split the same of it
         (`validation_accuracy`, `validation_loss`, ...); with a partition `slot_spread`, the root
         mean square distance of the slots' gradients from their mean. Once:
-        `images_per_worker`, the load of a step, and `votes`, one a file.
+        `images_per_worker` and `bytes_per_worker`, computed and sent in a step (means over workers
+        and steps; bytes as a real worker would send them), and `votes`, one a file. With an
+        encoding `votes`, `distorted_files` and `undecided_files` count messages, one a worker.
         `attrs["trial"]` is the trial, as JSON; `attrs["data"]` what the data are called.
 
         On a cluster also `worker_seconds` (step, statistic), the maximum and the mean over workers

@@ -1,5 +1,7 @@
 """Functions that a Trial in the tests names as "outside:function"."""
 
+import dataclasses
+
 import numpy as np
 from reference import copied
 
@@ -28,6 +30,24 @@ def streaming_of_real_copies(messages, /):
 
 def half_of_the_images(labels, shards, /, *, rng):
     return np.array_split(np.arange(len(labels) // 2), shards)
+
+
+def idle_workers(workers, copies, *, rng=None):
+    return np.arange(9).reshape(3, 3)
+
+
+def twice_the_same(workers, copies, *, rng=None):
+    return np.repeat(np.arange(workers)[:, None], 3, axis=1)
+
+
+def unfit_reaction(messages, /, *, holders, excluded):
+    votes = voting.majority(messages)
+    reaction = voting.Reaction(np.zeros(3, bool), np.ones(holders.shape, bool), 0, 0)
+    return dataclasses.replace(votes, reaction=reaction)
+
+
+def empty_shard(labels, shards, /, *, rng):
+    return [np.arange(0), *np.array_split(np.arange(len(labels)), shards - 1)]
 
 
 def not_a_message(rows, /, *, weights, rng):

@@ -96,6 +96,17 @@ def test_spread_of_coded_messages_follows_its_law():
         assert abs(means.mean() - expected) <= 5 * means.std() / 2000**0.5 + 1e-12, (name, copies)
     four = theory.honest_mean_error(assignments.cyclic(20, 5), np.arange(20) < 4)
     assert four == pytest.approx(0.0065789, abs=1e-7)
+    holders = assignments.bernoulli(15, 3)
+    weights, mean = theory.coded_weights(holders), rng.normal(size=8)
+    rows = rng.normal(size=(15, 8))
+    rows -= rows.mean(axis=0)
+    rows /= np.sqrt((rows**2).sum(axis=1).mean())
+    apart = [
+        ((weights @ (rng.permutation(rows) + mean) - mean) ** 2).sum(axis=1) for _ in range(2000)
+    ]
+    law = theory.coded_spread(holders, mean_square=float((mean**2).sum()))
+    error = np.std(apart, axis=0) / 2000**0.5
+    assert (abs(np.mean(apart, axis=0) - law) <= 5 * error + 1e-12).all()
     for wrong in (np.ones(15, bool), np.zeros(14, bool), np.zeros(15)):
         with pytest.raises(ValueError, match=r"must be bool|an honest message is needed"):
             theory.honest_mean_error(assignments.cyclic(15, 5), wrong)
@@ -187,7 +198,7 @@ def test_rules_are_given_all_messages_with_as_many_byzantine_as_workers():
     load = {"assignment": "mols", "copies": 3, "encoding": None}
     assert train(Trial(**SMALL | load | {"batch": 50}, steps=1)).bytes_per_worker == 5 * message
     signs = train(Trial(**SMALL | {"assignment": "election", "copies": 7} | SIGNS, steps=1))
-    assert signs.bytes_per_worker == message / 32
+    assert signs.bytes_per_worker == message / 16
     assert signs.images_per_worker == pytest.approx(10.2 * 45 / 15)
 
 
@@ -215,6 +226,14 @@ IMPOSSIBLE = [
     ),
     ({**LAD, "encoding": "outside:not_a_message"}, r"encoding: .* must return \(d,\) = \(1,\)"),
     ({**LAD, "byzantine": 7, "outer": "krum"}, "outer: krum needs n >= 2 .* got 15 with byzant"),
+    (
+        {"assignment": "outside:idle_workers", **SIGNS},
+        r"leaves 6 of 15 workers without",
+    ),
+    (
+        {"assignment": "outside:twice_the_same", **SIGNS},
+        "gives a worker the same file twice",
+    ),
     ({"assignment": "election", "workers": 14, **SIGNS}, "election needs an odd number of workers"),
 ]
 

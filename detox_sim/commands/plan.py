@@ -44,6 +44,10 @@ LEFT_OUT = (
     "against stragglers. If the workers are renamed in secret at each step (reshuffle=True), "
     "informed attackers do no better than random ones."
 )
+FIXED = (
+    " Reactive checks assume that the same workers are Byzantine all the time; their error is that "
+    "after all of these are excluded."
+)
 LARGE = f" Above {MOST_WORKERS} workers only repetition groups are compared."
 OTHERS = (
     "Two other questions: theory.recommended_copies({byzantine}) = {copies} is enough for "
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         share=PROVEN_SHARE,
         here=chosen.byzantine / chosen.workers,
     )
-    notes = LEFT_OUT + (LARGE if chosen.workers > MOST_WORKERS else "")
+    notes = LEFT_OUT + FIXED * chosen.fixed + LARGE * (chosen.workers > MOST_WORKERS)
     print("\n".join([LEGEND, fill(notes, WIDTH), fill(others, WIDTH)]))
     if ranked:
         print("\n" + trial_line(ranked[0]))

@@ -133,6 +133,7 @@ def counts(
     sample_flops: float,
     vote: str = "majority",
     message_bytes: float | None = None,
+    largest_load: float | None = None,
     mixers: Sequence[str] | Mapping[str, Sequence[str]] = (),
     distorted: int | None = None,
     server: str = "central",
@@ -152,7 +153,7 @@ def counts(
     if server not in SERVERS:
         raise ValueError(f"server is one of {', '.join(SERVERS)}; got {server!r}")
     machines = workers if machines is None else machines
-    load = files * copies / workers
+    load = files * copies / workers if largest_load is None else largest_load
     complex_ = vote == "cyclic"
     votes = 1 if complex_ else files
     received = 2 * workers if complex_ else files * copies
@@ -237,6 +238,8 @@ def round_seconds(*, cluster: Cluster | None = None, **shape) -> dict[str, float
     message_bytes : float, optional
         With an encoding: of the one message that each worker sends in place of its copies. There
         is no vote.
+    largest_load : float, optional
+        Files of the worker with most of them, where loads are unequal.
     server : {"central", "sharded"}
         One server receives every copy; or it votes on digests, and the coordinates of the elected
         messages are split over the machines, which aggregate and update in parallel.

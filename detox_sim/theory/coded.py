@@ -24,7 +24,7 @@ def coded_weights(holders: np.ndarray) -> np.ndarray:
     return computes * workers / (files * (holders >= 0).sum(axis=1))
 
 
-def coded_spread(holders: np.ndarray) -> np.ndarray:
+def coded_spread(holders: np.ndarray, *, mean_square: float = 0.0) -> np.ndarray:
     """Return the expected squared distance of each worker's message from the mean of all files.
 
     In units of G², the mean squared distance of the files' gradients from their mean, which for
@@ -35,6 +35,9 @@ def coded_spread(holders: np.ndarray) -> np.ndarray:
     ----------
     holders : int (files, copies)
         -1 where a file has fewer workers.
+    mean_square : float
+        Squared length of the mean of all files in the same units. It matters only where the weights
+        of a message do not sum to 1, as with unequal loads.
 
     Returns
     -------
@@ -44,9 +47,9 @@ def coded_spread(holders: np.ndarray) -> np.ndarray:
     -----
     Let g_k be the gradients less their mean, in random order, so that E|g_k|² = G² and, as they
     sum to zero, E g_j g_k = -G² / (F - 1). A sum with weights w then has the expected square
-    G² (F sum w² - (sum w)²) / (F - 1). If the weights sum to 1, as where all files have as many
-    workers and all workers as many files, the sum estimates the mean. With l files of equal weight
-    that is (F - l) / (l (F - 1)).
+    G² (F sum w² - (sum w)²) / (F - 1); what the weights lack to 1 adds (sum w - 1)² times the
+    squared length of the mean. If all files have as many workers, and all workers as many files,
+    the weights sum to 1, and with l files of equal weight the spread is (F - l) / (l (F - 1)).
 
     Examples
     --------
@@ -54,10 +57,12 @@ def coded_spread(holders: np.ndarray) -> np.ndarray:
     >>> [coded_spread(assignments.cyclic(21, r))[0].round(4).item() for r in (1, 5, 21)]
     [1.0, 0.16, 0.0]
     """
-    return _spread(coded_weights(holders))
+    return _spread(coded_weights(holders), mean_square)
 
 
-def honest_mean_error(holders: np.ndarray, byzantine: np.ndarray) -> float:
+def honest_mean_error(
+    holders: np.ndarray, byzantine: np.ndarray, *, mean_square: float = 0.0
+) -> float:
     """Return the expected squared distance of the honest messages' mean from that of all files.
 
     In units of G², over a random order of the files. No rule that drops all Byzantine messages and
@@ -68,6 +73,8 @@ def honest_mean_error(holders: np.ndarray, byzantine: np.ndarray) -> float:
     holders : int (files, copies)
         -1 where a file has fewer workers.
     byzantine : bool (workers,)
+    mean_square : float
+        As in `coded_spread`.
 
     Raises
     ------
@@ -86,12 +93,13 @@ def honest_mean_error(holders: np.ndarray, byzantine: np.ndarray) -> float:
     if byzantine.all():
         raise ValueError("an honest message is needed, and all workers are Byzantine")
     error = weights[~byzantine].mean(axis=0)
-    return float(_spread(error[None, :])[0])
+    return float(_spread(error[None, :], mean_square)[0])
 
 
-def _spread(weights: np.ndarray) -> np.ndarray:
-    files = weights.shape[1]
+def _spread(weights: np.ndarray, mean_square: float) -> np.ndarray:
+    files, sums = weights.shape[1], weights.sum(axis=1)
+    biases = (sums - 1) ** 2 * mean_square
     if files == 1:
-        return np.zeros(len(weights))
-    squares = files * (weights**2).sum(axis=1) - weights.sum(axis=1) ** 2
-    return np.maximum(0.0, squares) / (files - 1)
+        return biases
+    squares = files * (weights**2).sum(axis=1) - sums**2
+    return np.maximum(0.0, squares) / (files - 1) + biases

@@ -1,12 +1,15 @@
 """Exact laws of checks that ask for copies only where values differ (`voting.reactive`)."""
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 
 from detox_sim.catalogue import check_integer, check_number
 
 
 def unchecked_files(holders: np.ndarray, byzantine: int) -> int:
-    """Return the most files whose first worker is Byzantine, at any step of a run.
+    """Return the most files whose first worker is Byzantine, at any step where all copies arrive.
 
     Parameters
     ----------
@@ -97,6 +100,8 @@ def expected_accepted(byzantine: int, chance: float) -> float:
     (45.0, 0.0)
     """
     _check(byzantine, chance=chance)
+    if not byzantine:
+        return 0.0
     return byzantine * (1 / chance - 1) if chance else np.inf
 
 
@@ -125,11 +130,12 @@ def expected_steps_to_last_exclusion(byzantine: int, chance: float, rate: float 
         return 0.0
     if not chance * rate:
         return np.inf
-    total, left, k = 0.0, 1.0, 0
-    while left > 1e-15:
-        left = -np.expm1(byzantine * np.log1p(-((1 - rate) ** k))) if k else 1.0
-        total, k = total + left, k + 1
-    return float(total / chance)
+    scale, none = 1 << (byzantine + 64), 1 - Fraction(rate)  # exact: the terms alternate
+    total = 0
+    for j in range(1, byzantine + 1):
+        mean = 1 / (1 - none**j)  # steps until the first of j workers forges
+        total += (-1) ** (j + 1) * comb(byzantine, j) * (mean.numerator * scale // mean.denominator)
+    return float(Fraction(total, scale) / Fraction(chance))
 
 
 def unexposed_law(byzantine: int, chance: float, rate: float, steps: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs, encodings
+from detox_sim import assignments, costs, encodings
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.trials import checkpoints
 from detox_sim.trials.learning_task import VECTORS, LearningTask, State
@@ -115,17 +115,20 @@ def label(
     """Return what was recorded as the labelled dataset of `training.train`."""
     steps, evaluations = columns(record.rows), columns(record.evaluations)
     eval_step = evaluations.pop("eval_step")
-    computed = steps["gradients_computed"] / trial.files
-    asked, place = np.unique(computed, return_inverse=True)  # copies of a file, at each step
+    computed = steps["gradients_computed"] / trial.files  # copies of a file, at each step
+    load = computed.mean() * trial.files / trial.workers  # files of a worker
+    asked, place = np.unique(computed, return_inverse=True)
     modelled = np.array([_modelled_seconds(trial, task, server, float(n)) for n in asked])[place]
+    at_server = costs.Cluster().seconds({"flop": trial.batch / trial.files * task.sample_flops()})
+    modelled += steps["gradients_at_server"] * at_server
     history = xr.Dataset(
         {
             **{
                 name: (("step", DIMS[name]) if name in DIMS else "step", values)
                 for name, values in steps.items()
             },
-            "images_per_worker": ((), trial.load * trial.batch / trial.files),
-            "bytes_per_worker": ((), _bytes_per_worker(trial, task.model.parameters)),
+            "images_per_worker": ((), load * trial.batch / trial.files),
+            "bytes_per_worker": ((), _bytes_per_worker(trial, task.model.parameters, load)),
             "votes": ((), steps["weight"].shape[1]),
             "modelled_seconds": ("step", modelled),
             **{name: ("eval_step", values) for name, values in evaluations.items()},
@@ -148,12 +151,12 @@ def label(
     return history
 
 
-def _bytes_per_worker(trial: Trial, parameters: int) -> float:
-    """Return the bytes that a worker sends in a step, the mean over workers."""
+def _bytes_per_worker(trial: Trial, parameters: int, load: float) -> float:
+    """Return the bytes that a worker with so many files sends in a step."""
     message = encodings.bytes_of(trial.encoding, parameters, trial.encoding_options)
     if trial.vote == "cyclic":
         return 2 * message  # one vector of complex numbers
-    return message * (1 if trial.encoding else trial.load)
+    return message * (1 if trial.encoding else load)
 
 
 def _modelled_seconds(trial: Trial, task: LearningTask, server: str, copies: float) -> float:
@@ -165,6 +168,7 @@ def _modelled_seconds(trial: Trial, task: LearningTask, server: str, copies: flo
         workers=trial.workers,
         files=trial.files,
         copies=copies,
+        largest_load=trial.largest_load if trial.assignment in assignments.UNEQUAL else None,
         vote=trial.vote,
         groups=trial.groups,
         inner=trial.inner,

@@ -365,12 +365,12 @@ class LearningTask:
         Of at most `SPREAD_IMAGES` images of each slot, without augmentation.
         """
         assert self._slots is not None
-        size = min(SPREAD_IMAGES, min(map(len, self._slots)))
         total, squares = np.zeros(self.model.parameters), 0.0
         for slot in self._slots:
-            index = to_torch(slot[:size]).to(self.model.device)
+            chosen = slot[:SPREAD_IMAGES]
+            index = to_torch(chosen).to(self.model.device)
             images = self._scaled(self._images.index_select(0, index))[None]
-            labels = self._data.train_labels[slot[:size]][None]
+            labels = self._data.train_labels[chosen][None]
             seeds = None if self._draws_nothing else [0]
             row = to_host(self.model.gradients(params, images, labels, seeds).rows)[0]
             row = row.astype(np.float64)

@@ -97,6 +97,8 @@ class Pipeline:
         with named("attack"):
             self._attack = bind(attacks, trial.attack, trial.attack_options)
         with named("vote"):
+            if "byzantine" in trial.vote_options:
+                raise ValueError("a vote is given the byzantine of the trial; leave the option out")
             self._vote = bind(voting, trial.vote, trial.vote_options)
             self.excludes = accepts(self._vote, "excluded")
         with named("encoding"):
@@ -261,7 +263,20 @@ class Pipeline:
                 raise ValueError(
                     f"{self._trial.vote} must return voting.Votes, got {type(votes).__name__}"
                 )
+            if votes.reaction is not None:
+                self._check_reaction(votes.reaction, holders)
             return votes
+
+    def _check_reaction(self, reaction: voting.Reaction, holders: np.ndarray) -> None:
+        """Raise for a reaction of a vote that does not fit the trial."""
+        exposed, asked, *_ = reaction
+        shapes = [getattr(array, "shape", None) for array in (exposed, asked)]
+        if not self.excludes or shapes != [(self._trial.workers,), holders.shape]:
+            raise ValueError(
+                f"{self._trial.vote} must ask for excluded=... and return a voting.Reaction with "
+                f"exposed (workers,) = {(self._trial.workers,)} and asked (files, copies) = "
+                f"{holders.shape}, got {shapes}"
+            )
 
     def aggregate(self, votes, step: int, previous=None):
         """Return the aggregate (d,) of the votes (votes, d): mixers, inner and outer rule.

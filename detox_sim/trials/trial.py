@@ -21,7 +21,7 @@ from detox_sim import (
     voting,
 )
 from detox_sim.arrays import require
-from detox_sim.catalogue import bind, check_integer, check_known, check_number, name_of
+from detox_sim.catalogue import bind, check_integer, check_known, check_number, name_of, plain
 from detox_sim.data import Data
 from detox_sim.models import PRECISIONS
 from detox_sim.streams import stream
@@ -73,10 +73,12 @@ class Trial:
     partition : str
         How the training images are split over the workers: "iid", where every file is drawn from
         all of them, or a name from `partitions`, or a function. Then each worker has a shard, and a
-        file is drawn from its slot: with p / r files slot j is the union of the shards of r
-        workers, the same images as these have without redundancy.
+        file is drawn from its slot. Slots are cut from the shards in the order of the workers: with
+        p files slot j is shard j; with p / r files, as in DETOX, it is the union of r shards, those
+        of the workers of file j, so it holds the images that they have without redundancy. A worker
+        that computes other files sees their slots.
     batch : int
-        Distinct images a step, split evenly over the files.
+        Images a step, split evenly over the files; distinct, unless a slot has fewer than a file.
     steps : int
     rate, momentum : float
         v <- momentum v + aggregate; parameters <- parameters - rate v. At the server.
@@ -159,7 +161,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         for name, value in by_name(vars(self)).items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, plain(value) if name.endswith("options") else value)
         _check_values(self)
         require(self.backend)
         models.device_of(self.backend)
@@ -197,10 +199,11 @@ class Trial:
         return len(assign(self.workers, self.copies, rng=None))
 
     @property
-    def load(self) -> float:
-        """Files that a worker computes in a step; the mean where these are unequal."""
+    def largest_load(self) -> int:
+        """Files that the worker with most of them computes in a step."""
         assign = bind(assignments, self.assignment, self.assignment_options)
-        return int((assign(self.workers, self.copies, rng=None) >= 0).sum()) / self.workers
+        holders = assign(self.workers, self.copies, rng=None)
+        return int(np.bincount(holders[holders >= 0]).max())
 
     @property
     def dataset(self) -> Data:
@@ -225,10 +228,12 @@ def slots(trial: Trial, labels: np.ndarray) -> list[np.ndarray] | None:
         partition = bind(partitions, trial.partition, trial.partition_options)
         shards = partition(labels, trial.workers, rng=stream(trial.seed, "partition"))
         whole = isinstance(shards, list) and len(shards) == trial.workers
+        whole = whole and all(np.asarray(shard).dtype.kind in "iu" for shard in shards)
+        whole = whole and all(np.size(shard) for shard in shards)
         if not whole or sorted(np.concatenate(shards).tolist()) != list(range(len(labels))):
             raise ValueError(
-                f"{trial.partition} must return a list of {trial.workers} arrays that hold each "
-                f"of the {len(labels)} images once"
+                f"{trial.partition} must return a list of {trial.workers} integer arrays, none "
+                f"empty, that hold each of the {len(labels)} images once"
             )
         return partitions.joined(shards, trial.files)
 
@@ -315,10 +320,14 @@ def _check_values(trial: Trial) -> None:
 
 def _check_encoding(trial: Trial, pipeline: Pipeline) -> None:
     """Check that coded messages are not voted on, and that a vote has equal loads."""
+    holders = pipeline.holders
+    ordered = np.sort(holders, axis=1)
+    if ((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] >= 0)).any():
+        raise ValueError(f"assignment {trial.assignment!r} gives a worker the same file twice")
     if trial.encoding is None:
         if trial.encoding_options:
             raise ValueError(f"encoding_options need an encoding, got {trial.encoding_options}")
-        if (pipeline.holders < 0).any():
+        if (holders < 0).any():
             raise ValueError(
                 f"assignment {trial.assignment!r} gives files unequal copies, on which no vote is "
                 "held; use an encoding, such as encoding='sign' with outer='sign_majority'"
@@ -328,6 +337,12 @@ def _check_encoding(trial: Trial, pipeline: Pipeline) -> None:
         raise ValueError(
             f"encoding {trial.encoding!r} sends one message a worker, on which no vote is held; "
             f"leave vote and vote_options out, got vote={trial.vote!r}, {trial.vote_options}"
+        )
+    idle = np.setdiff1d(np.arange(trial.workers), holders)
+    if idle.size or (holders < 0).all(axis=1).any():
+        raise ValueError(
+            f"with an encoding every worker needs a file and every file a worker, and assignment "
+            f"{trial.assignment!r} leaves {idle.size} of {trial.workers} workers without"
         )
     if trial.knowledge == "groups":
         raise ValueError(
@@ -353,7 +368,7 @@ def _moves(trial: Trial, pipeline: Pipeline) -> bool:
     """Return whether other workers become Byzantine in the course of a run."""
     if pipeline.places_by_damage:
         return True
-    steps = range(1, min(trial.steps, 100) + 1)
+    steps = range(1, trial.steps + 1)
     placed = [pipeline.place(Known(None), step).byzantine for step in steps]
     return any((one != placed[0]).any() for one in placed)
 

@@ -37,7 +37,8 @@ def reactive(
     holders : int (files, copies)
         With 2 `byzantine` + 1 copies or more; with `local` `byzantine` + 1.
     byzantine : int
-        q: at most so many workers are Byzantine, at all steps together.
+        q: at most so many workers send other values than they should, at all steps together. A
+        worker whose message a fault changes counts, and may be excluded.
     excluded : bool (workers,)
         Workers exposed before.
     rng : numpy.random.Generator
@@ -50,13 +51,13 @@ def reactive(
     Returns
     -------
     Votes
-        With `reaction`. A file is undecided where copies that did not arrive leave no value with
-        f + 1 copies in a disagreement.
+        With `reaction`. In a check a file is undecided where so few copies arrived that no value
+        has f + 1; with `local`, that none of the copies has the value that the server computes.
 
     Raises
     ------
     ValueError
-        For a chance outside 0..1, or too few copies.
+        For a chance outside 0..1, too few copies, or more excluded workers than `byzantine`.
 
     Examples
     --------
@@ -91,7 +92,12 @@ def reactive(
             f"vote 'reactive' needs {needed} copies for {byzantine} Byzantine workers, got "
             f"{copies}; use copies={needed + 1 - needed % 2}"
         )
-    left = max(0, byzantine - int(excluded.sum()))
+    left = byzantine - int(excluded.sum())
+    if left < 0:
+        raise ValueError(
+            f"vote 'reactive' excluded {excluded.sum()} workers, more than byzantine={byzantine}: "
+            "workers with faults that change messages count among these"
+        )
     checked = bool(rng.random() < chance)
     arrived = messages.row_of >= 0
     turn = np.where(arrived, arrived.cumsum(axis=1), copies + 1)  # 1 for who is asked first
@@ -105,18 +111,18 @@ def reactive(
         asked |= disputed[:, None] & (turn <= 2 * left + 1)
     winner, undecided = first.copy(), np.asarray(~arrived.any(axis=1))
     exposed = np.zeros(excluded.size, dtype=bool)
-    for file in np.flatnonzero(disputed):
+    unsure = checked & ((asked & same).sum(axis=1) <= left) | disputed
+    for file in np.flatnonzero(unsure & ~undecided):
         mine = np.flatnonzero(asked[file])
         right = labels[file, mine] == 0  # of the honest value, which the server computes
         if not local:
             agree = labels[file, mine][:, None] == labels[file, mine]
-            best = int(agree.sum(axis=1).argmax())
-            right = agree[best]
+            right = agree[int(agree.sum(axis=1).argmax())]
             if right.sum() <= left:
                 undecided[file] = True
                 continue
         exposed[holders[file, mine[~right]]] = True
         winner[file], undecided[file] = mine[right.argmax()], not right.any()
     votes = outcome(messages, winner, undecided)
-    at_server = int(disputed.sum()) if local else 0
+    at_server = int(unsure.sum()) if local else 0
     return dataclasses.replace(votes, reaction=Reaction(exposed, asked, files * checked, at_server))

@@ -89,12 +89,15 @@ def run(fields: dict, *, checkpoint: Path | None = None) -> xr.Dataset:
     history = cells.history_of(fields, checkpoint)
     trial = Trial(**fields)
     computed = float(history.gradients_computed.mean())
-    asked = computed / (trial.load * trial.workers)  # share of the copies; 1 without checks
+    copies = trial.files * trial.copies
+    messages = 1 if trial.encoding else computed / trial.workers  # that a worker sends
+    message = round(float(history.bytes_per_worker) / messages)
+    sent = message * (1 if trial.encoding else copies / trial.workers)  # if all copies are asked
     left = int((history.excluded_workers.values < trial.byzantine).sum())  # steps that leave some
     once = {
         "worker_gradients": computed,
         "server_gradients": float(history.gradients_at_server.mean()),
-        "bytes_per_worker": float(history.bytes_per_worker) * asked,
+        "bytes_per_worker": sent * (computed / copies),
         "accepted": float(history.distorted_files.sum()),
         "steps_to_last_exclusion": left + 1.0 if left < trial.steps else np.nan,
         "steps_at_risk": float(min(left + 1, trial.steps)),

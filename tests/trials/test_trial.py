@@ -1,8 +1,10 @@
 """What a Trial refuses, each with the rule, the numbers, and the nearest thing that works."""
 
 import dataclasses
+import json
 import sys
 
+import numpy as np
 import outside
 import pytest
 
@@ -133,6 +135,25 @@ IMPOSSIBLE = [
     ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
     ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
     ({"rate": "fast"}, "rate must be a number, got 'fast'"),
+    (
+        {"vote": "outside:unfit_reaction", "placement": "fixed"},
+        r"must ask for excluded=... and return a voting.Reaction with exposed \(workers,\)",
+    ),
+    ({"partition": "outside:empty_shard"}, "must return a list of 45 integer arrays, none empty"),
+    (
+        {
+            "vote": "detox_sim.voting:reactive",
+            "placement": "windowed",
+            "byzantine": 1,
+            "steps": 121,
+            "placement_options": {"window": 120},
+        },
+        "excludes workers for good, so the same must be Byzantine at all steps",
+    ),
+    (
+        {"vote": "reactive", "vote_options": {"byzantine": 1}},
+        "vote: a vote is given the byzantine of the trial",
+    ),
     ({"attack_rate": 1.5}, "attack_rate must be a chance of 0..1, got 1.5"),
     ({"vote": "reactive"}, "vote 'reactive' excludes workers for good.*'random' draws others"),
     (
@@ -165,7 +186,7 @@ IMPOSSIBLE = [
     ),
     (
         {"partition": "outside:half_of_the_images"},
-        "must return a list of 45 arrays that hold each of the 1",
+        "must return a list of 45 integer arrays",
     ),
     ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
     ({"worker_momentum": -0.1}, "worker_momentum must be a number of 0 or more, got -0.1"),
@@ -285,6 +306,15 @@ def test_published_pipelines_are_possible():
         {"groups": 3, "outer": "median", "outer_options": {"byzantine": 1}},
     ):
         assert Trial(**fields).byzantine == fields.get("byzantine", 5)
+
+
+def test_options_are_plain_values():
+    options = {"radius": np.float32(0.5), "start": "zero"}
+    trial = Trial(outer="centered_clipping", outer_options=options)
+    assert json.dumps(dataclasses.asdict(trial))
+    assert trial.outer_options == {"radius": 0.5, "start": "zero"}
+    assert type(trial.outer_options["radius"]) is float
+    assert Trial(outer="detox_sim.aggregators:median").outer == "median"
 
 
 def test_functions_stand_for_their_names():

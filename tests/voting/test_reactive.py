@@ -96,6 +96,16 @@ def test_file_without_enough_copies_is_undecided_and_exposes_nobody():
     )
     assert votes.undecided.tolist() == [True]
     assert not votes.reaction.exposed.any()
+    agreeing = late.copy()
+    agreeing[0, 1] = True  # one copy is left: f + 1 = 3 do not agree
+    for local in (False, True):
+        few = step(
+            holders, np.arange(5) == 0, 2, np.zeros(5, bool), np.random.default_rng(0),
+            late=agreeing, local=local,
+        )  # fmt: skip
+        assert few.undecided.tolist() == [True]
+        assert few.reaction.exposed.tolist() == [local, False, False, False, False]
+        assert few.reaction.at_server == local
     gone = step(holders, np.arange(5) == 0, 2, np.zeros(5, bool), np.random.default_rng(0),
                 late=np.ones((1, 5), bool))  # fmt: skip
     assert gone.undecided.tolist() == [True]
@@ -160,6 +170,9 @@ def test_values_of_the_laws():
     longest = [theory.expected_steps_to_last_exclusion(5, 1.0, rate) for rate in (1.0, 0.5, 0.1)]
     assert longest == pytest.approx([1.0, 3.7942, 22.1716], abs=5e-5)
     assert theory.expected_steps_to_last_exclusion(5, 0.0) == np.inf
+    assert theory.expected_steps_to_last_exclusion(1, 0.5, 1e-9) == pytest.approx(2e9)
+    assert theory.expected_steps_to_last_exclusion(200, 1.0, 0.5) == pytest.approx(9.0, abs=0.1)
+    assert theory.expected_accepted(0, 0.0) == 0
     assert theory.expected_gradients(5, 0.1, 1.0, local=True) == pytest.approx(1.6)
     for chance in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="chance must be between 0 and 1"):
@@ -186,6 +199,7 @@ def test_unexposed_law_has_the_exact_moments():
 def test_impossible_checks_are_refused():
     holders = assignments.cyclic(7, 3)
     for options, message in (
+        ({"excluded": np.arange(7) < 2}, "excluded 2 workers, more than byzantine=1"),
         ({"chance": 1.5}, "chance must be between 0 and 1, got 1.5"),
         ({"chance": "often"}, "chance must be a number"),
         ({"local": 1}, "local is True or False"),
