@@ -10,7 +10,7 @@ import numpy as np
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.cluster.faults import Fault
 from detox_sim.cluster.tasks import Sent, honest_gradient
-from detox_sim.trials.learning_task import Computed
+from detox_sim.trials.state import Computed
 
 
 class Sealed(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from detox_sim.arrays import to_host
 from detox_sim.cluster.workers import Workers
-from detox_sim.trials.learning_task import VECTORS, State
+from detox_sim.trials.state import VECTORS, State
 
 Result = TypeVar("Result")
 

@@ -27,10 +27,10 @@ from detox_sim.cluster.saving import SavingServer
 from detox_sim.cluster.shards import Shards
 from detox_sim.cluster.workers import Forged, Gradients, Workers
 from detox_sim.messages import Messages
-from detox_sim.trials.learning_task import State
 from detox_sim.trials.outcome import Outcome, judge
 from detox_sim.trials.pipeline import Placement
 from detox_sim.trials.server import Traffic
+from detox_sim.trials.state import State
 from detox_sim.trials.trial import Trial
 
 if TYPE_CHECKING:

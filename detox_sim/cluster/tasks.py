@@ -18,8 +18,9 @@ from detox_sim.cluster.faults import Fault, corrupt
 from detox_sim.messages import Messages, Search
 from detox_sim.models import one_thread
 from detox_sim.primitives import take, use_threads
-from detox_sim.trials.learning_task import Computed, LearningTask
+from detox_sim.trials.learning_task import LearningTask
 from detox_sim.trials.pipeline import Known, Pipeline, Placement
+from detox_sim.trials.state import Computed
 from detox_sim.trials.trial import Trial
 
 

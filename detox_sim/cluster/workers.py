@@ -33,7 +33,7 @@ class Gradients(NamedTuple):
     files, messages : dict
         Worker -> its files (n,) and its messages (m,), in ascending order.
     computed : dict
-        Worker -> future of `learning_task.Computed`.
+        Worker -> future of `trials.state.Computed`.
     previous : future or None
         Of the last aggregate (d,), in the attackers' process; None where no rule asks for it.
     excluded : bool (workers,)

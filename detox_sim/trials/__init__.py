@@ -6,11 +6,12 @@ happens to the gradients, `State` what outlives a step, and `ParameterServer` wh
 `detox_sim.cluster`. `PHASES` are the phases of a step whose seconds a history holds.
 """
 
-from detox_sim.trials.learning_task import LearningTask, State
+from detox_sim.trials.learning_task import LearningTask
 from detox_sim.trials.one_process import OneProcessServer
 from detox_sim.trials.outcome import Outcome
 from detox_sim.trials.pipeline import Pipeline, Placement
 from detox_sim.trials.server import PHASES, ParameterServer, Traffic
+from detox_sim.trials.state import State
 from detox_sim.trials.trial import Trial, make_trial
 
 __all__ = [

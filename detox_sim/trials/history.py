@@ -11,8 +11,9 @@ import xarray as xr
 from detox_sim import assignments, costs, encodings
 from detox_sim.arrays import to_backend, to_host
 from detox_sim.trials import checkpoints
-from detox_sim.trials.learning_task import VECTORS, LearningTask, State
+from detox_sim.trials.learning_task import LearningTask
 from detox_sim.trials.server import PHASES
+from detox_sim.trials.state import VECTORS, State
 from detox_sim.trials.trial import Trial
 
 ATTRIBUTES: dict[str, dict[str, str]] = {

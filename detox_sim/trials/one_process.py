@@ -8,9 +8,10 @@ import numpy as np
 from detox_sim.arrays import namespace
 from detox_sim.messages import Messages
 from detox_sim.primitives import take
-from detox_sim.trials.learning_task import EVALUATED_WORKER, Computed, LearningTask, State
+from detox_sim.trials.learning_task import EVALUATED_WORKER, LearningTask
 from detox_sim.trials.outcome import Outcome, judge
 from detox_sim.trials.pipeline import Known, Pipeline, Placement
+from detox_sim.trials.state import Computed, State
 from detox_sim.trials.trial import Trial
 from detox_sim.voting import Votes
 

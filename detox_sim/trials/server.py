@@ -6,9 +6,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from detox_sim.trials.learning_task import LearningTask, State
+from detox_sim.trials.learning_task import LearningTask
 from detox_sim.trials.outcome import Outcome
 from detox_sim.trials.pipeline import Pipeline
+from detox_sim.trials.state import State
 
 PHASES = ("broadcast", "compute", "attack", "send", "vote", "aggregate", "update")
 

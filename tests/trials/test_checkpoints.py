@@ -13,7 +13,7 @@ import pytest
 
 from detox_sim import Trial, train, training
 from detox_sim.trials import checkpoints
-from detox_sim.trials.learning_task import State
+from detox_sim.trials.state import State
 
 SMALL = {"workers": 15, "byzantine": 3, "steps": 9, "evaluate_every": 4, "batch": 30}
 BASE = Trial(**SMALL, attack="gaussian", decay=0.9, decay_every=2)
