@@ -114,8 +114,26 @@ def label(
     trial: Trial, task: LearningTask, server: str, record: Record, versions: dict[str, int]
 ) -> xr.Dataset:
     """Return what was recorded as the labelled dataset of `training.train`."""
-    steps, evaluations = columns(record.rows), columns(record.evaluations)
-    eval_step = evaluations.pop("eval_step")
+    evaluations = columns(record.evaluations)
+    by_step = _by_step(trial, task, server, columns(record.rows)) if record.rows else xr.Dataset()
+    evaluated = xr.Dataset(
+        {name: ("eval_step", values) for name, values in evaluations.items() if name != "eval_step"},
+        {"eval_step": evaluations["eval_step"]},
+    )
+    history = by_step.merge(evaluated).assign_attrs(
+        trial=json.dumps(dataclasses.asdict(trial)),
+        data=task.title,
+        versions=json.dumps(versions),
+    )
+    for name in set(ATTRIBUTES) & set(history):
+        history[name].attrs = ATTRIBUTES[name]
+    return history
+
+
+def _by_step(
+    trial: Trial, task: LearningTask, server: str, steps: dict[str, np.ndarray]
+) -> xr.Dataset:
+    """Return what was recorded over the steps, and what follows from it for the whole run."""
     computed = steps["gradients_computed"] / trial.files  # copies of a file, at each step
     load = computed.mean() * trial.files / trial.workers  # files of a worker
     asked, place = np.unique(computed, return_inverse=True)
@@ -132,23 +150,14 @@ def label(
             "bytes_per_worker": ((), _bytes_per_worker(trial, task.model.parameters, load)),
             "votes": ((), steps["weight"].shape[1]),
             "modelled_seconds": ("step", modelled),
-            **{name: ("eval_step", values) for name, values in evaluations.items()},
         },
         coords={
             "step": np.arange(1, trial.steps + 1),
-            "eval_step": eval_step,
             "phase": np.array(PHASES, dtype=object),
-        },
-        attrs={
-            "trial": json.dumps(dataclasses.asdict(trial)),
-            "data": task.title,
-            "versions": json.dumps(versions),
         },
     )
     if "worker_seconds" in history:
         history = history.assign_coords(statistic=np.array(["max", "mean"], dtype=object))
-    for name in set(ATTRIBUTES) & set(history):
-        history[name].attrs = ATTRIBUTES[name]
     return history
 
 
