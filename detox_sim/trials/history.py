@@ -116,9 +116,10 @@ def label(
     """Return what was recorded as the labelled dataset of `training.train`."""
     evaluations = columns(record.evaluations)
     by_step = _by_step(trial, task, server, columns(record.rows)) if record.rows else xr.Dataset()
+    eval_step = evaluations.pop("eval_step")
     evaluated = xr.Dataset(
-        {name: ("eval_step", values) for name, values in evaluations.items() if name != "eval_step"},
-        {"eval_step": evaluations["eval_step"]},
+        {name: ("eval_step", values) for name, values in evaluations.items()},
+        {"eval_step": eval_step},
     )
     history = by_step.merge(evaluated).assign_attrs(
         trial=json.dumps(dataclasses.asdict(trial)),

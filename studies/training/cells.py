@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs, training
+from detox_sim import costs, encodings, training
 from detox_sim.sweeping import DEFAULTS
 from detox_sim.training import train
 from detox_sim.trials.trial import Trial
@@ -159,6 +159,47 @@ def paper_round_seconds(fields: dict) -> float:
         **PAPER_SIZE | costs.MODEL_SIZES.get(fields["model"], {}),
     )
     return sum(phases.values())
+
+
+def modelled_seconds(
+    fields: dict, common_batch: int, computed: float, at_server: float = 0.0
+) -> float:
+    """Return the modelled seconds of a mean round of ResNet-18 on the paper's cluster.
+
+    Parameters
+    ----------
+    fields : dict
+        Of a Trial, all that describe scheme, pipeline and batch.
+    common_batch : int
+        The batch that stands for the paper's, 1440 images.
+    computed, at_server : float
+        Gradients of files computed in a step by all workers, and by the server, at the speed of a
+        worker.
+
+    Examples
+    --------
+    >>> from studies.training.pipelines import prepare
+    >>> fields = prepare({"outer": "mean", "groups": None, "inner": None})
+    >>> seldom, often = (modelled_seconds(fields, 180, 15 * load) for load in (1, 4))
+    >>> seldom < often
+    True
+    """
+    count, size = files(fields), dict(PAPER_SIZE)
+    size["batch"] = round(size["batch"] * fields["batch"] / common_batch)
+    message = None
+    if fields["encoding"] is not None:
+        options = fields["encoding_options"]
+        message = encodings.bytes_of(fields["encoding"], size["parameters"], options)
+    pipeline = ("workers", "vote", "groups", "inner", "outer", "mixers")
+    phases = costs.round_seconds(
+        files=count,
+        copies=computed / count,
+        message_bytes=message,
+        **{name: fields[name] for name in pipeline},
+        **size,
+    )
+    gradient = size["batch"] / count * size["sample_flops"] / costs.Cluster().worker_flops
+    return sum(phases.values()) + at_server * gradient
 
 
 def steps_to(history: xr.Dataset, thresholds: list[float]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from detox_sim import costs, encodings, theory
+from detox_sim import theory
 from detox_sim.trials.trial import Trial
 from studies.training import cells, pipelines
 from studies.training.reactive_results import EVERY_STEP, figure, finding
@@ -123,48 +123,13 @@ def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
     once = {
         "mean_load": (computed + at_server) * images / (IMAGES * workers),
         "images_per_worker": computed * images / workers,
-        "modelled_round_seconds": round_seconds(fields, computed, at_server),
+        "modelled_round_seconds": cells.modelled_seconds(
+            fields, IMAGES * workers, computed, at_server
+        ),
         "chance": chance(fields),
         "attack_rate": attack_rate(fields),
     }
     return cell.assign({name: ((), value) for name, value in (once | laws(fields)).items()})
-
-
-def round_seconds(fields: dict, computed: float, at_server: float) -> float:
-    """Return the modelled seconds of a mean round of ResNet-18, 1440 images without redundancy.
-
-    Parameters
-    ----------
-    fields : dict
-        Of a Trial, all of them.
-    computed, at_server : float
-        Gradients of files computed in a step by all workers, and by the server, at the speed of a
-        worker.
-
-    Examples
-    --------
-    >>> base, axes = PROFILES["laptop"]
-    >>> fields = pipelines.prepare(base | axes["scheme"]["reactive, chance 1"])
-    >>> seldom, often = (round_seconds(fields, 21 * load, 0.0) for load in (1, 4))
-    >>> seldom < often
-    True
-    """
-    files, size = pipelines.files(fields), dict(pipelines.PAPER_SIZE)
-    size["batch"] = round(size["batch"] * fields["batch"] / (IMAGES * fields["workers"]))
-    message = None
-    if fields["encoding"] is not None:
-        options = fields["encoding_options"]
-        message = encodings.bytes_of(fields["encoding"], size["parameters"], options)
-    pipeline = ("workers", "vote", "groups", "inner", "outer", "mixers")
-    phases = costs.round_seconds(
-        files=files,
-        copies=computed / files,
-        message_bytes=message,
-        **{name: fields[name] for name in pipeline},
-        **size,
-    )
-    gradient = size["batch"] / files * size["sample_flops"] / costs.Cluster().worker_flops
-    return sum(phases.values()) + at_server * gradient
 
 
 def scale_of(fields: dict) -> str:

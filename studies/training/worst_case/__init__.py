@@ -1,0 +1,1 @@
+"""Pairs of a redundancy scheme and a rule: how they are tuned, attacked, compared and drawn."""

@@ -1,0 +1,131 @@
+"""The figures of the atlas: worst cases by scheme and rule, cost, and heat maps by attack."""
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+
+from studies.training.worst_case.comparisons import MAIN, pareto, ran, worst_names
+
+COSTS = {
+    "modelled_round_seconds": "modelled seconds a round",
+    "load": "load: images computed over the common batch",
+}
+COLOURS = "viridis"
+GUESSING = 0.1  # accuracy
+COLUMNS = 3  # heat maps side by side
+MARKERS = "osD^v<>Pphd"
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draw the worst case of each pair as a heat map, and beside it against time and load.
+
+    Of the main case. The pairs that no other beats in both are named.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As the study `atlas` stores it.
+    """
+    found = ran(dataset, MAIN)
+    means = found.mean("seed")
+    order = [str(r) for r in means.mean("scheme").to_series().sort_values(ascending=False).index]
+    result = Figure(figsize=(14, max(5.0, 0.3 * len(order) + 2.6)))
+    left, *right = result.subplots(1, 3, width_ratios=[1.5, 1, 1])
+    frame = means.sel(rule=order).transpose("rule", "scheme").to_pandas()
+    sns.heatmap(
+        frame,
+        ax=left,
+        cmap=COLOURS,
+        annot=frame.map(lambda v: "" if np.isnan(v) else f"{v:.2f}"[1:]),
+        fmt="",
+        annot_kws={"size": 7},
+        linewidths=0.4,
+        cbar_kws={"label": "worst-case test accuracy", "location": "bottom", "shrink": 0.7},
+    )
+    left.set(title="worst of the attacks tried, mean over seeds", xlabel="", ylabel="")
+    left.tick_params(axis="x", rotation=45)
+    for label in left.get_xticklabels():
+        label.set_ha("right")
+    for ax, (cost, label) in zip(right, COSTS.items(), strict=True):
+        _against(ax, dataset, cost)
+        ax.set(xlabel=label, ylabel="worst-case test accuracy", xscale="log")
+    right[0].legend(fontsize=7, title="scheme")
+    return result
+
+
+def _against(ax, dataset: xr.Dataset, cost: str) -> None:
+    """Draw the worst case of all pairs against a cost, and name those of the Pareto front."""
+    means = ran(dataset, MAIN).mean("seed")
+    costs = dataset[cost].sel(case=MAIN)
+    colours = sns.color_palette("husl", means.scheme.size)
+    for scheme, colour, marker in zip(means.scheme.values, colours, MARKERS, strict=False):
+        one = means.sel(scheme=scheme).dropna("rule")
+        at = costs.sel(scheme=scheme, rule=one.rule)
+        ax.plot(at, one, marker, color=colour, ms=4, alpha=0.8, label=str(scheme))
+    front = pareto(dataset, cost)
+    points = [
+        (float(costs.sel(scheme=s, rule=r)), float(means.sel(scheme=s, rule=r))) for s, r in front
+    ]
+    ax.step(*zip(*points, strict=True), where="post", color="0.4", lw=0.9, zorder=0)
+    for (_, rule), point in zip(front, points, strict=True):
+        ax.annotate(rule, point, fontsize=6, xytext=(3, 4), textcoords="offset points")
+
+
+def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
+    """Draw accuracy by rule and attack, a heat map a scheme, with the worst case as a column.
+
+    Rows are sorted by the worst case. A cell is the mean over the fresh seeds. The attack that was
+    worst on the tuning seeds is framed.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As the study `atlas` stores it.
+    case : str
+    """
+    found = ran(dataset, case)
+    schemes = [str(scheme) for scheme in found.scheme.values]
+    attacks = [str(attack) for attack in dataset.attack.values]
+    rules = found.rule.size
+    rows = -(-len(schemes) // COLUMNS)
+    height = 0.24 * rules + 2.2
+    result = Figure(figsize=(5.6 * min(COLUMNS, len(schemes)), rows * height + 0.6))
+    grid = result.subplots(rows, min(COLUMNS, len(schemes)), squeeze=False)
+    top = float(dataset.accuracy.sel(case=case).mean("seed").max())
+    for ax, scheme in zip(grid.flat, schemes, strict=False):
+        values = dataset.accuracy.sel(case=case, scheme=scheme).mean("seed")
+        worst = found.sel(scheme=scheme).mean("seed").dropna("rule").sortby("rule")
+        order = worst.to_series().sort_values(ascending=False, kind="stable").index
+        frame = values.sel(rule=order).transpose("rule", "attack").to_pandas()
+        frame["worst case"] = worst.sel(rule=order).values
+        sns.heatmap(
+            frame,
+            ax=ax,
+            cmap=COLOURS,
+            vmin=GUESSING,
+            vmax=top,
+            cbar=False,
+            annot=frame.map(lambda v: "" if np.isnan(v) else f"{v:.2f}"[1:]),
+            fmt="",
+            annot_kws={"size": 6},
+        )
+        ax.axvline(len(attacks), color="white", lw=3)
+        names = worst_names(dataset).sel(case=case, scheme=scheme)
+        for place, rule in enumerate(order):
+            attack = str(names.sel(rule=rule).item())
+            box = {"fill": False, "ec": "white", "lw": 1.1}
+            ax.add_patch(_rectangle(attacks.index(attack), place, **box))
+        ax.set(title=scheme, xlabel="", ylabel="")
+        ax.tick_params(labelsize=7)
+        for label in ax.get_xticklabels():
+            label.set(rotation=45, ha="right")
+    for ax in grid.flat[len(schemes) :]:
+        ax.remove()
+    return result
+
+
+def _rectangle(column: int, row: int, **look):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **look)

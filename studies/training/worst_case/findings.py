@@ -1,0 +1,108 @@
+"""What the atlas found, in words: five findings with their intervals."""
+
+import numpy as np
+import xarray as xr
+
+from detox_sim.sweeps.intervals import interval
+from studies.training.effects.tables import interval_text
+from studies.training.worst_case import comparisons
+from studies.training.worst_case.comparisons import ALONE, EQUAL_COMPUTE, MAIN
+
+SIDES = {"above": "more", "below": "less", "undecided": "undecided"}
+
+
+def finding(dataset: xr.Dataset) -> str:
+    """Return what was found as Markdown, a sentence or two each, with 95 % intervals over seeds.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As the study `atlas` stores it.
+    """
+    each = (_compute, _best, _mixer, _momentum, _attack)
+    lines = [say(dataset) for say in each]
+    return "\n".join(f"* {line}" for line in lines if line)
+
+
+def _compute(dataset: xr.Dataset) -> str:
+    """Say whether redundancy does more than computing more images."""
+    values = comparisons.equal_compute(dataset)
+    if not values.size:
+        return ""
+    parts = []
+    for scheme in (str(name) for name in values.scheme.values):
+        one = values.sel(scheme=scheme).dropna("rule", how="all")
+        mean = interval_text(one.mean("rule"))
+        parts.append(
+            f"the worst case with {scheme} is by {mean} more accurate than without redundancy and "
+            f"with {EQUAL_COMPUTE[scheme].split(', ')[1]} (mean over {one.rule.size} rules; "
+            f"{_counted(one)})"
+        )
+    return "**Does redundancy do more than computing more images?** At equal computation " + (
+        "; ".join(parts) + "."
+    )
+
+
+def _counted(values: xr.DataArray) -> str:
+    """Return for how many rules a difference is decided, after Holm, and to which side."""
+    words = [str(word) for word in comparisons.decided(values).word.values.ravel()]
+    return ", ".join(f"{said} for {words.count(word)}" for word, said in SIDES.items())
+
+
+def _best(dataset: xr.Dataset) -> str:
+    """Say which pairs have the highest worst case, and how many cannot be told from them."""
+    found = comparisons.ran(dataset, MAIN)
+    behind = comparisons.behind_best(dataset)
+    words = comparisons.decided(behind).word
+    parts = []
+    for scheme in (str(name) for name in found.scheme.values):
+        means = found.sel(scheme=scheme).mean("seed").dropna("rule")
+        if means.rule.size < 2:
+            continue
+        best = str(means.rule.values[int(means.values.argmax())])
+        tied = int((words.sel(scheme=scheme, rule=means.rule) != "above").sum()) - 1
+        text = interval_text(found.sel(scheme=scheme, rule=best))
+        parts.append(f"{scheme}: {best} {text}, {tied} others not shown to be worse")
+    return f"**Which rule behind which scheme?** {'; '.join(parts)}." if parts else ""
+
+
+def _mixer(dataset: xr.Dataset) -> str:
+    """Say whether a vote helps a rule more than a mixer does."""
+    values = comparisons.vote_or_mixer(dataset)
+    if not values.size:
+        return ""
+    return (
+        "**Does the vote help a rule more than a mixer does?** The worst case with DETOX, r=3, is "
+        f"by {interval_text(values.mean('rule'))} more accurate than with a mixer before the rule "
+        f"alone (mean over {values.rule.size} pairs of mixer and rule; {_counted(values)})."
+    )
+
+
+def _momentum(dataset: xr.Dataset) -> str:
+    """Say whether worker momentum replaces redundancy."""
+    values = comparisons.momentum_or_vote(dataset)
+    if not values.size:
+        return ""
+    return (
+        "**Does worker momentum replace redundancy?** A rule alone with worker momentum is by "
+        f"{interval_text(values.mean('rule'))} more accurate in the worst case than with DETOX, "
+        f"r=3, and server momentum (mean over {values.rule.size} rules; {_counted(values)})."
+    )
+
+
+def _attack(dataset: xr.Dataset) -> str:
+    """Say which attacks are the worst ones, and how low the plain minimum is."""
+    names = comparisons.worst_names(dataset).sel(case=MAIN).values.ravel()
+    names, counts = np.unique(names[names != ""], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:3]
+    often = ", ".join(f"{names[k]} for {counts[k]}" for k in order)
+    found = comparisons.ran(dataset, MAIN)
+    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=MAIN)
+    bias = (found.mean("seed") - plain).mean()
+    alone = ""
+    if ALONE in found.scheme.values and "mean" in found.rule.values:
+        alone = f" The mean alone keeps {interval(found.sel(scheme=ALONE, rule='mean'))}."
+    return (
+        f"**Which attack is the worst?** Of {counts.sum()} pairs: {often}. The plain minimum over "
+        f"the attacks is lower than the worst case by {float(bias):.3f} on average.{alone}"
+    )
