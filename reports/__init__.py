@@ -23,6 +23,7 @@ shown = ""  # the study whose page `own.py` is: set before it is executed
 DATA = Path(__file__).with_name("data")
 COMMITTED = {
     "digits": "On digits: every rule, five seeds",
+    "atlas": "On Fashion-MNIST: every scheme, rule and attack",
     "cifar": "On CIFAR-10",
     "paper": "At the paper's scale",
 }

@@ -34,7 +34,7 @@ from studies.workflow.plans import Plan, make_plans, parse_settings, with_profil
 from studies.workflow.printing import print_findings, print_plan
 
 MODULES = ("studies",)  # what cells run; not part of the installed package
-PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the last three: studies that train
+PROFILES = ("smoke", "laptop", "digits", "atlas", "cifar", "paper")  # from "digits" on: training
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
