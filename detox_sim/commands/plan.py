@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from detox_sim import data
 from detox_sim.commands import terminal
 from detox_sim.costs import MODEL_SIZES
-from detox_sim.planning import DRAWS, MOST_WORKERS, Option, options, rank
+from detox_sim.planning import Option, options, rank
+from detox_sim.planning.schemes import DRAWS, MOST_WORKERS
 from detox_sim.theory import PROVEN_SHARE, recommended_copies
 
 RISK = 1e-3

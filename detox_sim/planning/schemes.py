@@ -1,10 +1,4 @@
-"""Compare redundancy schemes and pipelines for p workers of which q are Byzantine.
-
-`plan` answers which is the cheapest within a risk and a budget of computation; `options` lists
-all, `rank` orders those that are safe.
-`theory.recommended_copies` answers another question: which copies are enough for the guarantee of
-corollary 2. The studies' r = 3 is that of the paper's experiments.
-"""
+"""Every redundancy scheme of the catalogue with every pipeline, as options with their numbers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -14,8 +8,6 @@ import numpy as np
 from detox_sim import assignments, costs, theory
 from detox_sim.catalogue import bind, check_integer, check_number
 from detox_sim.voting import distorted_groups_assumed
-
-__all__ = ["Option", "options", "rank"]
 
 LARGEST = 10_000  # workers; half a minute
 MOST_WORKERS = 1000  # above, only schemes with a closed form are compared
@@ -84,36 +76,6 @@ class Option(NamedTuple):
         """Return the rules and the number of vote groups, for tables."""
         groups, inner, outer = (self.fields[name] for name in ("groups", "inner", "outer"))
         return outer if groups is None else f"{inner} in {groups} groups, {outer}"
-
-
-def plan(
-    workers: int, byzantine: int, *, risk: float = 1e-3, informed: bool = False, **limits
-) -> list[Option]:
-    """Return the redundancy and rules that are safe within a risk, the best first.
-
-    Parameters
-    ----------
-    workers, byzantine : int
-        p, at most 10,000, and q < p / 2.
-    risk, informed
-        As in `rank`.
-    limits
-        The other arguments of `options`, such as ``most_copies``.
-
-    Raises
-    ------
-    ValueError
-        For impossible numbers.
-
-    Examples
-    --------
-    >>> best = plan(45, 5, most_copies=3)[0]
-    >>> best.scheme, best.pipeline
-    ('...', '...')
-    >>> best.fails <= 1e-3
-    True
-    """
-    return rank(options(workers, byzantine, **limits), risk=risk, informed=informed)
 
 
 def options(
@@ -333,30 +295,3 @@ def _pipelines(votes: int, worst: int) -> Iterator[tuple[int | None, str | None,
             yield k, "mean", "median"
     if votes >= 6:
         yield 2, "multi_krum", "mean"
-
-
-def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> list[Option]:
-    """Return the options whose condition holds, the best first.
-
-    Options are ordered by seconds a round times the least error: the number of steps that
-    stochastic gradient descent needs near its end grows with the variance.
-
-    Parameters
-    ----------
-    found : list of Option
-    risk : float
-        Largest accepted chance a round that the condition fails.
-    informed : bool
-        Attackers know the groups: the condition must hold in the worst case, and its error counts.
-
-    Examples
-    --------
-    >>> best = rank(options(45, 5))[0]
-    >>> best.scheme, best.pipeline
-    ('...', '...')
-    """
-    if informed:
-        safe = [option for option in found if not option.fails_informed]
-        return sorted(safe, key=lambda option: option.seconds * option.error_informed)
-    safe = [option for option in found if option.fails + 2 * option.fails_error <= risk]
-    return sorted(safe, key=lambda option: option.seconds * option.error)
