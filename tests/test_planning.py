@@ -151,6 +151,41 @@ def test_ranking_is_by_time_times_error_among_the_safe():
         assert all(unsafe)
 
 
+def test_pareto_front_holds_the_recommendation_and_nothing_dominated():
+    """Against a slow reference: an option goes if another is no worse in all and better in one."""
+
+    def numbers(option, informed):
+        return option.seconds, option.error_informed if informed else option.error, option.computed
+
+    def dominates(one, other):
+        pairs = list(zip(one, other, strict=True))
+        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+    for found in (options(45, 5), options(45, 5, fixed=True), options(13, 2)):
+        for informed in (False, True):
+            ranked = planning.rank(found, informed=informed)
+            front = planning.pareto(ranked, informed=informed)
+            assert front[0] == ranked[0]
+            assert [o for o in ranked if o in front] == front
+            left = [numbers(o, informed) for o in ranked if o not in front]
+            shown = [numbers(o, informed) for o in front]
+            assert left
+            assert not any(dominates(a, b) for a in (*shown, *left) for b in shown)
+            assert all(any(dominates(a, b) for a in shown) for b in left)
+
+
+def test_pareto_front_keeps_ties_and_drops_what_is_worse_in_one():
+    one = options(9, 1)[0]._replace(seconds=1.0, error=2.0)
+    slower, tie = one._replace(seconds=1.5), one._replace(fails=0.5)
+    other = one._replace(seconds=1.5, error=1.5)
+    assert planning.pareto([one, slower, tie, other]) == [one, tie, other]
+    assert planning.pareto([]) == []
+    # Equal products of seconds and error: the option that is slower at no gain comes last.
+    infinite = one._replace(error=float("inf"))
+    pair = [infinite._replace(seconds=3.0), infinite]
+    assert planning.rank(pair, risk=1)[0] == infinite == planning.pareto(pair)[0]
+
+
 def test_ten_thousand_workers_take_seconds():
     start = time.perf_counter()
     found = options(10_000, 1000)
@@ -188,34 +223,75 @@ def _cached_options(monkeypatch):
     monkeypatch.setattr(plan, "options", options)
 
 
+QUESTIONS = [
+    ["--workers", "45", "--byzantine", "5"],
+    ["--workers", "45", "--byzantine", "5", "--fixed"],
+    ["--workers", "45", "--byzantine", "5", "--parameters", "11.2e6", "--most-copies", "3"],
+    ["--workers", "45", "--byzantine", "10", "--attackers", "informed", "--most-copies", "5"],
+    ["--workers", "45", "--byzantine", "0"],
+    ["--workers", "45", "--byzantine", "16", "--most-copies", "1"],
+    ["--workers", "5", "--byzantine", "2", "--batch", str(10**20)],
+]
+
+
 @pytest.mark.usefixtures("_cached_options")
 def test_command_recommends_in_two_sentences(capsys):
-    for arguments in (
-        ["--workers", "45", "--byzantine", "5"],
-        ["--workers", "45", "--byzantine", "5", "--parameters", "11.2e6", "--most-copies", "3"],
-        ["--workers", "45", "--byzantine", "10", "--attackers", "informed", "--most-copies", "5"],
-        ["--workers", "45", "--byzantine", "0"],
-        ["--workers", "45", "--byzantine", "16", "--most-copies", "1"],
-        ["--workers", "5", "--byzantine", "2", "--batch", str(10**20)],
-    ):
+    for arguments in QUESTIONS:
         assert plan.main(arguments) == 0, arguments
-        output = capsys.readouterr().out
-        advice, table, legend, trial = output.strip().split("\n\n")
+        advice, table, legend, trial = capsys.readouterr().out.strip().split("\n\n")
         assert advice.startswith("Use "), arguments
         assert advice.replace("\n", " ").count(". ") == 1, arguments
-        head, *rows = table.splitlines()
+        head, *rows = table.partition("\nNot listed")[0].splitlines()
         assert "fails" in head, arguments
-        assert rows[0].startswith("* "), arguments
-        assert len([row for row in rows if not row.startswith("...")]) <= 12, arguments
+        assert 1 <= len(rows) <= 10, arguments
+        assert all(row.startswith("* ") for row in rows), arguments
         assert "theory.recommended_copies(" in legend, arguments
-        for line in f"{advice}\n{table}\n{legend}".splitlines():
-            assert len(line) <= 120, (arguments, line)
         made = eval(trial, {"Trial": Trial})
-        assert str(made.copies) == rows[0].split()[2], arguments
+        copies = [float(row[head.index(" r ") :].split()[0]) for row in rows]
+        assert made.copies == copies[0], arguments
         if "--most-copies" in arguments:
             most = int(arguments[-1])
-            assert made.copies <= most, arguments
-            assert all(int(row.lstrip("* ").split()[1]) <= most for row in rows), arguments
+            assert max(copies) <= most, arguments
+
+
+@pytest.mark.usefixtures("_cached_options")
+def test_command_fits_120_columns(capsys):
+    for question in [*QUESTIONS, ["--workers", "100", "--byzantine", "49", "--fixed"]]:
+        for arguments in (question, [*question, "--all"]):
+            assert plan.main(arguments) == 0, arguments
+            said = capsys.readouterr().out.partition("\nTrial(")[0].partition("\n# The digits")[0]
+            assert max(map(len, said.splitlines())) <= 120, arguments
+
+
+def test_table_lists_the_front_or_all_options_and_counts_the_rest():
+    found = options(45, 5, fixed=True)
+    for informed in (False, True):
+        ranked = planning.rank(found, informed=informed)
+        front = planning.pareto(ranked, informed=informed)
+        _, *rows = plan.table(found, ranked, informed=informed)
+        _, *all_rows = plan.table(found, ranked, informed=informed, everything=True)
+        assert [row[0] for row in all_rows].count("*") == len(front) == len(rows) - 1
+        assert [row[0] for row in all_rows].count("o") == len(ranked) - len(front)
+        assert len(all_rows) == len(found)
+        assert all_rows[0].split() == rows[0].split()
+        counts = (len(ranked) - len(front), len(found) - len(ranked))
+        assert rows[-1] == (
+            f"Not listed: {counts[0]} safe but not worth choosing; {counts[1]} not safe. "
+            "--all lists them."
+        )
+
+
+def test_table_cuts_a_longer_front_after_ten():
+    one = options(9, 1)[0]
+    front = [one._replace(seconds=1.0 + k, error=2.0**-k) for k in range(12)]
+    ranked = planning.rank(front, risk=1)
+    assert len(planning.pareto(ranked)) == 12
+    _, *rows = plan.table(front, ranked, informed=False)
+    seconds = [row.split()[-2] for row in rows[:-1]]
+    assert seconds == [f"{o.seconds:.2f}" for o in ranked[:10]]
+    assert (
+        rows[-1] == "Not listed: 2 worth choosing, of a larger seconds x error. --all lists them."
+    )
 
 
 def test_printed_trials_run():

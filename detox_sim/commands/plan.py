@@ -7,24 +7,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any, NoReturn
 
 from detox_sim import data
 from detox_sim.commands import terminal
 from detox_sim.costs import MODEL_SIZES
-from detox_sim.planning import Option, options, rank
+from detox_sim.planning import Option, options, pareto, rank
 from detox_sim.planning.schemes import DRAWS, MOST_WORKERS
 from detox_sim.theory import PROVEN_SHARE, recommended_copies
 
 RISK = 1e-3
-ROWS = 12
+ROWS = 10  # without --all
 WIDTH = 120  # characters
 BATCH = 180  # images of the Trial: the nearest multiple of its files
 
+MARKS = {
+    "*": "safe and worth choosing: no other safe option is as good in seconds, error and r, and "
+    "better in one",
+    "o": "safe, not worth choosing: another safe option is as good in all three and better in one",
+    "blank": "not safe",
+}
 COLUMNS = {
-    "*": "within the risk, under the attackers asked for; ordered by seconds x error",
-    "scheme": "the assignment of files to workers",
+    "scheme": "the assignment of files to workers, or reactive checks and their chance",
     "r": "copies of each file, or gradients that reactive checks compute: r times the computation "
     "without redundancy",
     "rules": "inner rule in vote groups, then outer rule; or one rule over all votes",
@@ -39,7 +44,7 @@ COLUMNS = {
     "error": "least squared error any rule can guarantee, 1 = the mean without attackers; training "
     "takes more steps",
 }
-LEGEND = "\n".join(f"{name:8}  {meaning}" for name, meaning in COLUMNS.items())
+SAFE = {"safe": "within the risk, under the attackers asked for; ordered by seconds x error"}
 LEFT_OUT = (
     "Left out: schemes of more files than images in the batch, detection (vote='clique'), codes "
     "against stragglers. If the workers are renamed in secret at each step (reshuffle=True), "
@@ -87,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ranked = rank(found, risk=chosen.risk, informed=informed)
     budget = {"risk": chosen.risk, "most_copies": chosen.most_copies, "informed": informed}
     print(fill(recommendation(ranked, **budget), WIDTH) + "\n")
-    print("\n".join(table(found, ranked, informed=informed)) + "\n")
+    print("\n".join(table(found, ranked, informed=informed, everything=chosen.all)) + "\n")
     others = OTHERS.format(
         byzantine=chosen.byzantine,
         copies=recommended_copies(chosen.byzantine),
@@ -95,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         here=chosen.byzantine / chosen.workers,
     )
     notes = LEFT_OUT + FIXED * chosen.fixed + LARGE * (chosen.workers > MOST_WORKERS)
-    print("\n".join([LEGEND, fill(notes, WIDTH), fill(others, WIDTH)]))
+    print("\n".join([legend(everything=chosen.all), fill(notes, WIDTH), fill(others, WIDTH)]))
     if ranked:
         print("\n" + trial_line(ranked[0]))
     return 0
@@ -169,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
         help="of one image on one worker; default 1/130 (assumed)",
     )
     add("--batch", type=int, metavar="B", help="images a round; default 32 P")  # fmt: skip
+    add("--all", action="store_true", help="list every option, not only those worth choosing")
     return made
 
 
@@ -220,8 +226,23 @@ def recommendation(
     )
 
 
-def table(found: Sequence[Option], ranked: Sequence[Option], *, informed: bool) -> list[str]:
-    """Return the best option of each scheme as at most 12 rows below a head, 120 columns wide.
+def table(
+    found: Sequence[Option], ranked: list[Option], *, informed: bool, everything: bool = False
+) -> list[str]:
+    """Return the options worth choosing as rows below a head, at most 120 columns wide.
+
+    Parameters
+    ----------
+    found : sequence of Option
+        What `options` returns.
+    ranked : list of Option
+        What `rank` returns of these, the best first.
+    informed : bool
+        Whether the attackers know the groups: the error is then that of the worst case.
+    everything : bool
+        One row for every option found, the safe ones first. Otherwise one for each option of
+        `planning.pareto`, in their order, at most ten, and a last sentence that counts the
+        options without a row.
 
     Examples
     --------
@@ -229,37 +250,56 @@ def table(found: Sequence[Option], ranked: Sequence[Option], *, informed: bool) 
     >>> table(found, rank(found), informed=False)[1]
     '*  detox ...'
     """
-    safe = {id(option) for option in ranked}
+    front = pareto(ranked, informed=informed)
+    worth, safe = ({id(option) for option in some} for some in (front, ranked))
     rest = [option for option in found if id(option) not in safe]
     rest.sort(key=lambda option: (option.fails_informed and informed, option.fails, option.seconds))
-    best: dict[str, Option] = {}
-    for option in (*ranked, *rest):
-        best.setdefault(option.scheme, option)
-    rows = [tuple(COLUMNS)]
-    for option in list(best.values())[:ROWS]:
-        rows.append(
-            (
-                "*" if id(option) in safe else "",
-                option.scheme.partition(", r = ")[0],
-                f"{option.computed:g}",
-                option.pipeline,
-                str(option.fields["workers"]),
-                str(option.votes),
-                f"{'' if option.proven else '<='}{option.distorted_worst}",
-                _chance(option),
-                "breaks" if option.fails_informed else "no",
-                _number(option.load, 0),
-                _number(option.seconds),
-                _number(option.error_informed if informed else option.error),
-            )
-        )
+    rows = [("", *COLUMNS)]
+    for option in [*ranked, *rest] if everything else front[:ROWS]:
+        mark = "*" if id(option) in worth else "o" if id(option) in safe else ""
+        rows.append((mark, *_cells(option, informed=informed)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    hidden = len(best) - ROWS
-    return lines + ([f"... and {hidden} more schemes"] if hidden > 0 else [])
+    return lines if everything else lines + _not_listed(len(found), len(ranked), len(front))
+
+
+def _cells(option: Option, *, informed: bool) -> tuple[str, ...]:
+    """Return the text of each of `COLUMNS` for one option."""
+    return (
+        option.scheme.partition(", r = ")[0].replace("checks with chance ", ""),
+        f"{option.computed:g}",
+        option.pipeline,
+        str(option.fields["workers"]),
+        str(option.votes),
+        f"{'' if option.proven else '<='}{option.distorted_worst}",
+        _chance(option),
+        "breaks" if option.fails_informed else "no",
+        _number(option.load, 0),
+        _number(option.seconds),
+        _number(option.error_informed if informed else option.error),
+    )
+
+
+def _not_listed(found: int, safe: int, worth: int) -> list[str]:
+    """Return a sentence that counts the options without a row, or nothing where all have one."""
+    counts = {
+        "worth choosing, of a larger seconds x error": worth - ROWS,
+        "safe but not worth choosing": safe - worth,
+        "not safe": found - safe,
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count > 0]
+    return wrap(f"Not listed: {'; '.join(parts)}. --all lists them.", WIDTH) if parts else []
+
+
+def legend(*, everything: bool) -> str:
+    """Return what the marks and the columns of `table` mean, a line each."""
+    marks = MARKS if everything else {"*": MARKS["*"]}
+    lines = marks | SAFE | COLUMNS
+    return "\n".join(f"{name:8}  {meaning}" for name, meaning in lines.items())
 
 
 def _number(value: float, digits: int = 2) -> str:
+    digits = digits if value < 1000 else 0
     return f"{value:.{digits}f}" if value < 1e5 or value == float("inf") else f"{value:.1e}"
 
 

@@ -1,13 +1,13 @@
 """Compare redundancy schemes and pipelines for p workers of which q are Byzantine.
 
 `plan` answers which is the cheapest within a risk and a budget of computation; `options` lists
-all, `rank` orders those that are safe.
+all, `rank` orders those that are safe, `pareto` keeps those worth choosing.
 `theory.recommended_copies` answers another question: which copies are enough for the guarantee of
 corollary 2. The studies' r = 3 is that of the paper's experiments.
 """
 
+from detox_sim.planning.ranking import pareto, rank
 from detox_sim.planning.ranking import plan as plan  # listed as detox_sim.plan
-from detox_sim.planning.ranking import rank
 from detox_sim.planning.schemes import Option, options
 
-__all__ = ["Option", "options", "rank"]
+__all__ = ["Option", "options", "pareto", "rank"]
