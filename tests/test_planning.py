@@ -218,9 +218,10 @@ def test_impossible_questions_are_refused():
 
 
 @pytest.fixture
-def _cached_options(monkeypatch):
-    """Let the command share the options that other tests computed."""
+def _cached_options(monkeypatch, tmp_path):
+    """Let the command share the options that other tests computed, and say nothing of the atlas."""
     monkeypatch.setattr(plan, "options", options)
+    monkeypatch.setattr(planning.atlas, "ATLAS", tmp_path / "no atlas")
 
 
 QUESTIONS = [

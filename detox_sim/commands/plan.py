@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from detox_sim import data
 from detox_sim.commands import terminal
 from detox_sim.costs import MODEL_SIZES
-from detox_sim.planning import Option, options, pareto, rank
+from detox_sim.planning import Option, atlas_text, options, pareto, rank
 from detox_sim.planning.schemes import DRAWS, MOST_WORKERS
 from detox_sim.theory import PROVEN_SHARE, recommended_copies
 
@@ -45,6 +45,10 @@ COLUMNS = {
     "takes more steps",
 }
 SAFE = {"safe": "within the risk, under the attackers asked for; ordered by seconds x error"}
+ATLAS = (
+    "Atlas: real training runs under every attack tried; [low, high] is the 95 % interval of the "
+    "mean over seeds. "
+)
 LEFT_OUT = (
     "Left out: schemes of more files than images in the batch, detection (vote='clique'), codes "
     "against stragglers. If the workers are renamed in secret at each step (reshuffle=True), "
@@ -92,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ranked = rank(found, risk=chosen.risk, informed=informed)
     budget = {"risk": chosen.risk, "most_copies": chosen.most_copies, "informed": informed}
     print(fill(recommendation(ranked, **budget), WIDTH) + "\n")
+    listed = ranked if chosen.all else pareto(ranked, informed=informed)[:ROWS]
+    ran = atlas_text(listed, workers=chosen.workers, byzantine=chosen.byzantine)
+    if ran:
+        print(fill(ran, WIDTH) + "\n")
     print("\n".join(table(found, ranked, informed=informed, everything=chosen.all)) + "\n")
     others = OTHERS.format(
         byzantine=chosen.byzantine,
@@ -99,7 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         share=PROVEN_SHARE,
         here=chosen.byzantine / chosen.workers,
     )
-    notes = LEFT_OUT + FIXED * chosen.fixed + LARGE * (chosen.workers > MOST_WORKERS)
+    notes = (
+        ATLAS * bool(ran)
+        + LEFT_OUT
+        + FIXED * chosen.fixed
+        + LARGE * (chosen.workers > MOST_WORKERS)
+    )
     print("\n".join([legend(everything=chosen.all), fill(notes, WIDTH), fill(others, WIDTH)]))
     if ranked:
         print("\n" + trial_line(ranked[0]))
@@ -214,15 +227,12 @@ def recommendation(
     certain = best.fails == best.fails_error == 0
     fails = "cannot fail" if certain else f"fail with chance {_chance(best)} a round"
     harm = "can break them" if best.fails_informed else "cannot break them"
-    scheme, price = "no redundancy (r = 1)", ""
-    if best.computed > 1:
-        scheme = best.scheme
-        price = f", {best.computed:g} times the computation without redundancy"
+    price = f", {best.computed:g} times the computation without redundancy"
     return (
-        f"Use {scheme} and {best.pipeline.replace(', ', ', then ')}. It is the cheapest option "
-        f"whose rules {within}: {_number(best.seconds)} s a round (modelled) and "
-        f"{_number(best.load, 0)} images a worker{price}; the rules {fails} under random "
-        f"attackers, and informed ones {harm}."
+        f"Use {best.words}. It is the cheapest option whose rules {within}: "
+        f"{_number(best.seconds)} s a round (modelled) and {_number(best.load, 0)} images a worker"
+        f"{price if best.computed > 1 else ''}; the rules {fails} under random attackers, and "
+        f"informed ones {harm}."
     )
 
 

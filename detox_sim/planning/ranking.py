@@ -19,6 +19,12 @@ def plan(
     limits
         The other arguments of `options`, such as ``most_copies``.
 
+    Returns
+    -------
+    list of Option
+        The recommendation first; `planning.pareto` keeps those worth choosing. `planning.seen` is
+        what the atlas, a grid of real training runs, has of one; `planning.atlas_text` says it.
+
     Raises
     ------
     ValueError

@@ -77,6 +77,13 @@ class Option(NamedTuple):
         groups, inner, outer = (self.fields[name] for name in ("groups", "inner", "outer"))
         return outer if groups is None else f"{inner} in {groups} groups, {outer}"
 
+    @property
+    def words(self) -> str:
+        """Return the scheme and the rules, for sentences."""
+        alone = self.fields["assignment"] == "none"
+        scheme = "no redundancy (r = 1)" if alone else self.scheme
+        return f"{scheme} and {self.pipeline.replace(', ', ', then ')}"
+
 
 def options(
     workers: int,
