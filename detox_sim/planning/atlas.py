@@ -68,7 +68,7 @@ def read_atlas(path: Path | None = None) -> list[Seen]:
     Raises
     ------
     KeyError
-        If the file or an entry lacks one of these names.
+        If the file lacks one of these names, or an entry one of the numbers.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def atlas_text(
     if first:
         return f"{said} It does not contradict the ranking: no listed interval lies wholly above."
     name, run = others[0].words, others[1]
-    return f"{said} Of the listed options that it has the best is {name}: {_accuracy(run)}."
+    return f"{said} Of the listed options that it has, the best is {name}: {_accuracy(run)}."
 
 
 def _accuracy(run: Seen) -> str:
