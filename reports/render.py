@@ -19,12 +19,12 @@ from typing import Any
 import xarray as xr
 
 import studies
-from reports import FOLDER
+from reports import FOLDER, tables
 from studies import GENERAL
 
 HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it. A page with
-# a script of its own (`explore`) allows that one by its digest.
+# scripts (`_scripts`) allows these by their digests.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PAGES_PER_KERNEL = 4  # about what the start of a second kernel costs
 
@@ -44,7 +44,7 @@ class Report:
     def __init__(self, results: Path, names: Sequence[str]):
         self.results, self.studies = results, names
         self.folder = results / "report"
-        self._bodies: dict[str, str] = {}
+        self._bodies: dict[str, tuple[str, list[str]]] = {}
         self._idle: queue.LifoQueue[_Kernel] = queue.LifoQueue()
 
     def __enter__(self) -> "Report":
@@ -96,17 +96,17 @@ class Report:
             (self.folder / f"{name}.html").unlink(missing_ok=True)
         style = (HERE / "report.css").read_text()
         for name in names:
-            script = _script(name)
-            body = self._body(name)
+            body, scripts = self._body(name)
             heading, end, rest = body.rpartition("</h1>")
             body = heading + end + self._files(name) + _contents(body) + rest
             (self.folder / f"{name}.html").write_text(
                 '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-                f'<meta http-equiv="Content-Security-Policy" content="{POLICY + _allowed(script)}">'
+                f'<meta http-equiv="Content-Security-Policy" content="{POLICY + _allowed(scripts)}">'
                 '<meta name="viewport" content="width=device-width, initial-scale=1">'
                 f"<title>detox_sim: {escape(pages[name])}</title><style>{style}</style></head>\n"
                 f"<body>{_navigation(name, pages)}<main>{body}{_neighbours(name, pages)}</main>"
-                f"{script and f'<script>{script}</script>'}</body></html>\n"
+                f"{''.join(f'<script>{script}</script>' for script in scripts)}</body></html>\n",
+                encoding="utf-8",
             )
 
     def _files(self, name: str) -> str:
@@ -144,13 +144,14 @@ class Report:
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
         self._bodies.pop(name, None)
 
-    def _body(self, name: str) -> str:
-        """Return a page's HTML without head and links."""
+    def _body(self, name: str) -> tuple[str, list[str]]:
+        """Return a page's HTML without head and links, and its scripts."""
         import nbformat
 
         if name not in self._bodies:
             notebook = nbformat.read(self.folder / f"{name}.ipynb", as_version=4)
-            self._bodies[name] = self._exporter.from_notebook_node(notebook)[0]
+            body = self._exporter.from_notebook_node(notebook)[0]
+            self._bodies[name] = body, _scripts(name, notebook)
         return self._bodies[name]
 
     @functools.cached_property
@@ -178,16 +179,20 @@ def source(name: str) -> Path:
     return found[0]
 
 
-def _script(name: str) -> str:
-    """Return the script of a page, which lies beside its notebook; "" where it has none."""
-    path = source(name).with_suffix(".js")
-    return path.read_text() if path.exists() else ""
+def _scripts(name: str, notebook: Any) -> list[str]:
+    """Return the scripts of a page: those of its sortable tables, and the one beside its notebook."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    has_table = any(tables.MARK in output.get("metadata", {}) for output in outputs)
+    own = source(name).with_suffix(".js")
+    paths = [*tables.SCRIPTS] * has_table + [own] * own.exists()
+    return [path.read_text(encoding="utf-8") for path in paths]
 
 
-def _allowed(script: str) -> str:
-    """Return what the policy of a page adds so that its own script runs, and no other."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"; script-src 'sha256-{base64.b64encode(digest).decode()}'" if script else ""
+def _allowed(scripts: Sequence[str]) -> str:
+    """Return what the policy of a page adds so that its own scripts run, and no others."""
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"; script-src {allowed}" if scripts else ""
 
 
 def _navigation(name: str, pages: Mapping[str, str]) -> str:
