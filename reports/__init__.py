@@ -87,11 +87,15 @@ def show(name: str) -> None:
 
 def show_committed(name: str, profile: str) -> None:
     """Display the figure of a dataset that comes with the repository, drawn from it."""
+    dataset, about = open_study(name, profile)
+    show_drawn(load(name).figure, dataset, f"{name}, profile {profile}: {about['title']}")
+
+
+def show_drawn(figure: Callable[[xr.Dataset], Any], dataset: xr.Dataset, alt: str) -> None:
+    """Display a figure drawn from a dataset on the page; `alt` says what it shows."""
     from studies.style import as_svg, draw
 
-    dataset, about = open_study(name, profile)
-    alt = f"{name}, profile {profile}: {about['title']}"
-    _display(as_svg(draw(load(name).figure, dataset)), alt)
+    _display(as_svg(draw(figure, dataset)), alt)
 
 
 def main_finding() -> tuple[Any, list[str]]:

@@ -138,18 +138,19 @@ def momentum_or_vote(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def behind_best(dataset: xr.Dataset, case: str = MAIN) -> xr.DataArray:
-    """Return by how much each rule is worse than the one of the best mean, scheme by scheme.
+    """Return by how much each other rule is worse than the one of the best mean behind a scheme.
 
     The best is chosen on the seeds that are compared, which favours it.
 
     Returns
     -------
     xarray.DataArray
-        (scheme, rule, seed); 0 for the best.
+        (scheme, rule, seed); NaN for the best.
     """
     found = ran(dataset, case).transpose("scheme", "rule", "seed")
     best = found.mean("seed").fillna(-1).argmax(dim="rule")
-    return found.isel(rule=best).drop_vars("rule") - found
+    behind = found.isel(rule=best).drop_vars("rule") - found
+    return behind.where(found.rule != found.rule[best])
 
 
 def decided(values: xr.DataArray) -> xr.Dataset:
@@ -176,7 +177,7 @@ def pareto(dataset: xr.Dataset, cost: str, case: str = MAIN) -> list[tuple[str, 
     ----------
     dataset : xarray.Dataset
     cost : str
-        A variable (case, rule, scheme), such as "load".
+        A variable (case, rule, scheme), such as "mean_load".
 
     Returns
     -------

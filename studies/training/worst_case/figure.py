@@ -5,11 +5,12 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
+from detox_sim.sweeps.intervals import student_t
 from studies.training.worst_case.comparisons import MAIN, pareto, ran, worst_names
 
 COSTS = {
     "modelled_round_seconds": "modelled seconds a round",
-    "load": "load: images computed over the common batch",
+    "mean_load": "load: images computed over the common batch",
 }
 COLOURS = "viridis"
 GUESSING = 0.1  # accuracy
@@ -75,7 +76,8 @@ def _against(ax, dataset: xr.Dataset, cost: str) -> None:
 def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     """Draw accuracy by rule and attack, a heat map a scheme, with the worst case as a column.
 
-    Rows are sorted by the worst case. A cell is the mean over the fresh seeds. The attack that was
+    Rows are sorted by the worst case. A cell is the mean over the fresh seeds and half of its
+    95 % interval, in hundredths. The attack that was
     worst on the tuning seeds is framed.
 
     Parameters
@@ -90,15 +92,19 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     rules = found.rule.size
     rows = -(-len(schemes) // COLUMNS)
     height = 0.24 * rules + 2.2
-    result = Figure(figsize=(5.6 * min(COLUMNS, len(schemes)), rows * height + 0.6))
-    grid = result.subplots(rows, min(COLUMNS, len(schemes)), squeeze=False)
+    columns = min(COLUMNS, len(schemes))
+    result = Figure(figsize=(6.6 * columns, rows * height + 0.6))
+    grid = result.subplots(rows, columns, squeeze=False)
     top = float(dataset.accuracy.sel(case=case).mean("seed").max())
     for ax, scheme in zip(grid.flat, schemes, strict=False):
-        values = dataset.accuracy.sel(case=case, scheme=scheme).mean("seed")
+        runs = dataset.accuracy.sel(case=case, scheme=scheme)
+        values = runs.mean("seed")
         worst = found.sel(scheme=scheme).mean("seed").dropna("rule").sortby("rule")
         order = worst.to_series().sort_values(ascending=False, kind="stable").index
         frame = values.sel(rule=order).transpose("rule", "attack").to_pandas()
         frame["worst case"] = worst.sel(rule=order).values
+        last = found.sel(scheme=scheme, rule=order).expand_dims(attack=["worst case"])
+        texts = _texts(xr.concat([runs.sel(rule=order), last], "attack", coords="minimal"))
         sns.heatmap(
             frame,
             ax=ax,
@@ -106,9 +112,9 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
             vmin=GUESSING,
             vmax=top,
             cbar=False,
-            annot=frame.map(lambda v: "" if np.isnan(v) else f"{v:.2f}"[1:]),
+            annot=texts,
             fmt="",
-            annot_kws={"size": 6},
+            annot_kws={"size": 4.5},
         )
         ax.axvline(len(attacks), color="white", lw=3)
         names = worst_names(dataset).sel(case=case, scheme=scheme)
@@ -123,6 +129,17 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     for ax in grid.flat[len(schemes) :]:
         ax.remove()
     return result
+
+
+def _texts(runs: xr.DataArray) -> np.ndarray:
+    """Return mean and half of the interval over seeds, in hundredths (rule, attack)."""
+    runs = runs.transpose("rule", "attack", "seed")
+    texts = np.full(runs.shape[:2], "", dtype=object)
+    for place in np.ndindex(texts.shape):
+        low, high = student_t(runs.values[place])
+        if not np.isnan(low):
+            texts[place] = f"{50 * (low + high):.0f}±{50 * (high - low):.0f}"
+    return texts
 
 
 def _rectangle(column: int, row: int, **look):

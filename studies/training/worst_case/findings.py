@@ -27,20 +27,28 @@ def finding(dataset: xr.Dataset) -> str:
 def _compute(dataset: xr.Dataset) -> str:
     """Say whether redundancy does more than computing more images."""
     values = comparisons.equal_compute(dataset)
-    if not values.size:
-        return ""
     parts = []
     for scheme in (str(name) for name in values.scheme.values):
         one = values.sel(scheme=scheme).dropna("rule", how="all")
-        mean = interval_text(one.mean("rule"))
+        images = EQUAL_COMPUTE[scheme].split(", ")[1]
         parts.append(
-            f"the worst case with {scheme} is by {mean} more accurate than without redundancy and "
-            f"with {EQUAL_COMPUTE[scheme].split(', ')[1]} (mean over {one.rule.size} rules; "
-            f"{_counted(one)})"
+            f"with {scheme}, training is {_by(one.mean('rule'))} in the worst case than without "
+            f"redundancy and with {images} (mean over {one.rule.size} rules; {_counted(one)})"
         )
-    return "**Does redundancy do more than computing more images?** At equal computation " + (
-        "; ".join(parts) + "."
-    )
+    question = "**Does redundancy do more than computing more images?**"
+    return f"{question} At equal computation: {'; '.join(parts)}." if parts else ""
+
+
+def _by(values: xr.DataArray) -> str:
+    """Return a difference of accuracies over seeds in words.
+
+    Examples
+    --------
+    >>> _by(xr.DataArray([-0.01, -0.03], dims="seed"))
+    'less accurate by 0.020 [-0.107, 0.147]'
+    """
+    less = float(values.mean()) < 0
+    return f"{'less' if less else 'more'} accurate by {interval_text(-values if less else values)}"
 
 
 def _counted(values: xr.DataArray) -> str:
@@ -50,20 +58,23 @@ def _counted(values: xr.DataArray) -> str:
 
 
 def _best(dataset: xr.Dataset) -> str:
-    """Say which pairs have the highest worst case, and how many cannot be told from them."""
+    """Say which rule has the highest worst case behind each scheme, and how many may be equal."""
     found = comparisons.ran(dataset, MAIN)
-    behind = comparisons.behind_best(dataset)
-    words = comparisons.decided(behind).word
+    words = comparisons.decided(comparisons.behind_best(dataset)).word
     parts = []
     for scheme in (str(name) for name in found.scheme.values):
         means = found.sel(scheme=scheme).mean("seed").dropna("rule")
         if means.rule.size < 2:
             continue
         best = str(means.rule.values[int(means.values.argmax())])
-        tied = int((words.sel(scheme=scheme, rule=means.rule) != "above").sum()) - 1
+        others = words.sel(scheme=scheme, rule=[rule for rule in means.rule.values if rule != best])
+        tied = int((others != "above").sum())
         text = interval_text(found.sel(scheme=scheme, rule=best))
-        parts.append(f"{scheme}: {best} {text}, {tied} others not shown to be worse")
-    return f"**Which rule behind which scheme?** {'; '.join(parts)}." if parts else ""
+        parts.append(
+            f"{scheme}: {best} {text}, {tied} of {others.size} others not shown to be worse"
+        )
+    question = "**Which rule is best behind which scheme?** Worst-case accuracy"
+    return f"{question}, {'; '.join(parts)}." if parts else ""
 
 
 def _mixer(dataset: xr.Dataset) -> str:
@@ -72,9 +83,9 @@ def _mixer(dataset: xr.Dataset) -> str:
     if not values.size:
         return ""
     return (
-        "**Does the vote help a rule more than a mixer does?** The worst case with DETOX, r=3, is "
-        f"by {interval_text(values.mean('rule'))} more accurate than with a mixer before the rule "
-        f"alone (mean over {values.rule.size} pairs of mixer and rule; {_counted(values)})."
+        "**Does the vote help a rule more than a mixer does?** With DETOX, r=3, a rule is "
+        f"{_by(values.mean('rule'))} in the worst case than alone with a mixer before it (mean "
+        f"over {values.rule.size} pairs of a mixer and a rule; {_counted(values)})."
     )
 
 
@@ -84,9 +95,9 @@ def _momentum(dataset: xr.Dataset) -> str:
     if not values.size:
         return ""
     return (
-        "**Does worker momentum replace redundancy?** A rule alone with worker momentum is by "
-        f"{interval_text(values.mean('rule'))} more accurate in the worst case than with DETOX, "
-        f"r=3, and server momentum (mean over {values.rule.size} rules; {_counted(values)})."
+        "**Does worker momentum replace redundancy?** Alone with worker momentum, a rule is "
+        f"{_by(values.mean('rule'))} in the worst case than with DETOX, r=3, and server momentum "
+        f"(mean over {values.rule.size} rules; {_counted(values)})."
     )
 
 

@@ -234,11 +234,11 @@ def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        With `rows` that the rule is given and `distorted_assumed` of them at worst; `load`, images
-        whose gradients are computed in a step over those of a scheme without redundancy at the
-        common batch; `megabytes_per_worker` sent in a step, for ResNet-18;
-        `modelled_round_seconds` on the paper's cluster; and `fails`, the chance that a step has
-        more distorted rows than the rule withstands, under a random placement.
+        With `rows` that the rule is given and `distorted_assumed` of them at worst; `mean_load`,
+        images whose gradients are computed in a step over those of the common batch;
+        `megabytes_per_worker` sent in a step, for ResNet-18; `modelled_round_seconds` on the
+        paper's cluster; and `fails`, the chance that a step has more distorted rows than the rule
+        withstands, under a random placement.
     """
     own: dict[str, Any] = {
         "workers": 45,
@@ -263,7 +263,7 @@ def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
     once = {
         "rows": float(rows),
         "distorted_assumed": float(assumed),
-        "load": copies * own["batch"] / common,
+        "mean_load": copies * own["batch"] / common,
         "megabytes_per_worker": messages * size / 1e6,
         "modelled_round_seconds": cells.modelled_seconds(own, common, copies * len(holders)),
         "fails": theory.condition_violated(

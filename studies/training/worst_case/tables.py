@@ -1,0 +1,211 @@
+"""Tables of the atlas: all pairs ranked by their worst case, and the differences that decide."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from detox_sim.sweeps import expand_all
+from detox_sim.sweeps.intervals import student_t
+from studies.training.effects.tables import interval_text
+from studies.training.worst_case import comparisons
+from studies.training.worst_case.protocol import NOBODY, refusal
+
+QUESTIONS = {
+    "Redundancy or more images: DETOX less the rule alone at equal compute": "scheme",
+    "Vote or mixer: DETOX, r=3, less the mixer and the rule alone": "",
+    "Momentum or vote: alone with worker momentum less DETOX, r=3, with server momentum": "",
+}
+CHOICES = ["scheme", "rule", "worst attack"]
+
+
+def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all pairs of a case, the highest worst case first, as texts and as numbers.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As the study `atlas` stores it.
+    case : str
+
+    Returns
+    -------
+    (pandas.DataFrame, pandas.DataFrame)
+        A row a pair, named by its rank. Pairs share a rank if the interval of none lies wholly
+        above that of another. The numbers have the columns that are sorted by them.
+    """
+    one = dataset.sel(case=case)
+    found = comparisons.ran(dataset, case).stack(pair=("scheme", "rule")).dropna("pair", how="all")
+    found = found.isel(pair=np.argsort(-found.mean("seed").values, kind="stable"))
+    plain, prices = comparisons.plain_minimum(dataset), comparisons.prices(dataset)
+    names, chosen = comparisons.worst_names(dataset).sel(case=case), list(dataset.setting.values)
+    texts, numbers, ends = [], [], []
+    for scheme, rule in found.pair.values:
+        at = {"scheme": scheme, "rule": rule}
+        pair, worst = one.sel(at), found.sel(pair=(scheme, rule))
+        lowest = plain.sel({"case": case, **at})
+        nobody, price = pair.accuracy.sel(attack=NOBODY), prices.sel({"case": case, **at})
+        number = {
+            "worst case": float(worst.mean()),
+            "plain minimum": float(lowest["mean"]),
+            "nobody attacks": float(nobody.mean()),
+            "price": float(price.mean()),
+            "load": float(pair.mean_load),
+            "MB": float(pair.megabytes_per_worker),
+            "seconds": float(pair.modelled_round_seconds),
+            "fails": float(pair.fails),
+        }
+        texts.append(
+            {
+                "scheme": scheme,
+                "rule": rule,
+                "worst case": interval_text(worst),
+                "worst attack": str(names.sel(at).item()),
+                "plain minimum": f"{number['plain minimum']:.3f} "
+                f"[{float(lowest.low):.3f}, {float(lowest.high):.3f}]",
+                "nobody attacks": interval_text(nobody),
+                "price": interval_text(price),
+                "load": f"{number['load']:.2f}",
+                "MB": f"{number['MB']:.0f}",
+                "seconds": f"{number['seconds']:.1f}",
+                "fails": f"{number['fails']:.2g}",
+                "momentum, rate": str(chosen[int(pair.chosen)]),
+            }
+        )
+        numbers.append(number)
+        ends.append(student_t(worst))
+    index = pd.Index(_ranks(ends), name="rank")
+    return pd.DataFrame(texts, index=index), pd.DataFrame(numbers, index=index)
+
+
+def _ranks(ends: list[tuple[float, float]]) -> list[int]:
+    """Return for each interval one more than the number of those that lie wholly above it.
+
+    Examples
+    --------
+    >>> _ranks([(0.7, 0.9), (0.6, 0.8), (0.1, 0.2)])
+    [1, 1, 3]
+    """
+    return [1 + sum(low > high for low, _ in ends) for _, high in ends]
+
+
+def differences(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Return the tables of the three questions, by title: differences, adjusted p, and the word.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As the study `atlas` stores it. Questions of which nothing was run are left out.
+    """
+    values = (
+        comparisons.equal_compute(dataset),
+        comparisons.vote_or_mixer(dataset),
+        comparisons.momentum_or_vote(dataset),
+    )
+    found = {}
+    for title, some in zip(QUESTIONS, values, strict=True):
+        if some.size:
+            several = [*some.scheme.values] if QUESTIONS[title] else [None]
+            parts = [some if name is None else some.sel(scheme=name) for name in several]
+            frames = [_decided(part, name) for part, name in zip(parts, several, strict=True)]
+            found[title] = pd.concat(frames, axis=1).fillna("").rename_axis("rule")
+    return found
+
+
+def _decided(values: xr.DataArray, name: str | None) -> pd.DataFrame:
+    """Return a difference by rule, its interval and its word."""
+    values = values.dropna("rule", how="all")
+    decided = comparisons.decided(values)
+    rows = {
+        str(rule): {
+            name or "difference": interval_text(values.sel(rule=rule)),
+            f"{name or ''} adjusted p".strip(): f"{float(decided.adjusted.sel(rule=rule)):.3f}",
+            f"{name or ''} decided".strip(): str(decided.word.sel(rule=rule).item()),
+        }
+        for rule in values.rule.values
+    }
+    return pd.DataFrame(rows).T
+
+
+def behind_table(dataset: xr.Dataset, case: str) -> pd.DataFrame:
+    """Return by how much each rule is worse than the best one behind a scheme.
+
+    A difference that is decided after Holm's method over the rules of a scheme has a star.
+    """
+    values = comparisons.behind_best(dataset, case)
+    words = comparisons.decided(values).word
+    rows: dict[str, dict[str, str]] = {}
+    for rule, scheme in itertools.product(values.rule.values, values.scheme.values):
+        one = values.sel(rule=rule, scheme=scheme)
+        if one.notnull().any():
+            mean = float(one.mean())
+            star = " *" * (str(words.sel(rule=rule, scheme=scheme).item()) == "above")
+            rows.setdefault(str(rule), {})[str(scheme)] = f"{mean:.3f}{star}"
+    return pd.DataFrame(rows).T.fillna("").rename_axis("rule")
+
+
+def refused(grids: list, dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the pairs that the condition of their rule forbids, with the reason.
+
+    Parameters
+    ----------
+    grids : list
+        Of the study, in the profile that made the dataset.
+    dataset : xarray.Dataset
+    """
+    axes = ("case", "rule", "scheme")
+    rows = []
+    for labels, fields, _ in expand_all(grids):
+        at = dict(zip(axes, labels, strict=True))
+        there = all(label in dataset[axis].values for axis, label in at.items())
+        if there and float(dataset.chosen.sel(at)) < 0:
+            rows.append({**at, "reason": refusal(fields)})
+    return pd.DataFrame(rows).set_index("case") if rows else pd.DataFrame()
+
+
+def summary(dataset: xr.Dataset, grids: list, case: str = comparisons.MAIN) -> list[dict]:
+    """Return what the planner says of each pair of a case: fields of a Trial, and accuracies.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    grids : list
+        As in `refused`.
+
+    Returns
+    -------
+    list of dict
+        As `detox_sim.planning.read_atlas` reads them.
+    """
+    found, names = comparisons.worst(dataset), comparisons.worst_names(dataset)
+    entries = []
+    for (name, rule, scheme), fields, _ in expand_all(grids):
+        at = {"case": name, "rule": rule, "scheme": scheme}
+        there = all(label in dataset[axis].values for axis, label in at.items())
+        more = fields["copies"] == 1 and fields["batch"] > fields["common_batch"]
+        if name != case or not there or more:  # the planner compares equal batches
+            continue
+        worst = found.sel(at)
+        if worst.isnull().any():
+            continue
+        low, high = student_t(worst)
+        entries.append(
+            {
+                "assignment": fields["assignment"],
+                "copies": fields["copies"],
+                "vote": fields.get("vote", "majority"),
+                "vote_options": fields.get("vote_options", {}),
+                "encoding": fields.get("encoding"),
+                "mixers": fields.get("mixers", []),
+                "groups": fields["groups"],
+                "inner": fields["inner"],
+                "outer": fields["outer"],
+                "worst": round(float(worst.mean()), 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+                "attack": str(names.sel(at).item()),
+                "nobody": round(float(dataset.accuracy.sel(at).sel(attack=NOBODY).mean()), 4),
+            }
+        )
+    return entries
