@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import xarray as xr
 from attack_cases import INDEPENDENT
 
 from detox_sim import Trial, aggregators, attacks, data, mixers, models, placements, train, training
@@ -493,3 +494,13 @@ def test_rule_from_outside_trains(tmp_path, monkeypatch):
     assert "my_rules:midpoint" in history.attrs["trial"]
     with pytest.raises(ValueError, match="unknown option of my_rules:midpoint 'shares'"):
         Trial(**SMALL, outer="my_rules:midpoint", outer_options={"shares": 1})
+
+
+def test_brief_run_ends_with_the_same_accuracy_and_keeps_nothing_else(tmp_path):
+    trial = Trial(workers=9, byzantine=1, batch=45, groups=3, steps=3, validation=0.1)
+    whole, brief = train(trial), train(trial, brief=True)
+    assert brief.eval_step.values.tolist() == [3]
+    assert "step" not in brief.dims
+    xr.testing.assert_identical(brief, whole[list(brief.data_vars)].sel(eval_step=[3]))
+    with pytest.raises(ValueError, match="a brief run keeps no checkpoint"):
+        train(trial, brief=True, checkpoint=tmp_path / "run")
