@@ -1,13 +1,17 @@
 """Tables of the atlas: all pairs ranked by their worst case, and the differences that decide."""
 
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from detox_sim.planning.atlas import ATLAS
 from detox_sim.sweeps import expand_all
 from detox_sim.sweeps.intervals import student_t
+from studies import load
 from studies.training.effects.tables import interval_text
 from studies.training.worst_case import comparisons
 from studies.training.worst_case.protocol import NOBODY, refusal
@@ -209,3 +213,21 @@ def summary(dataset: xr.Dataset, grids: list, case: str = comparisons.MAIN) -> l
             }
         )
     return entries
+
+
+def write_summary(dataset: xr.Dataset, path: Path = ATLAS) -> None:
+    """Write what the planner says of the atlas.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of the profile `atlas`, as the study stores it.
+    path : pathlib.Path
+        By default the file of the package that `detox_sim.planning.read_atlas` reads.
+    """
+    about, grids = json.loads(dataset.attrs["provenance"]), load("atlas").grids("atlas")
+    fields = expand_all(grids)[0][1]
+    scale = f"{about['scale'].split('; ')[0]}, {dataset.sizes['seed']} seeds"
+    found = {"scale": scale} | {name: fields[name] for name in ("workers", "byzantine")}
+    text = ",\n".join(json.dumps(entry) for entry in summary(dataset, grids))
+    path.write_text(f'{json.dumps(found)[:-1]}, "entries": [\n{text}\n]}}\n', encoding="utf-8")
