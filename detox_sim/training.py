@@ -238,7 +238,9 @@ def _run(
     done, state = record.load() or (0, server.task.initial())
     if not done and not brief:
         record.evaluate(0, server.task, state)
-    perform = functools.partial(step, server, judged=not brief)
+    perform = functools.partial(step, server)
+    if brief:
+        perform = functools.partial(step, server, judged=False)
     server.retry(perform, 1)  # warms up
     server.restore(done, state)
     for now in range(done + 1, trial.steps + 1):

@@ -17,6 +17,7 @@ The protocol, fixed before any run:
    are computed with three and five copies.
 """
 
+from detox_sim.catalogue import check_known
 from studies import Study
 from studies.training import pipelines, scale
 from studies.training.worst_case import protocol
@@ -181,6 +182,7 @@ PROFILES = {
 
 def prepare(fields: dict) -> dict:
     """Return the fields; only the condition of a rule may forbid a pair."""
+    check_known("field", fields, STUDY.known())
     reason = protocol.refusal(fields)
     if reason and not reason.startswith(("inner", "outer", "mixers")):
         raise ValueError(reason)

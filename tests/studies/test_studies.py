@@ -132,7 +132,7 @@ def test_page_shows_a_narrowed_dataset(name, smoke, monkeypatch, tmp_path):
     (tmp_path / "figures").symlink_to(smoke[0] / "figures")
     shown: list = []
     monkeypatch.setenv(reports.FOLDER, str(tmp_path))
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.display", lambda one, **_: shown.append(one))
     runpy.run_path(str(source(name)))
     assert len(shown) > 3
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from detox_sim import assignments, encodings, theory
 from detox_sim.catalogue import bind
+from detox_sim.sweeping import DEFAULTS
 from detox_sim.training import train
 from detox_sim.trials.rules import distorted_files_assumed
 from detox_sim.trials.trial import Trial
@@ -78,7 +79,7 @@ def trial_fields(fields: dict, setting: dict, attack: str, seed: int) -> dict:
     if attack == THROUGH_VOTE:
         found |= ATTACKS[attack]
     if own["outer"] == "centered_clipping":
-        images = own["batch"] / pipelines.files(_complete(own))
+        images = own["batch"] / pipelines.files(DEFAULTS | own)
         images *= own["copies"] if own.get("encoding") else 1
         radius = RADIUS / math.sqrt(images) * (DEVIATION if setting["worker_momentum"] else 1.0)
         found["outer_options"] = {"start": "previous", "radius": round(radius, 6)}
@@ -212,7 +213,7 @@ def refusal(fields: dict) -> str:
     """
     setting = MEMORIES["server"]
     own = {name: value for name, value in fields.items() if name not in PROTOCOL}
-    count = pipelines.files(_complete(own))
+    count = pipelines.files(DEFAULTS | own)
     found = trial_fields(own | {"batch": count}, setting, NOBODY, 0)
     small = {"model": "softmax", "model_options": {}, "data": "digits", "data_options": {}}
     whole = {"partition": "iid", "partition_options": {}, "validation": 0.0}
@@ -223,31 +224,19 @@ def refusal(fields: dict) -> str:
     return ""
 
 
-def _complete(fields: dict) -> dict:
-    """Return fields with those that a count of files looks at."""
-    return {"workers": 45, "assignment_options": {}} | fields
-
-
 def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
     """Add what a pair costs, and what its rule is given and withstands.
 
     Returns
     -------
     xarray.Dataset
-        With `rows` that the rule is given and `distorted_assumed` of them at worst; `mean_load`,
-        images whose gradients are computed in a step over those of the common batch;
-        `megabytes_per_worker` sent in a step, for ResNet-18; `modelled_round_seconds` on the
-        paper's cluster; and `fails`, the chance that a step has more distorted rows than the rule
-        withstands, under a random placement.
+        With `rate` and `worker_momentum` of the chosen setting; `rows` that the rule is given and
+        `distorted_assumed` of them at worst; `mean_load`, images whose gradients are computed in a
+        step over those of the common batch; `megabytes_per_worker` sent in a step, for ResNet-18;
+        `modelled_round_seconds` on the paper's cluster; and `fails`, the chance that a step has
+        more distorted rows than the rule withstands, under a random placement.
     """
-    own: dict[str, Any] = {
-        "workers": 45,
-        "vote": "majority",
-        "encoding": None,
-        "mixers": [],
-        **{f"{name}_options": {} for name in ("assignment", "vote", "encoding")},
-        **fields,
-    }
+    own = DEFAULTS | fields
     assign = bind(assignments, own["assignment"], own["assignment_options"])
     holders = assign(own["workers"], own["copies"], rng=None)
     copies, common = own["copies"], own["common_batch"]
@@ -260,7 +249,11 @@ def derive(fields: dict, cell: xr.Dataset) -> xr.Dataset:
         own["encoding"], pipelines.PAPER_SIZE["parameters"], own["encoding_options"]
     )
     rows, assumed, law = _votes(own, holders)
+    chosen = int(cell.chosen)
+    setting = [*settings(own).values()][chosen] if chosen >= 0 else {}
     once = {
+        "rate": setting.get("rate", np.nan),
+        "worker_momentum": setting.get("worker_momentum", np.nan),
         "rows": float(rows),
         "distorted_assumed": float(assumed),
         "mean_load": copies * own["batch"] / common,
@@ -291,7 +284,7 @@ def cost(fields: dict) -> tuple[float, float]:
     tuning, fresh = len(fields["tuning_seeds"]), len(fields["seeds"])
     runs = tuning * (choices * len(fields["tuned_on"]) + len(labels)) + fresh * len(labels)
     searches = sum(ATTACKS[name]["attack"] == "searched" for name in labels) * (tuning + fresh)
-    rows = pipelines.files(_complete(fields))
+    rows = pipelines.files(DEFAULTS | fields)
     large = 1.0 if fields["data"] != "digits" else 0.4
     step = large * (0.003 + 1.2e-4 * rows)
     seconds = runs * (0.15 * large + fields["steps"] * step)

@@ -43,7 +43,7 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     found = comparisons.ran(dataset, case).stack(pair=("scheme", "rule")).dropna("pair", how="all")
     found = found.isel(pair=np.argsort(-found.mean("seed").values, kind="stable"))
     plain, prices = comparisons.plain_minimum(dataset), comparisons.prices(dataset)
-    names, chosen = comparisons.worst_names(dataset).sel(case=case), list(dataset.setting.values)
+    names = comparisons.worst_names(dataset).sel(case=case)
     texts, numbers, ends = [], [], []
     for scheme, rule in found.pair.values:
         at = {"scheme": scheme, "rule": rule}
@@ -59,6 +59,7 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             "MB": float(pair.megabytes_per_worker),
             "seconds": float(pair.modelled_round_seconds),
             "fails": float(pair.fails),
+            "rate": float(pair.rate),
         }
         texts.append(
             {
@@ -74,7 +75,8 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "MB": f"{number['MB']:.0f}",
                 "seconds": f"{number['seconds']:.1f}",
                 "fails": f"{number['fails']:.2g}",
-                "momentum, rate": str(chosen[int(pair.chosen)]),
+                "momentum": "workers" if pair.worker_momentum else "server",
+                "rate": f"{float(pair.rate):g}",
             }
         )
         numbers.append(number)

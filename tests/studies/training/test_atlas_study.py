@@ -44,6 +44,8 @@ def made_up(gains: dict[str, float], seeds: int = 5) -> xr.Dataset:
             "accuracy": ((*pairs, "attack", "seed"), accuracy),
             "worst_attack": (pairs, 2 * ones),
             "chosen": (pairs, 0 * ones),
+            "rate": (pairs, ones),
+            "worker_momentum": (pairs, 0.9 * ones),
             **{name: (pairs, ones * np.array([1.0, 3.0, 3.0])) for name in costs},
         },
         {
@@ -52,7 +54,6 @@ def made_up(gains: dict[str, float], seeds: int = 5) -> xr.Dataset:
             "scheme": SCHEMES,
             "attack": ATTACKS,
             "seed": np.arange(seeds),
-            "setting": ["server, 0.1"],
         },
         {"provenance": json.dumps(about)},
     )
@@ -119,7 +120,7 @@ def test_impossible_settings_are_refused_before_a_run():
 
 
 def test_costs_of_a_pair_are_those_of_its_scheme():
-    empty = xr.Dataset()
+    empty = xr.Dataset({"chosen": -1})
     for scheme, load, messages in (
         ("none", 1, 1),
         ("none, 5 x images", 5, 1),
@@ -136,6 +137,13 @@ def test_costs_of_a_pair_are_those_of_its_scheme():
     mean = protocol.derive(ATLAS[(comparisons.MAIN, "mean", comparisons.DETOX_3)], empty)
     exact = theory.distorted_files_law(np.arange(45).reshape(15, 3), 5).chances
     assert float(mean.fails) == pytest.approx(1 - exact[0])
+
+
+def test_setting_of_a_pair_is_named_by_what_it_is():
+    """A case that knows one memory has other settings than the others of the dataset."""
+    fields = ATLAS[(comparisons.AT_WORKERS, "mean", comparisons.ALONE)]
+    one = protocol.derive(fields, xr.Dataset({"chosen": 1}))
+    assert (float(one.rate), float(one.worker_momentum)) == (1.0, 0.9)
 
 
 def test_profile_atlas_has_what_the_protocol_promises():
@@ -243,6 +251,7 @@ def test_ranked_table_sorts_by_worst_case_and_shares_ranks_within_intervals():
     assert set(shown.scheme[:3]) == {comparisons.DETOX_3}
     assert numbers["worst case"].is_monotonic_decreasing
     assert set(numbers) < set(shown)
+    assert set(shown.momentum) == {"workers"}
 
 
 def test_summary_leaves_out_schemes_with_more_images():
