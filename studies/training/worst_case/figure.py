@@ -4,6 +4,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from detox_sim.sweeps.intervals import student_t
 from studies.training.worst_case.comparisons import MAIN, pareto, ran, worst_names
@@ -76,9 +77,8 @@ def _against(ax, dataset: xr.Dataset, cost: str) -> None:
 def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     """Draw accuracy by rule and attack, a heat map a scheme, with the worst case as a column.
 
-    Rows are sorted by the worst case. A cell is the mean over the fresh seeds and half of its
-    95 % interval, in hundredths. The attack that was
-    worst on the tuning seeds is framed.
+    Rows are sorted by the worst case. A cell is the mean over the fresh seeds and half of its 95 %
+    interval, in hundredths. The attack that was worst on the tuning seeds is framed.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
         names = worst_names(dataset).sel(case=case, scheme=scheme)
         for place, rule in enumerate(order):
             attack = str(names.sel(rule=rule).item())
-            box = {"fill": False, "ec": "white", "lw": 1.1}
-            ax.add_patch(_rectangle(attacks.index(attack), place, **box))
+            corner = (attacks.index(attack) + 0.04, place + 0.04)
+            ax.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, ec="white", lw=1.1))
         ax.set(title=scheme, xlabel="", ylabel="")
         ax.tick_params(labelsize=7)
         for label in ax.get_xticklabels():
@@ -140,9 +140,3 @@ def _texts(runs: xr.DataArray) -> np.ndarray:
         if not np.isnan(low):
             texts[place] = f"{50 * (low + high):.0f}±{50 * (high - low):.0f}"
     return texts
-
-
-def _rectangle(column: int, row: int, **look):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, **look)
