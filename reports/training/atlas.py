@@ -33,8 +33,8 @@ show("atlas")
 #
 # **How a pair is measured.** One setting (rate, momentum at the server or at the workers) is chosen for all attacks, on
 # validation images and on seeds that are used for nothing else. The worst attack is chosen there too. Then the pair is trained
-# anew on five other seeds, and the test images are used once. The minimum over several noisy estimates is too low; an estimate
-# on fresh seeds is not. The plain minimum stands beside it in the table.
+# anew on five other seeds, and the test images are used once. The minimum over several noisy means is too low. An estimate on
+# fresh seeds is not; but it is too high where the tuning seeds chose an attack that is not the worst. The table has both.
 #
 # **At equal compute.** With *r* copies a worker computes *r* times the images. "none, 3 x images" and "none, 5 x images"
 # compute as many without redundancy: the rule gets gradients of more images, and there is no vote.
@@ -44,8 +44,8 @@ show("atlas")
 # %% [markdown]
 # ## All pairs, ranked
 # Sort by a column with a click on its head; filter by words, or by the lists above the table. Values are means over seeds
-# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds. Pairs share a rank unless the
-# interval of one lies wholly above that of the other. *fails*: the chance that in a step more rows are distorted than the rule
+# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds. The rank is one more than the number
+# of pairs whose interval lies wholly above. *fails*: the chance that in a step more rows are distorted than the rule
 # withstands, under a random placement.
 
 

@@ -5,6 +5,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from detox_sim.sweeps.intervals import student_t
 from studies.training.worst_case.comparisons import MAIN, pareto, ran, worst_names
@@ -52,7 +53,10 @@ def figure(dataset: xr.Dataset) -> Figure:
     for ax, (cost, label) in zip(right, COSTS.items(), strict=True):
         _against(ax, dataset, cost)
         ax.set(xlabel=label, ylabel="worst-case test accuracy", xscale="log")
-    right[0].legend(fontsize=7, title="scheme")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
+    right[0].legend(fontsize=7, title="scheme", loc="lower right")
     return result
 
 

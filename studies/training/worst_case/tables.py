@@ -36,8 +36,8 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     (pandas.DataFrame, pandas.DataFrame)
-        A row a pair, named by its rank. Pairs share a rank if the interval of none lies wholly
-        above that of another. The numbers have the columns that are sorted by them.
+        A row a pair, named by its rank: one more than the number of pairs whose interval lies
+        wholly above its own. The numbers have the columns that are sorted by them.
     """
     one = dataset.sel(case=case)
     found = comparisons.ran(dataset, case).stack(pair=("scheme", "rule")).dropna("pair", how="all")
@@ -81,8 +81,11 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
         numbers.append(number)
         ends.append(student_t(worst))
-    index = pd.Index(_ranks(ends), name="rank")
-    return pd.DataFrame(texts, index=index), pd.DataFrame(numbers, index=index)
+    ranks = _ranks(ends)
+    order = np.argsort(ranks, kind="stable")
+    index = pd.Index(np.array(ranks)[order], name="rank")
+    shown, known = (pd.DataFrame(rows).iloc[order].set_index(index) for rows in (texts, numbers))
+    return shown, known
 
 
 def _ranks(ends: list[tuple[float, float]]) -> list[int]:
