@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import reports
 from detox_sim import theory
+from detox_sim.planning.atlas import ATLAS as ATLAS_FILE
 from detox_sim.sweeps import expand_all
 from studies.style import draw
 from studies.training import atlas
@@ -262,6 +264,12 @@ def test_summary_leaves_out_schemes_with_more_images():
         (a, o) for a in ("none", "detox") for o in ("mean", "median")
     }
     assert all(e["low"] <= e["worst"] <= e["high"] <= e["nobody"] for e in found)
+
+
+def test_package_holds_the_summary_of_the_dataset_in_the_repository(tmp_path):
+    dataset, _ = reports.open_study("atlas", "atlas")
+    tables.write_summary(dataset, tmp_path / "atlas.json")
+    assert (tmp_path / "atlas.json").read_bytes() == ATLAS_FILE.read_bytes()
 
 
 @pytest.mark.parametrize("view", [figure.figure, lambda one: figure.heat_maps(one, "q=5")])
