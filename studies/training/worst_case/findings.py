@@ -27,13 +27,15 @@ def finding(dataset: xr.Dataset) -> str:
 def _compute(dataset: xr.Dataset) -> str:
     """Say whether redundancy does more than computing more images."""
     values = comparisons.equal_compute(dataset)
+    lowest = comparisons.plain_minimum(dataset)["mean"].sel(case=MAIN)
     parts = []
     for scheme in (str(name) for name in values.scheme.values):
-        one = values.sel(scheme=scheme).dropna("rule", how="all")
-        images = EQUAL_COMPUTE[scheme].split(", ")[1]
+        one, alone = values.sel(scheme=scheme).dropna("rule", how="all"), EQUAL_COMPUTE[scheme]
+        plain = (lowest.sel(scheme=scheme) - lowest.sel(scheme=alone)).sel(rule=one.rule)
         parts.append(
             f"with {scheme}, training is {_by(one.mean('rule'))} in the worst case than without "
-            f"redundancy and with {images} (mean over {one.rule.size} rules; {_counted(one)})"
+            f"redundancy and with {alone.split(', ')[1]} (mean over {one.rule.size} rules; "
+            f"{_counted(one)}; by the plain minimum {float(plain.mean()):+.3f})"
         )
     question = "**Does redundancy do more than computing more images?**"
     return f"{question} At equal computation: {'; '.join(parts)}." if parts else ""
