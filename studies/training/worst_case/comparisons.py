@@ -15,6 +15,12 @@ AT_SERVER, AT_WORKERS = "q=5, server momentum", "q=5, worker momentum"
 RESAMPLED = 2000  # times
 
 
+def main_case(dataset: xr.Dataset) -> str:
+    """Return the case that findings and figures are about: `MAIN`, or the first that was run."""
+    cases = [str(case) for case in dataset.case.values]
+    return MAIN if MAIN in cases else cases[0]
+
+
 def worst(dataset: xr.Dataset) -> xr.DataArray:
     """Return the accuracy under the attack that was worst on the tuning seeds.
 
@@ -82,7 +88,7 @@ def ran(dataset: xr.Dataset, case: str) -> xr.DataArray:
     return found.dropna("rule", how="all").dropna("scheme", how="all")
 
 
-def equal_compute(dataset: xr.Dataset, case: str = MAIN) -> xr.DataArray:
+def equal_compute(dataset: xr.Dataset, case: str) -> xr.DataArray:
     """Return the worst case with DETOX less that of the rule alone with as many images computed.
 
     Returns
@@ -102,7 +108,7 @@ def equal_compute(dataset: xr.Dataset, case: str = MAIN) -> xr.DataArray:
     return xr.concat(parts, "scheme", coords="minimal", compat="override").dropna("rule", how="all")
 
 
-def vote_or_mixer(dataset: xr.Dataset, case: str = MAIN) -> xr.DataArray:
+def vote_or_mixer(dataset: xr.Dataset, case: str) -> xr.DataArray:
     """Return the worst case of a rule with DETOX, r=3, less that of a mixer and the rule alone.
 
     Returns
@@ -137,7 +143,7 @@ def momentum_or_vote(dataset: xr.Dataset) -> xr.DataArray:
     return (alone - voted).dropna("rule", how="all")
 
 
-def behind_best(dataset: xr.Dataset, case: str = MAIN) -> xr.DataArray:
+def behind_best(dataset: xr.Dataset, case: str) -> xr.DataArray:
     """Return by how much each other rule is worse than the one of the best mean behind a scheme.
 
     The best is chosen on the seeds that are compared, which favours it.
@@ -170,7 +176,7 @@ def decided(values: xr.DataArray) -> xr.Dataset:
     return found.assign(word=estimates.decisions(found, threshold=0.0))
 
 
-def pareto(dataset: xr.Dataset, cost: str, case: str = MAIN) -> list[tuple[str, str]]:
+def pareto(dataset: xr.Dataset, cost: str, case: str) -> list[tuple[str, str]]:
     """Return the pairs (scheme, rule) that no other beats in both a cost and the worst case.
 
     Parameters

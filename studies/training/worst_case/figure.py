@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
 from detox_sim.sweeps.intervals import student_t
-from studies.training.worst_case.comparisons import MAIN, pareto, ran, worst_names
+from studies.training.worst_case.comparisons import main_case, pareto, ran, worst_names
 
 COSTS = {
     "modelled_round_seconds": "modelled seconds a round",
@@ -30,8 +30,7 @@ def figure(dataset: xr.Dataset) -> Figure:
     dataset : xarray.Dataset
         As the study `atlas` stores it.
     """
-    found = ran(dataset, MAIN)
-    means = found.mean("seed")
+    means = ran(dataset, main_case(dataset)).mean("seed")
     order = [str(r) for r in means.mean("scheme").to_series().sort_values(ascending=False).index]
     result = Figure(figsize=(14, max(5.0, 0.3 * len(order) + 2.6)))
     left, *right = result.subplots(1, 3, width_ratios=[1.5, 1, 1])
@@ -62,14 +61,15 @@ def figure(dataset: xr.Dataset) -> Figure:
 
 def _against(ax, dataset: xr.Dataset, cost: str) -> None:
     """Draw the worst case of all pairs against a cost, and name those of the Pareto front."""
-    means = ran(dataset, MAIN).mean("seed")
-    costs = dataset[cost].sel(case=MAIN)
+    case = main_case(dataset)
+    means = ran(dataset, case).mean("seed")
+    costs = dataset[cost].sel(case=case)
     colours = sns.color_palette("husl", means.scheme.size)
     for scheme, colour, marker in zip(means.scheme.values, colours, MARKERS, strict=False):
         one = means.sel(scheme=scheme).dropna("rule")
         at = costs.sel(scheme=scheme, rule=one.rule)
         ax.plot(at, one, marker, color=colour, ms=4, alpha=0.8, label=str(scheme))
-    front = pareto(dataset, cost)
+    front = pareto(dataset, cost, case)
     points = [
         (float(costs.sel(scheme=s, rule=r)), float(means.sel(scheme=s, rule=r))) for s, r in front
     ]

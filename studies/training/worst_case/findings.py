@@ -6,7 +6,7 @@ import xarray as xr
 from detox_sim.sweeps.intervals import interval
 from studies.training.effects.tables import interval_text
 from studies.training.worst_case import comparisons
-from studies.training.worst_case.comparisons import ALONE, EQUAL_COMPUTE, MAIN
+from studies.training.worst_case.comparisons import ALONE, EQUAL_COMPUTE, main_case
 
 SIDES = {"above": "more", "below": "less", "undecided": "undecided"}
 
@@ -26,8 +26,8 @@ def finding(dataset: xr.Dataset) -> str:
 
 def _compute(dataset: xr.Dataset) -> str:
     """Say whether redundancy does more than computing more images."""
-    values = comparisons.equal_compute(dataset)
-    lowest = comparisons.plain_minimum(dataset)["mean"].sel(case=MAIN)
+    values = comparisons.equal_compute(dataset, main_case(dataset))
+    lowest = comparisons.plain_minimum(dataset)["mean"].sel(case=main_case(dataset))
     parts = []
     for scheme in (str(name) for name in values.scheme.values):
         one, alone = values.sel(scheme=scheme).dropna("rule", how="all"), EQUAL_COMPUTE[scheme]
@@ -61,8 +61,8 @@ def _counted(values: xr.DataArray) -> str:
 
 def _best(dataset: xr.Dataset) -> str:
     """Say which rule has the highest worst case behind each scheme, and how many may be equal."""
-    found = comparisons.ran(dataset, MAIN)
-    words = comparisons.decided(comparisons.behind_best(dataset)).word
+    found = comparisons.ran(dataset, main_case(dataset))
+    words = comparisons.decided(comparisons.behind_best(dataset, main_case(dataset))).word
     parts = []
     for scheme in (str(name) for name in found.scheme.values):
         means = found.sel(scheme=scheme).mean("seed").dropna("rule")
@@ -81,7 +81,7 @@ def _best(dataset: xr.Dataset) -> str:
 
 def _mixer(dataset: xr.Dataset) -> str:
     """Say whether a vote helps a rule more than a mixer does."""
-    values = comparisons.vote_or_mixer(dataset)
+    values = comparisons.vote_or_mixer(dataset, main_case(dataset))
     if not values.size:
         return ""
     return (
@@ -105,12 +105,12 @@ def _momentum(dataset: xr.Dataset) -> str:
 
 def _attack(dataset: xr.Dataset) -> str:
     """Say which attacks are the worst ones, and how low the plain minimum is."""
-    names = comparisons.worst_names(dataset).sel(case=MAIN).values.ravel()
+    names = comparisons.worst_names(dataset).sel(case=main_case(dataset)).values.ravel()
     names, counts = np.unique(names[names != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:3]
     often = ", ".join(f"{names[k]} for {counts[k]}" for k in order)
-    found = comparisons.ran(dataset, MAIN)
-    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=MAIN)
+    found = comparisons.ran(dataset, main_case(dataset))
+    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=main_case(dataset))
     apart = float((found.mean("seed") - plain).mean())
     alone = ""
     if ALONE in found.scheme.values and "mean" in found.rule.values:

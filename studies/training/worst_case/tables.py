@@ -107,9 +107,10 @@ def differences(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
     dataset : xarray.Dataset
         As the study `atlas` stores it. Questions of which nothing was run are left out.
     """
+    case = comparisons.main_case(dataset)
     values = (
-        comparisons.equal_compute(dataset),
-        comparisons.vote_or_mixer(dataset),
+        comparisons.equal_compute(dataset, case),
+        comparisons.vote_or_mixer(dataset, case),
         comparisons.momentum_or_vote(dataset),
     )
     found = {}
@@ -173,8 +174,8 @@ def refused(grids: list, dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("case") if rows else pd.DataFrame()
 
 
-def summary(dataset: xr.Dataset, grids: list, case: str = comparisons.MAIN) -> list[dict]:
-    """Return what the planner says of each pair of a case: fields of a Trial, and accuracies.
+def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
+    """Return what the planner says of each pair of the main case: fields of a Trial, accuracies.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def summary(dataset: xr.Dataset, grids: list, case: str = comparisons.MAIN) -> l
         at = {"case": name, "rule": rule, "scheme": scheme}
         there = all(label in dataset[axis].values for axis, label in at.items())
         more = fields["copies"] == 1 and fields["batch"] > fields["common_batch"]
-        if name != case or not there or more:  # the planner compares equal batches
+        if name != comparisons.MAIN or not there or more:  # the planner compares equal batches
             continue
         worst = found.sel(at)
         if worst.isnull().any():

@@ -194,34 +194,41 @@ def test_differences_find_what_was_put_in_and_nothing_where_nothing_was():
     for gain, word in ((0.05, "above"), (-0.05, "below")):
         dataset = made_up({comparisons.DETOX_3: gain})
         for values in (
-            comparisons.equal_compute(dataset),
-            comparisons.vote_or_mixer(dataset),
+            comparisons.equal_compute(dataset, comparisons.MAIN),
+            comparisons.vote_or_mixer(dataset, comparisons.MAIN),
             -comparisons.momentum_or_vote(dataset),
         ):
             assert set(comparisons.decided(values).word.values.ravel()) == {word}
             assert float(values.mean()) == pytest.approx(gain, abs=0.005)
     wrong = sum(
-        (comparisons.decided(comparisons.equal_compute(made_up({}, seeds=n))).word != "undecided")
+        (
+            comparisons.decided(
+                comparisons.equal_compute(made_up({}, seeds=n), comparisons.MAIN)
+            ).word
+            != "undecided"
+        )
         .sum()
         .item()
         for n in (5, 6, 7, 8)
     )
     assert wrong <= 1
-    few = comparisons.decided(comparisons.equal_compute(made_up({comparisons.DETOX_3: 0.05}, 4)))
+    few = comparisons.decided(
+        comparisons.equal_compute(made_up({comparisons.DETOX_3: 0.05}, 4), comparisons.MAIN)
+    )
     assert set(few.word.values.ravel()) == {"undecided"}, "fewer than five seeds decide nothing"
 
 
 def test_best_rule_is_not_compared_with_itself():
     dataset = made_up({})
     dataset["accuracy"] = dataset.accuracy + 0.05 * (dataset.rule == "median")
-    behind = comparisons.behind_best(dataset)
+    behind = comparisons.behind_best(dataset, comparisons.MAIN)
     assert behind.sel(rule="median").isnull().all()
     assert (comparisons.decided(behind).word.sel(rule=["mean"]) == "above").all()
 
 
 def test_front_has_no_pair_that_a_cheaper_one_beats():
     dataset = made_up({comparisons.TIMES_3: 0.02})
-    front = comparisons.pareto(dataset, "mean_load")
+    front = comparisons.pareto(dataset, "mean_load", comparisons.MAIN)
     mean = comparisons.worst(dataset).mean("seed").sel(case=comparisons.MAIN)
     points = [
         (float(dataset.mean_load.sel(scheme=s, rule=r)[0]), float(mean.sel(scheme=s, rule=r)))
@@ -278,5 +285,11 @@ def test_figure_is_drawn_from_a_dataset_with_pairs_that_were_not_run(view):
     dataset["worst_attack"] = dataset.worst_attack.where(
         (dataset.rule != "mean") | (dataset.scheme != comparisons.DETOX_3)
     )
-    drawn = draw(view, dataset)
-    assert drawn.axes
+    assert draw(view, dataset).axes
+
+
+def test_run_narrowed_to_another_case_is_drawn_and_told():
+    dataset = made_up({}).sel(case=[comparisons.AT_WORKERS])
+    assert draw(figure.figure, dataset).axes
+    assert "Which attack is the worst?" in findings.finding(dataset)
+    assert len(tables.ranked(dataset, comparisons.AT_WORKERS)[0]) == 9
