@@ -139,8 +139,8 @@ def train(
         not interrupted. It stays when the run is done.
     brief : bool
         Keep the evaluation after the last step alone: nothing over `step`, and nothing once. The
-        parameters are the same bits. A step of a small model takes about half the time, as nobody
-        measures the error of the aggregate. Not with a checkpoint.
+        parameters are the same bits. A step of a small model takes about six tenths of the time, as
+        nobody measures the error of the aggregate. Not with a checkpoint.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from detox_sim.training import train
 from detox_sim.trials.rules import distorted_files_assumed
 from detox_sim.trials.trial import Trial
 from studies.training import cells, pipelines
+from studies.training.momentum import BETA, DEVIATION, fair_rate
 
 NOBODY = "nobody"
 THROUGH_VOTE = "searched, through the vote"
@@ -32,13 +33,10 @@ ATTACKS: dict[str, dict[str, Any]] = {
     THROUGH_VOTE: _SEARCH | {"knowledge": "groups", "placement": "worst_case"},
 }
 TUNED_ON = ["ALIE z=1.5", "inner product x3", "min-max"]
-BETA = 0.9
 MEMORIES = {
     "server": {"momentum": BETA, "worker_momentum": 0.0},
     "worker": {"momentum": 0.0, "worker_momentum": BETA},
 }
-# Momenta deviate less than gradients by this factor, where those of a slot are independent.
-DEVIATION = math.sqrt((1 - BETA) / (1 + BETA))
 RADIUS = 9.0  # of centered clipping, for a gradient of one image
 # Fields of a cell beside those of a Trial.
 PROTOCOL = (
@@ -66,7 +64,7 @@ def settings(fields: dict) -> dict[str, dict]:
     """
     return {
         f"{memory}, {rate:g}": MEMORIES[memory]
-        | {"rate": rate if memory == "server" else round(rate / (1 - BETA), 12)}
+        | {"rate": rate if memory == "server" else fair_rate(rate, BETA)}
         for memory in fields["memories"]
         for rate in fields["rates"]
     }
