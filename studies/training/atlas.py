@@ -183,6 +183,7 @@ PROFILES = {
 def prepare(fields: dict) -> dict:
     """Return the fields; only the condition of a rule may forbid a pair."""
     check_known("field", fields, STUDY.known())
+    protocol.check(fields)
     reason = protocol.refusal(fields)
     if reason and not reason.startswith(("inner", "outer", "mixers")):
         raise ValueError(reason)

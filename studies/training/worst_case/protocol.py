@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from detox_sim import assignments, encodings, theory
-from detox_sim.catalogue import bind
+from detox_sim.catalogue import bind, check_integer, check_known, check_number
 from detox_sim.sweeping import DEFAULTS
 from detox_sim.training import train
 from detox_sim.trials.rules import distorted_files_assumed
@@ -49,6 +49,30 @@ PROTOCOL = (
     "seeds",
 )
 DRAWS = 20_000  # of a law of distorted files with too many placements to enumerate
+
+
+def check(fields: dict) -> None:
+    """Raise ValueError for impossible fields of `PROTOCOL`: what is chosen from, and seeds.
+
+    Examples
+    --------
+    >>> protocol = {name: [1] for name in PROTOCOL} | {"attacks": ["mimick"]}
+    >>> check(protocol)
+    Traceback (most recent call last):
+    ValueError: unknown attack 'mimick'; did you mean 'mimic'? known: ...
+    """
+    for name in PROTOCOL[1:]:
+        if not isinstance(fields[name], list) or not fields[name]:
+            raise ValueError(f"{name} must be a list of one or more, got {fields[name]!r}")
+    check_known("attack", fields["attacks"], ATTACKS)
+    check_known("attack of tuned_on", fields["tuned_on"], fields["attacks"])
+    check_known("memory", fields["memories"], MEMORIES)
+    if not {*fields["attacks"]} - {NOBODY}:
+        raise ValueError(f"attacks needs one besides {NOBODY!r}")
+    for rate in fields["rates"]:
+        check_number("a rate", rate)
+    for seed in (*fields["seeds"], *fields["tuning_seeds"]):
+        check_integer("a seed", seed, 0)
 
 
 def settings(fields: dict) -> dict[str, dict]:

@@ -121,6 +121,22 @@ def test_impossible_settings_are_refused_before_a_run():
         atlas.prepare(fields | {"workers": 44})
 
 
+def test_impossible_protocol_is_refused_before_a_run():
+    fields = ATLAS[(comparisons.MAIN, "mean", comparisons.DETOX_3)]
+    for wrong, message in (
+        ({"attacks": ["mimick"]}, "did you mean 'mimic'"),
+        ({"attacks": ["nobody"], "tuned_on": ["nobody"]}, "besides 'nobody'"),
+        ({"tuned_on": ["gaussian"]}, "unknown attack of tuned_on"),
+        ({"memories": ["client"]}, "unknown memory"),
+        ({"rates": []}, "rates must be a list of one or more"),
+        ({"rates": ["fast"]}, "a rate"),
+        ({"seeds": "x"}, "seeds must be a list"),
+        ({"seeds": [-1]}, "a seed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            atlas.prepare(fields | wrong)
+
+
 def test_costs_of_a_pair_are_those_of_its_scheme():
     empty = xr.Dataset({"chosen": -1})
     for scheme, load, messages in (
