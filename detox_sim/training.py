@@ -19,6 +19,7 @@ from detox_sim.arrays import synchronize
 from detox_sim.catalogue import bind, check_integer, check_known
 from detox_sim.cluster import CentralServer, Fault, ShardedServer, check_client
 from detox_sim.cluster.faults import check_faults
+from detox_sim.primitives import remember_distances
 from detox_sim.trials import checkpoints
 from detox_sim.trials.history import Record, label
 from detox_sim.trials.one_process import OneProcessServer
@@ -40,6 +41,7 @@ SERVERS: dict[str, Callable[..., ParameterServer]] = {
 }
 
 
+@remember_distances()  # between the votes: a mixer, the rule and the judgement ask for the same
 def step(server: ParameterServer, k: int, judged: bool = True) -> dict[str, Any]:
     """Perform step `k` of training in the order of the paper; return its row of the history.
 
@@ -202,6 +204,7 @@ def train(
             raise ValueError("a brief run keeps no checkpoint; leave out checkpoint or brief=True")
         checkpoints.check(checkpoint)
     faults = check_faults(trial, faults)
+    models.keep_freed_memory()
     current = contextlib.nullcontext() if client is None else client.as_current()
     with current, models.one_thread(), np.errstate(over="ignore", invalid="ignore"):
         setting, performer = None, _server(trial, client, server, deadline, faults)

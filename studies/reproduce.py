@@ -250,8 +250,8 @@ def _run(
                 for cell in unique:
                     if cell in timed:
                         execute(client, [cell], store, record, done, resources)
-        outputs.wait()
-        outputs.start(plans, ())
+            outputs.wait()
+            outputs.start(plans, ())  # while the cluster ends
         return outputs.wait()
 
 

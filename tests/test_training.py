@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 
@@ -504,3 +505,27 @@ def test_brief_run_ends_with_the_same_accuracy_and_keeps_nothing_else(tmp_path):
     xr.testing.assert_identical(brief, whole[list(brief.data_vars)].sel(eval_step=[3]))
     with pytest.raises(ValueError, match="a brief run keeps no checkpoint"):
         train(trial, brief=True, checkpoint=tmp_path / "run")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc keeps freed memory if asked")
+def test_steps_use_the_same_memory_again():
+    """A page that is given back is a fault at its next use; the gradients of a step have 3,400."""
+    fields = {"copies": 1, "assignment": "none", "groups": None, "batch": 90, "steps": 4}
+    trial = Trial(**fields, model_options={"hidden": 1024})
+    train(trial)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    train(trial)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 3400
+
+
+def test_rule_and_judgement_share_the_distances_between_votes(monkeypatch):
+    from detox_sim.primitives import cpu
+
+    measured, distances_of = [], cpu.distances
+    monkeypatch.setattr(cpu, "distances", lambda rows: measured.append(rows) or distances_of(rows))
+    fields = {"copies": 1, "assignment": "none", "groups": None, "batch": 45, "steps": 1}
+    for rule, mixed in (("multi_krum", []), ("mean", ["nnm"]), ("median", [])):
+        measured.clear()
+        train(Trial(**fields, outer=rule, mixers=mixed))
+        votes = [rows for rows in measured if rows.shape == (45, 4810)]
+        assert len(votes) == 2, rule  # the step that warms up, and the step

@@ -15,6 +15,7 @@ from detox_sim.models.residual import resnet8, resnet18, resnet20, vgg13_bn
 from detox_sim.models.small import cnn, lenet5, mlp, softmax
 from detox_sim.models.torch_settings import PRECISIONS as PRECISIONS
 from detox_sim.models.torch_settings import device_of as device_of
+from detox_sim.models.torch_settings import keep_freed_memory as keep_freed_memory
 from detox_sim.models.torch_settings import one_thread as one_thread
 
 __all__ = ["softmax", "mlp", "cnn", "lenet5", "resnet8", "resnet20", "resnet18", "vgg13_bn"]

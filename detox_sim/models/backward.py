@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def chain(module: "torch.nn.Module") -> "list[torch.nn.Module] | None":
     """Return the layers of a model that `gradients` serves, in their order; None for another.
 
-    Served are `torch.nn.Sequential` of one Flatten, then Linear with bias, ReLU, Tanh, Sigmoid and
-    Identity, each used once.
+    Served are `torch.nn.Sequential` of one Flatten, then Linear with bias, ReLU, Tanh, Sigmoid,
+    LogSoftmax over the classes and Identity, each used once.
 
     Examples
     --------
@@ -30,11 +30,13 @@ def chain(module: "torch.nn.Module") -> "list[torch.nn.Module] | None":
     if type(module) is not nn.Sequential:
         return None
     first, *others = layers = list(module)
-    served = (nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
+    served = (nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LogSoftmax, nn.Identity)
     flat = type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
     if not flat or len({id(layer) for layer in layers}) < len(layers):
         return None
     if not all(type(layer) in served for layer in others):
+        return None
+    if any(type(layer) is nn.LogSoftmax and layer.dim not in (1, -1) for layer in others):
         return None
     biased = all(layer.bias is not None for layer in others if type(layer) is nn.Linear)
     return layers if biased else None
@@ -104,5 +106,9 @@ def _forward(layer, values, leaves, found, last):
     if isinstance(layer, nn.Tanh):
         result = values.tanh()
         return result, lambda gradient: aten.tanh_backward(gradient, result)
+    if isinstance(layer, nn.LogSoftmax):
+        result = torch.log_softmax(values, -1)
+        back_data = aten._log_softmax_backward_data
+        return result, lambda gradient: back_data(gradient, result, 2, gradient.dtype)
     result = values.sigmoid()
     return result, lambda gradient: aten.sigmoid_backward(gradient, result)

@@ -29,7 +29,7 @@ show("atlas")
 # %% [markdown]
 # **How to read it.** Left: the test accuracy of each pair of a scheme (columns) and a rule (rows) under the attack that is
 # worst for it, of those tried. Right: the same against what a round costs. The line joins the pairs that no cheaper pair
-# beats; they are named.
+# beats; they are named. The least accurate tenth of the pairs is drawn on the dotted line, so that the others lie apart.
 #
 # **How a pair is measured.** One setting (rate, momentum at the server or at the workers) is chosen for all attacks, on
 # validation images and on seeds that are used for nothing else. The worst attack is chosen there too. Then the pair is trained

@@ -14,9 +14,13 @@ def deep(shape, classes):
     )  # fmt: skip
 
 
+def logarithmic(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.LogSoftmax(dim=1))
+
+
 def test_bits_are_those_of_autograd():
     rng = np.random.default_rng(0)
-    for factory in (mlp, softmax, deep):
+    for factory in (mlp, softmax, deep, logarithmic):
         model = Model(factory, (1, 8, 8), 10)
         layers = model._layers
         assert layers is not None
@@ -42,7 +46,7 @@ def test_other_models_are_left_to_autograd():
         nn.Sequential(nn.Flatten(2), nn.Linear(4, 4)),
         nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False)),
         nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Dropout()),
-        nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.LogSoftmax(1)),
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.LogSoftmax(0)),
         nn.Sequential(nn.Flatten(), twice, twice),
         nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(4, 4))),
     ):

@@ -20,6 +20,7 @@ from detox_sim.primitives import (
     finite,
     network,
     order_mean,
+    remember_distances,
     sign_sum,
     sums,
     take,
@@ -201,6 +202,30 @@ def test_gram_identity_fails_on_the_traps_in_float32():
             square = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2 * gram
             others = ~np.eye(7, dtype=bool)
             assert not np.allclose(square[others], wanted[others], rtol=0.1), trap
+
+
+def test_remembered_distances_are_those_of_the_rows(monkeypatch):
+    """Measured once for a read-only array; one that may be written to is measured every time."""
+    from detox_sim.primitives import cpu
+
+    measured, distances_of = [], cpu.distances
+    monkeypatch.setattr(cpu, "distances", lambda rows: measured.append(rows) or distances_of(rows))
+    rows = np.random.default_rng(0).normal(size=(6, 40))
+    fixed = rows.copy()
+    fixed.flags.writeable = False
+    wanted = distances(rows)
+    with remember_distances():
+        for _ in range(3):
+            found = distances(fixed)
+            np.testing.assert_array_equal(found, wanted)
+            found[:] = -1.0  # the caller's own
+        assert len(measured) == 2
+        assert distances(rows)[0, 1] == wanted[0, 1]
+        rows[1] = rows[0]
+        assert distances(rows)[0, 1] == 0
+        assert len(measured) == 4
+    distances(fixed)
+    assert len(measured) == 5
 
 
 def test_distances_of_any_number_of_rows():
