@@ -48,8 +48,9 @@ STRANGERS = (
     "detox_sim.commands.terminal",
 )
 
-# Compiled code: imported when it is needed.
+# Compiled code, and classes that inherit from torch's: imported when it is needed.
 BACKENDS = {
+    "detox_sim.models.at_once",
     "detox_sim.primitives.cpu",
     "detox_sim.primitives.cpu_distances",
     "detox_sim.primitives.tile",

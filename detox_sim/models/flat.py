@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 EVALUATED_AT_ONCE = 1000  # images
 LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
+# One pass for all files: with images up to this size, and of files of so many, as a convolution of
+# a single image has other bits.
+PIXELS_AT_ONCE, IMAGES_AT_ONCE = 256, 2
 CPU_AT_ONCE, CPU_PIXELS = 100, 25_600  # of these; features of more need new memory, up to 3x slower
 Factory = Callable[..., "torch.nn.Module"]
 
@@ -45,10 +49,10 @@ class Model:
 
     `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
 
-    Each file has its own forward and backward pass. Dense models (`is_dense`) compute all files in
-    one `vmap`, which is up to twice as fast for small files and gives a file the same bits beside
-    any other files; convolutions are slower that way (measured: `studies.timing.throughput`). Use
-    `one_thread`: bits depend on the number of threads.
+    A file has the same bits beside any other files. Dense models (`is_dense`) compute all files in
+    one `vmap`, and convolutions on small images in one pass (`at_once`), which is twice as fast; on
+    larger images each file has its own forward and backward pass, which is faster there (measured:
+    `studies.timing.throughput`). Use `one_thread`: bits depend on the number of threads.
 
     Parameters
     ----------
@@ -108,7 +112,16 @@ class Model:
             norm.momentum = 1.0  # the buffers then hold the statistics of the last batch alone
         self._dense = all(dense_layer(module) for module in self._module.modules())
         self._layers = None if precision == "bfloat16" else backward.chain(self._module)
+        self._at_once = self._is_served_at_once(shape)
         self._lock = threading.Lock()  # the module's modes and buffers are shared
+
+    def _is_served_at_once(self, shape: tuple[int, ...]) -> bool:
+        """Return whether one pass for all files is faster than one a file, by measurement."""
+        from detox_sim.models import at_once
+
+        small = math.prod(shape[1:]) <= PIXELS_AT_ONCE
+        plain = self.device == "cpu" and self._precision == "float32" and not self._channels_last
+        return not self._dense and small and plain and at_once.serves(self._module)
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         """Draw initial parameters (d,) by the model's own factory."""
@@ -159,6 +172,8 @@ class Model:
                 norm.to(flat.dtype)
             if self._dense:
                 losses, statistics = self._vectorised(flat, images, labels, rows), []
+            elif self._at_once and len(images) > 1 and labels.shape[1] >= IMAGES_AT_ONCE:
+                losses, statistics = self._in_one_pass(flat, images, labels, rows)
             else:
                 losses, statistics = self._one_by_one(flat, images, labels, rows, seeds)
         kept = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
@@ -175,6 +190,7 @@ class Model:
         for file, row in enumerate(rows):
             for leaf, piece in zip(leaves, row.split(self.sizes), strict=True):
                 leaf.grad = piece.view(leaf.shape)
+            self._forget_statistics()
             self._seed(0 if seeds is None else seeds[file])
             loss = self._entropy(self._module, images[file], labels[file])
             loss.backward()
@@ -184,6 +200,16 @@ class Model:
         for leaf in leaves:
             leaf.grad = None
         return torch.stack(losses), statistics
+
+    def _in_one_pass(self, flat, images, labels, rows):
+        """Compute all files in one pass; a file has the bits that it has by itself."""
+        import torch
+
+        from detox_sim.models import at_once
+
+        leaves = self._set_parameters(flat)
+        losses, statistics = at_once.gradients(self._module, leaves, images, labels, rows)
+        return losses, list(torch.cat(statistics, dim=1)) if statistics else []
 
     def _set_parameters(self, flat) -> "list[torch.nn.Parameter]":
         """Give the module these parameters (d,), and return them by tensor.
@@ -255,6 +281,7 @@ class Model:
 
         with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
             self._seed(0)
+            self._forget_statistics()
             self._module.train()
             leaves = self._unflatten(self._tensor(params), grad=False)
             torch.func.functional_call(self._module, leaves, (self._ordered(self._tensor(images)),))
@@ -303,6 +330,11 @@ class Model:
 
     def _buffers(self) -> "list[torch.Tensor]":
         return [b for norm in self._norms for b in (norm.running_mean, norm.running_var)]
+
+    def _forget_statistics(self) -> None:
+        """Set the running statistics to zero: at momentum 1 a NaN in them would stay."""
+        for buffer in self._buffers():
+            buffer.zero_()
 
     def _ordered(self, images: "torch.Tensor") -> "torch.Tensor":
         import torch

@@ -83,6 +83,8 @@ def _block(channels: int, width: int, stride: int) -> "torch.nn.Module":
     from torch import nn
 
     class Block(nn.Module):
+        image_by_image = True  # of `models.at_once`
+
         def __init__(self) -> None:
             super().__init__()
             first = _convolution(channels, width, 3, stride)
