@@ -112,16 +112,16 @@ class Model:
             norm.momentum = 1.0  # the buffers then hold the statistics of the last batch alone
         self._dense = all(dense_layer(module) for module in self._module.modules())
         self._layers = None if precision == "bfloat16" else backward.chain(self._module)
-        self._at_once = self._is_served_at_once(shape)
+        self._at_once = self._dense or self._is_small(shape)
         self._lock = threading.Lock()  # the module's modes and buffers are shared
 
-    def _is_served_at_once(self, shape: tuple[int, ...]) -> bool:
-        """Return whether one pass for all files is faster than one a file, by measurement."""
+    def _is_small(self, shape: tuple[int, ...]) -> bool:
+        """Return whether convolutions are faster with all files at once, by measurement."""
         from detox_sim.models import at_once
 
         small = math.prod(shape[1:]) <= PIXELS_AT_ONCE
         plain = self.device == "cpu" and self._precision == "float32" and not self._channels_last
-        return not self._dense and small and plain and at_once.serves(self._module)
+        return small and plain and at_once.serves(self._module)
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         """Draw initial parameters (d,) by the model's own factory."""
@@ -164,22 +164,29 @@ class Model:
 
         images, labels = self._tensor(images), self._tensor(labels)
         flat = self._tensor(params)
-        new = torch.empty if self._dense else torch.zeros
+        pass_of_all = self._pass_of_all(*labels.shape)
+        new = torch.empty if pass_of_all else torch.zeros
         rows = new(len(images), self.parameters, dtype=flat.dtype, device=self.device)
         with self._lock, self._repeatable():
             self._module.train()
             for norm in self._norms:
                 norm.to(flat.dtype)
-            if self._dense:
-                losses, statistics = self._vectorised(flat, images, labels, rows), []
-            elif self._at_once and len(images) > 1 and labels.shape[1] >= IMAGES_AT_ONCE:
-                losses, statistics = self._in_one_pass(flat, images, labels, rows)
+            if pass_of_all is not None:
+                losses, statistics = pass_of_all(flat, images, labels, rows)
             else:
                 losses, statistics = self._one_by_one(flat, images, labels, rows, seeds)
         kept = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
         return Gradients(
             losses.double().cpu().numpy(), from_torch(rows, self.backend), kept.astype(np.float32)
         )
+
+    def _pass_of_all(self, files: int, images: int) -> Callable | None:
+        """Return what computes so many files of so many images at once; None for one by one."""
+        if not self._at_once:
+            return None
+        if self._dense:
+            return self._vectorised
+        return self._convolved if files > 1 and images >= IMAGES_AT_ONCE else None
 
     def _one_by_one(self, flat, images, labels, rows, seeds):
         """Compute file by file; autograd adds each gradient to its row of zeros."""
@@ -201,7 +208,7 @@ class Model:
             leaf.grad = None
         return torch.stack(losses), statistics
 
-    def _in_one_pass(self, flat, images, labels, rows):
+    def _convolved(self, flat, images, labels, rows):
         """Compute all files in one pass; a file has the bits that it has by itself."""
         import torch
 
@@ -246,7 +253,7 @@ class Model:
             losses, grads = self._mapped(leaves, images, labels)
         for grad, piece in zip(grads, rows.split(self.sizes, dim=1), strict=True):
             piece.copy_(grad[:files].reshape(files, -1))
-        return losses[:files]
+        return losses[:files], []
 
     def _mapped(self, leaves, images, labels):
         """Return losses (files,) and the gradient in each leaf (files, ...) by one `vmap`."""

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,12 @@ PARTS = ("gradients", "aggregation", "rest")
 EVALUATED_AT_ONCE = 128  # images, as ByzFL does by default
 
 MODELS = {"CNN": "cnn_mnist", "MLP": "fc_mnist", "logistic": "logreg_mnist"}  # ByzFL's names
-RULES = {"trimmed_mean": "TrMean", "multi_krum": "MultiKrum"}
+RULES = {
+    "trimmed_mean": "TrMean",
+    "multi_krum": "MultiKrum",
+    "geometric_median": "GeometricMedian",
+}
+MIXERS = {"nnm": "NNM"}
 
 
 class Finished(NamedTuple):
@@ -113,7 +119,9 @@ def logistic(shape: tuple[int, ...], classes: int) -> "torch.nn.Module":
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes), nn.Sigmoid())
 
 
-def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
+def experiment(
+    model: str, rule: str, steps: int, seed: int, mixers: Sequence[str] = (), **data
+) -> Trial:
     """Return the experiment as our Trial: no copies, ALIE, one rule over all workers.
 
     Parameters
@@ -121,6 +129,8 @@ def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
     model, rule : str
         Of `MODELS` and `RULES`.
     steps, seed : int
+    mixers : sequence of str
+        Of `MIXERS`, before the rule.
     data
         The Trial's `data` and `data_options`. It is evaluated before the first step, after each
         quarter of the steps (10 at least), and after the last.
@@ -140,6 +150,7 @@ def experiment(model: str, rule: str, steps: int, seed: int, **data) -> Trial:
         inner=None,
         outer=rule,
         outer_options=same_definition(rule, WORKERS, BYZANTINE),
+        mixers=list(mixers),
         attack="alie",
         attack_options={"z": Z, "spread": "sample"},
         model=f"studies.timing.beside_byzfl:{model.lower()}",
@@ -212,12 +223,15 @@ class _Simulation:
         options |= {"momentum": trial.worker_momentum}
         options |= {"LabelFlipping": False, "nb_labels": 10, "store_per_client_metrics": False}
         self.clients = [Client(known | options | {"training_dataloader": part}) for part in parts]
+        f = {"f": BYZANTINE}
+        parameters = {"nu": 0.1, "T": 3} if trial.outer == "geometric_median" else f
         self.server = Server(
             known
             | rate
             | {"optimizer_name": "SGD", "optimizer_params": {"momentum": trial.momentum}}
-            | {"learning_rate_decay": 1.0, "pre_agg_list": []}
-            | {"aggregator_info": {"name": RULES[trial.outer], "parameters": {"f": BYZANTINE}}}
+            | {"learning_rate_decay": 1.0}
+            | {"pre_agg_list": [{"name": MIXERS[name], "parameters": f} for name in trial.mixers]}
+            | {"aggregator_info": {"name": RULES[trial.outer], "parameters": parameters}}
             | {"test_loader": tested}
         )
         attack = {"name": "ALittleIsEnough", "f": BYZANTINE, "parameters": {"tau": Z}}

@@ -19,13 +19,12 @@ FILES = 15
 LEAST_IMAGES = 128  # of the noise; batch norms are recalibrated on up to 2048 of them
 CLOCKS = ("processor", "wall")
 TIMED = ("plain torch", "gradients", "filtering", "judging", "train")
-BATCHING = ("loop", "vmap")
+BATCHING = ("one after the other", "all at once")
 FORMATS: dict[str, dict] = {
     "float32": {},
     "channels_last": {"channels_last": True},
     "bfloat16": {"precision": "bfloat16"},
 }
-SHAPES = {"resnet8": (3, 32, 32), "resnet18": (3, 32, 32)}  # of images; else 1 x 28 x 28
 
 
 def measure(fields: dict) -> dict:
@@ -34,14 +33,13 @@ def measure(fields: dict) -> dict:
     Parameters
     ----------
     fields : dict
-        model, images a file, rounds a turn, turns, seed, and sizes: images a file for the ways
-        to compute gradients.
+        model, shape of an image, images a file, rounds a turn, turns, seed, and sizes: images a
+        file for the ways to compute gradients.
     """
     trial = _trial(fields)
     measured = _rounds(trial, fields)
     task = LearningTask(trial)
-    if not task.model.initial_statistics().size:  # `vmap` cannot write a batch norm's statistics
-        measured |= _batching(trial, task, fields)
+    measured |= _batching(trial, task, fields)
     if "resnet" in fields["model"]:
         measured |= _formats(trial, task, fields)
     return measured
@@ -49,13 +47,12 @@ def measure(fields: dict) -> dict:
 
 def _trial(fields: dict) -> Trial:
     batch = FILES * fields["images"]
-    shape = list(SHAPES.get(fields["model"], (1, 28, 28)))
     return Trial(
         workers=3 * FILES,
         outer="mean",
         model=fields["model"],
         data="studies.timing.beside_byzfl:noise",
-        data_options={"shape": shape, "images": max(batch, LEAST_IMAGES)},
+        data_options={"shape": fields["shape"], "images": max(batch, LEAST_IMAGES)},
         batch=batch,
         steps=fields["rounds"],
         evaluate_every=fields["rounds"],
@@ -167,15 +164,16 @@ def plain_torch(trial: Trial, params: np.ndarray) -> Callable[[int], np.ndarray]
 
 
 def _batching(trial: Trial, task: LearningTask, fields: dict) -> dict:
-    """Time a loop over files against vmap, and compare the bits of a file computed alone."""
+    """Time files one after the other and all at once, and compare the bits of a file alone."""
     shape = len(fields["sizes"]), fields["turns"]
     seconds, same, gap = np.zeros((2, *shape)), np.zeros((2, shape[0])), np.zeros(shape[0])
     model, params = task.model, task.initial().params
+    chosen = model._at_once
     for i, size in enumerate(fields["sizes"]):
         images, labels = _files(trial, size)
         rows = []
-        for j, vectorised in enumerate((False, True)):
-            model._dense = vectorised  # what the model chose for itself
+        for j in range(2):
+            model._at_once = bool(j)
             rows.append(model.gradients(params, images, labels).rows)
             alone = [
                 model.gradients(params, images[k : k + 1], labels[k : k + 1]).rows
@@ -184,11 +182,16 @@ def _batching(trial: Trial, task: LearningTask, fields: dict) -> dict:
             same[j, i] = np.array_equal(rows[-1], np.concatenate(alone))
         gap[i] = np.abs(rows[1] - rows[0]).max() / np.abs(rows[0]).max()
         for turn in range(fields["turns"]):
-            for j, vectorised in enumerate((False, True)):
-                model._dense = vectorised
+            for j in range(2):
+                model._at_once = bool(j)
                 call = functools.partial(model.gradients, params, images, labels)
                 seconds[j, i, turn] = timed(call)[1][0]
-    return {"batching_seconds": seconds, "same_bits": same, "batching_gap": gap}
+    return {
+        "batching_seconds": seconds,
+        "same_bits": same,
+        "batching_gap": gap,
+        "at_once_in_training": float(chosen),
+    }
 
 
 def _formats(trial: Trial, task: LearningTask, fields: dict) -> dict:

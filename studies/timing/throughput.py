@@ -1,6 +1,7 @@
-"""Speed of training beside plain torch and ByzFL's simulator, and of `vmap` against a loop."""
+"""Speed of training beside plain torch and ByzFL's simulator, and of all files at once."""
 
 import importlib.metadata
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -12,47 +13,72 @@ from detox_sim.models import one_thread
 from detox_sim.primitives import use_threads
 from studies import Study
 from studies.timing import beside_byzfl, beside_torch
-from studies.timing.beside_byzfl import PARTS, RULES
+from studies.timing.beside_byzfl import MIXERS, PARTS, RULES
 from studies.timing.beside_torch import BATCHING, CLOCKS, FILES, FORMATS, TIMED
 from studies.timing.throughput_results import SIMULATORS, figure, finding
 
-FIELDS = ("model", "rule", "images", "rounds", "sizes", "turns", "steps", "seed", "data", "byzfl")
+FIELDS = (
+    "model",
+    "shape",
+    "rule",
+    "mixers",
+    "images",
+    "rounds",
+    "sizes",
+    "turns",
+    "steps",
+    "seed",
+    "data",
+    "byzfl",
+)
+GREY, COLOUR, SMALL = [1, 28, 28], [3, 32, 32], [1, 8, 8]  # shapes of an image
 
 
-def _beside_torch(model: str, images: int, rounds: int) -> dict:
-    return {"model": model, "rule": "", "images": images, "rounds": rounds}
+def _beside_torch(model: str, shape: list[int], images: int, rounds: int) -> dict:
+    return {"model": model, "shape": shape, "images": images, "rounds": rounds}
 
 
-def _beside_byzfl(model: str, rule: str, steps: int) -> dict:
-    sizes = {"images": beside_byzfl.IMAGES, "rounds": 0, "steps": steps}
-    return {"model": model, "rule": rule} | sizes
+def _beside_byzfl(model: str, rule: str, steps: int, mixers: Sequence[str] = ()) -> dict:
+    sizes = {"shape": GREY, "images": beside_byzfl.IMAGES, "rounds": 0, "steps": steps}
+    return {"model": model, "rule": rule, "mixers": list(mixers)} | sizes
 
 
+_RULES = {
+    "trimmed_mean": "trimmed mean",
+    "multi_krum": "Multi-Krum",
+    "geometric_median": "geometric median",
+}
+_BASE = {"rule": "", "mixers": [], "steps": 0, "seed": 0}
 PROFILES: dict[str, tuple[dict, dict]] = {
     "smoke": (
-        {"turns": 1, "steps": 0, "seed": 0, "sizes": [2, 4], "data": "noise"},
+        _BASE | {"turns": 1, "sizes": [2, 4], "data": "noise"},
         {
             "setting": {
-                "softmax": _beside_torch("softmax", 4, 2),
-                "lenet5": _beside_torch("lenet5", 4, 1),
-                "resnet8": _beside_torch("resnet8", 2, 1),
+                "softmax": _beside_torch("softmax", GREY, 4, 2),
+                "lenet5": _beside_torch("lenet5", GREY, 4, 1),
+                "resnet8, 8 x 8": _beside_torch("resnet8", SMALL, 2, 1),
                 "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 1),
             }
         },
     ),
     "laptop": (
-        {"turns": 3, "steps": 0, "seed": 0, "sizes": [4, 32, 96], "data": "fashion_mnist"},
+        _BASE | {"turns": 3, "sizes": [4, 32, 96], "data": "fashion_mnist"},
         {
             "setting": {
-                "softmax": _beside_torch("softmax", 96, 15),
-                "mlp": _beside_torch("mlp", 96, 15),
-                "lenet5": _beside_torch("lenet5", 96, 3),
-                "resnet8": _beside_torch("resnet8", 32, 1),
-                "CNN, trimmed mean": _beside_byzfl("CNN", "trimmed_mean", 10),
-                "MLP, trimmed mean": _beside_byzfl("MLP", "trimmed_mean", 200),
-                "MLP, Multi-Krum": _beside_byzfl("MLP", "multi_krum", 200),
-                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 200),
-                "logistic, Multi-Krum": _beside_byzfl("logistic", "multi_krum", 200),
+                "softmax": _beside_torch("softmax", GREY, 96, 15),
+                "mlp": _beside_torch("mlp", GREY, 96, 15),
+                "lenet5": _beside_torch("lenet5", GREY, 96, 3),
+                "resnet8, 32 x 32": _beside_torch("resnet8", COLOUR, 32, 1),
+                "resnet8, 8 x 8": _beside_torch("resnet8", SMALL, 12, 5),
+            }
+            | {
+                ", ".join([model, " + ".join([*mixers, title])]): _beside_byzfl(
+                    model, rule, steps, mixers
+                )
+                for model, steps in (("CNN", 10), ("MLP", 200), ("logistic", 200))
+                for rule, title in _RULES.items()
+                for mixers in ([], ["nnm"])
+                if model == "MLP" or not mixers
             }
         },
     ),
@@ -67,6 +93,10 @@ def prepare(fields: dict) -> dict:
     check_known("field of throughput", fields, FIELDS)
     for name in ("images", "rounds", "turns", "steps", "seed"):
         check_integer(name, fields[name], 0 if name in ("rounds", "steps", "seed") else 1)
+    if not isinstance(fields["shape"], list) or len(fields["shape"]) != 3:
+        raise ValueError(f"shape must be [channels, height, width], got {fields['shape']!r}")
+    for side in fields["shape"]:
+        check_integer("shape", side, 1)
     if not isinstance(fields["sizes"], list) or not fields["sizes"]:
         raise ValueError(f"sizes must be a list of images a file, got {fields['sizes']!r}")
     for size in fields["sizes"]:
@@ -78,6 +108,7 @@ def prepare(fields: dict) -> dict:
         return fields | {"byzfl": ""}
     check_integer("steps", fields["steps"], 1)
     check_known("rule", [rule], RULES)
+    check_known("mixer", fields["mixers"], MIXERS)
     check_known("model", [fields["model"]], beside_byzfl.MODELS)
     check_known("data", [fields["data"]], ("noise", "fashion_mnist"))
     return fields | {"byzfl": _version("byzfl")}
@@ -144,6 +175,7 @@ _VARIABLES: dict[str, tuple[str, ...]] = {
     "batching_seconds": ("batching", "images", "turn"),
     "same_bits": ("batching", "images"),
     "batching_gap": ("images",),
+    "at_once_in_training": (),
     "format_seconds": ("format", "turn"),
     "format_gap": ("format",),
     "simulator_seconds": ("simulator", "part", "turn"),  # by the clock
@@ -165,7 +197,12 @@ def _measure_simulators(fields: dict) -> dict:
     accuracy, processor = np.zeros((2, len(SIMULATORS), fields["turns"]))
     for turn in range(fields["turns"]):
         trial = beside_byzfl.experiment(
-            fields["model"], fields["rule"], fields["steps"], fields["seed"] + turn, **data
+            fields["model"],
+            fields["rule"],
+            fields["steps"],
+            fields["seed"] + turn,
+            mixers=fields["mixers"],
+            **data,
         )
         for i, simulate in enumerate((beside_byzfl.ours, beside_byzfl.byzfl)):
             seconds[i, :, turn], processor[i, turn], accuracy[i, turn] = simulate(trial)
@@ -208,11 +245,13 @@ STUDY = Study(
         "history; train: the whole function per round, with set-up, warm-up round and two "
         "evaluations",
         "images are noise where accuracy is not compared: speed does not depend on them",
-        "vmap over the 15 files of a step against a loop; bfloat16 by autocast",
+        "all at once: the gradients of the 15 files of a step in one pass, which keeps them apart; "
+        "one after the other: a forward and a backward pass for each; bfloat16 by autocast",
         "ByzFL: 45 workers, 5 Byzantine, ALIE with z = 1 (sample deviation), 32 images a worker, "
         "its CNN, MLP and logistic model, SGD with momentum 0.9 at the server, the same "
-        "evaluations; ByzFL computes the 40 honest gradients from 40 parts of the data, here "
-        "all 45 are computed, and every round is judged; the split of its time, and rounds "
+        "evaluations; geometric median: three steps of Weiszfeld's algorithm, as ByzFL's; nnm: "
+        "nearest-neighbour mixing; ByzFL computes the 40 honest gradients from 40 parts of the data, "
+        "here all 45 are computed, and every round is judged; the split of its time, and rounds "
         "alone (gradients, attack, aggregation, update), are by the clock",
     ],
     profiles=PROFILES,
@@ -220,7 +259,7 @@ STUDY = Study(
     figure=figure,
     finding=finding,
     scale="small models, one thread",
-    version=3,
+    version=4,
     exclusive=True,
     by_name=("laptop",),
     fields=FIELDS,

@@ -9,10 +9,8 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from detox_sim import data, models
+from detox_sim import data
 from detox_sim.data.base import fixed
-from detox_sim.models import Model
-from detox_sim.streams import stream
 from studies.style import draw
 from studies.timing import beside_byzfl, beside_torch, throughput
 from studies.timing import throughput_results as results
@@ -30,7 +28,7 @@ def lenet5():
 
 @pytest.fixture(scope="module")
 def resnet8():
-    return throughput.run(fields("resnet8", turns=1))
+    return throughput.run(fields("resnet8, 8 x 8", turns=1))
 
 
 def test_plain_torch_learns_the_same_parameters(lenet5, resnet8):
@@ -54,12 +52,15 @@ def test_deviation_is_small_for_the_same_step_only():
     assert np.abs(ours - wrong).max() > 0.1 * movement
 
 
-def test_loop_and_vmap_agree(lenet5, resnet8):
-    assert (lenet5.batching_gap < 1e-4).all()
-    assert (lenet5.same_bits.sel(batching="loop") == 1).all()
-    assert resnet8.batching_seconds.isnull().all()  # batch norm
+def test_files_at_once_have_the_bits_of_one_by_one(lenet5, resnet8):
+    for found in (lenet5, resnet8):
+        assert (found.same_bits == 1).all()
+        assert (found.batching_gap == 0).all()
     dense = throughput.run(fields("softmax"))
     assert (dense.same_bits == 1).all()
+    assert (dense.batching_gap < 1e-4).all()
+    chosen = [bool(each.at_once_in_training) for each in (dense, lenet5, resnet8)]
+    assert chosen == [True, False, True]
 
 
 def test_formats_deviate_by_their_precision(lenet5, resnet8):
@@ -192,7 +193,7 @@ def test_finding_says_what_was_not_measured():
     found = results.finding(made_up())
     assert "beside ByzFL** (1 is as fast; median and range over turns): c, d 2.00" in found
     assert "The medians of 0 of 1 settings reach the target of 5" in found
-    assert "A loop over files takes" in found
+    assert "Files one after the other take" in found
     assert results.finding(made_up().where(False)).count("not measured") == 2
 
 
@@ -244,6 +245,9 @@ def test_impossible_fields_are_refused():
         ({"model": "resnet9"}, "did you mean 'resnet8'"),
         ({"rule": "multikrum", "steps": 1}, "unknown rule 'multikrum'"),
         ({"sizes": []}, "sizes must be a list"),
+        ({"shape": [28, 28]}, "shape must be"),
+        ({"shape": [1, 28, 0]}, "shape must be an integer of 1 or more"),
+        ({"rule": "multi_krum", "steps": 1, "model": "MLP", "mixers": ["nmn"]}, "unknown mixer"),
         ({"turns": 0}, "turns must be an integer of 1 or more"),
         ({"rule": "multi_krum"}, "steps must be an integer of 1 or more, got 0"),
         (
@@ -260,11 +264,3 @@ def test_other_version_of_byzfl_changes_the_fields(monkeypatch):
     monkeypatch.setattr(throughput, "_version", lambda package: "9.9")
     assert fields("logistic, trimmed mean")["byzfl"] == "9.9" != before["byzfl"]
     assert fields("lenet5")["byzfl"] == ""
-
-
-def test_model_uses_vmap_only_where_it_is_dense():
-    shapes = {"softmax": True, "mlp": True, "lenet5": False, "resnet8": False}
-    for name, dense in shapes.items():
-        model = Model(getattr(models, name), beside_torch.SHAPES.get(name, (1, 28, 28)), 10)
-        assert model._dense == dense, name
-        assert model.initial(stream(0, "parameters")).size == model.parameters, name
