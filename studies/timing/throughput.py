@@ -250,9 +250,9 @@ STUDY = Study(
         "ByzFL: 45 workers, 5 Byzantine, ALIE with z = 1 (sample deviation), 32 images a worker, "
         "its CNN, MLP and logistic model, SGD with momentum 0.9 at the server, the same "
         "evaluations; geometric median: three steps of Weiszfeld's algorithm, as ByzFL's; nnm: "
-        "nearest-neighbour mixing; ByzFL computes the 40 honest gradients from 40 parts of the data, "
-        "here all 45 are computed, and every round is judged; the split of its time, and rounds "
-        "alone (gradients, attack, aggregation, update), are by the clock",
+        "nearest-neighbour mixing; ByzFL computes the 40 honest gradients from 40 parts of the "
+        "data, here all 45 are computed, and every round is judged; the split of its time, and "
+        "rounds alone (gradients, attack, aggregation, update), are by the clock",
     ],
     profiles=PROFILES,
     run=run,
