@@ -150,13 +150,18 @@ def _outcomes(
     from distributed import as_completed
 
     waiting = as_completed(futures, loop=client.loop)
+    patience: dict[str, float] = {}  # seconds, of results that were waited for in vain
     alive = looked = time.monotonic()
     while not waiting.is_empty():
         finished = waiting.next_batch(block=False)
         for future in finished:
+            seconds = patience.get(future.key, RESULT_SECONDS)
             try:
-                outcome = future.result(timeout=RESULT_SECONDS)
-            except TimeoutError:  # its process ended meanwhile: Dask runs it again elsewhere
+                outcome = future.result(timeout=seconds)
+            except TimeoutError:
+                # Its process ended meanwhile, and Dask runs it again elsewhere; or the network is
+                # slow for so large a result.
+                patience[future.key] = 2 * seconds
                 waiting.add(future)
                 continue
             except (Exception, asyncio.CancelledError) as error:

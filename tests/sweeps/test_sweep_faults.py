@@ -77,6 +77,27 @@ def test_scheduler_whose_processes_are_gone_for_good_ends_the_sweep(tmp_path, mo
     assert list(tmp_path.rglob("*.failed.json")) == []
 
 
+def test_slow_result_is_waited_for_longer_each_time(tmp_path, monkeypatch):
+    """A network that takes 5 s for a result, where a small one takes 1 s."""
+    from distributed import Future
+
+    asked, result = [], Future.result
+
+    def slow(future, timeout=None):
+        asked.append(timeout)
+        if timeout < 5.0:
+            raise TimeoutError
+        return result(future, timeout=timeout)
+
+    monkeypatch.setattr(execution, "RESULT_SECONDS", 1.0)
+    monkeypatch.setattr(Future, "result", slow)
+    store = Store(tmp_path / "cells")
+    with connect(processes=1) as client:
+        execute(client, draws()[:1], store, RECORD, lambda *_: None)
+    assert asked == [1.0, 2.0, 4.0, 8.0]
+    assert len(stored(draws(), store)) == 1
+
+
 def test_sweep_resumes_after_its_scheduler_was_restarted(tmp_path, trials):
     cells, expected = trials
     store = Store(tmp_path / "cells")
