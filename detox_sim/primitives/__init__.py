@@ -228,21 +228,7 @@ def equal_rows(rows, groups) -> np.ndarray:
     array([[0, 1, 0],
            [0, 0, 2]])
     """
-    groups = _indices("groups", rows, groups)
-    labels = np.full(groups.shape, -1)
-    while (left := labels < 0).any():
-        waiting = left.any(axis=1)
-        leader = left[waiting].argmax(axis=1)
-        first = groups[waiting, leader]
-        # Compare with the leader, in column 0; the leader replaces members already labelled.
-        members = np.where(left[waiting], groups[waiting], first[:, None])
-        some = np.concatenate([first[:, None], members], axis=1)
-        looked = (some != first[:, None]).any(axis=1)
-        equal = np.ones(members.shape, dtype=bool)
-        if looked.any():
-            equal[looked] = ~_backend(rows).differ(rows, some[looked])[:, 1:]
-        labels[waiting] = np.where(equal & left[waiting], leader[:, None], labels[waiting])
-    return labels
+    return _backend(rows).equal_rows(rows, _indices("groups", rows, groups))
 
 
 def sign_sum(rows):

@@ -19,8 +19,8 @@ from detox_sim.primitives.threads import spread
 __all__ = [
     "combine",
     "cross_distances",
-    "differ",
     "distances",
+    "equal_rows",
     "order_mean",
     "sign_sum",
     "take",
@@ -226,38 +226,58 @@ def sign_sum(rows):
     return out
 
 
-# --- differ, take -------------------------------------------------------------------------------
+# --- equal_rows, take ---------------------------------------------------------------------------
 
 
 @kernel
-def _differ_chunk(rows, groups, start, stop, width, different):
-    for g in range(groups.shape[0]):
-        for column in range(start, stop, width):
-            end = min(column + width, stop)
-            leader = rows[groups[g, 0], column:end]
-            for j in range(1, groups.shape[1]):
-                if groups[g, j] != groups[g, 0] and not different[g, j]:
-                    member, bits = rows[groups[g, j], column:end], rows.dtype.type(0)
-                    for k in range(leader.size):
-                        bits |= leader[k] ^ member[k]
-                    different[g, j] = bits != 0
+def _label_groups(rows, groups, first, last, width, labels):
+    copies = groups.shape[1]
+    compared = np.empty(copies, np.bool_)
+    for g in range(first, last):
+        labels[g] = -1
+        for leader in range(copies):
+            if labels[g, leader] >= 0:
+                continue
+            left = 0
+            for j in range(leader, copies):
+                compared[j] = labels[g, j] < 0 and groups[g, j] != groups[g, leader]
+                if labels[g, j] < 0 and not compared[j]:
+                    labels[g, j] = leader
+                left += compared[j]
+            for column in range(0, rows.shape[1], width):
+                if not left:
+                    break
+                end = min(column + width, rows.shape[1])
+                values = rows[groups[g, leader], column:end]
+                for j in range(leader + 1, copies):
+                    if compared[j]:
+                        member, bits = rows[groups[g, j], column:end], rows.dtype.type(0)
+                        for k in range(values.size):
+                            bits |= values[k] ^ member[k]
+                        compared[j] = bits == 0
+                        left -= bits != 0
+            for j in range(leader + 1, copies):
+                if compared[j]:
+                    labels[g, j] = leader
 
 
-def differ(rows, groups):
+def equal_rows(rows, groups):
     patterns = read_only(rows)
     patterns = patterns.view(f"u{patterns.dtype.itemsize}")
+    labels = np.empty(groups.shape, np.int64)
+    at_a_time = max(1, CHUNK // (groups.shape[1] * rows.shape[1]))
 
-    def work(chunk):
-        different = np.zeros(groups.shape, dtype=np.bool_)
-        _differ_chunk(patterns, groups, *chunk, SUMMED, different)
-        return different
+    def work(first):
+        last = min(first + at_a_time, len(groups))
+        _label_groups(patterns, groups, first, last, SUMMED, labels)
 
-    return np.any(spread(work, _chunks(rows)), axis=0)
+    spread(work, range(0, len(groups), at_a_time))
+    return labels
 
 
 def take(rows, indices):
     out = np.empty((len(indices), rows.shape[1]), rows.dtype)
     if out.size <= CHUNK:
-        return np.take(rows, indices, axis=0, out=out)
+        return np.take(rows, indices, axis=0, out=out, mode="clip")  # "raise" would copy twice
     spread(lambda place: np.copyto(out[place], rows[indices[place]]), range(len(indices)))
     return out

@@ -85,6 +85,31 @@ def sign_sum(rows):
     return xp.concat([xp.sum(block, axis=0) for block in signs])
 
 
+def equal_rows(rows, groups):
+    return first_equal(rows, groups, differ)
+
+
+def first_equal(rows, groups, differ):
+    """Return for each member of a group the first one that does not differ from it.
+
+    ``differ(rows, groups (m, r)) -> bool (m, r)``: whether a member differs from the first one.
+    """
+    labels = np.full(groups.shape, -1)
+    while (left := labels < 0).any():
+        waiting = left.any(axis=1)
+        leader = left[waiting].argmax(axis=1)
+        first = groups[waiting, leader]
+        # Compare with the leader, in column 0; the leader replaces members already labelled.
+        members = np.where(left[waiting], groups[waiting], first[:, None])
+        some = np.concatenate([first[:, None], members], axis=1)
+        looked = (some != first[:, None]).any(axis=1)
+        equal = np.ones(members.shape, dtype=bool)
+        if looked.any():
+            equal[looked] = ~differ(rows, some[looked])[:, 1:]
+        labels[waiting] = np.where(equal & left[waiting], leader[:, None], labels[waiting])
+    return labels
+
+
 def differ(rows, groups):
     patterns, different = bits(rows), np.zeros(groups.shape, dtype=bool)
     for place, (leader, *members) in enumerate(groups):

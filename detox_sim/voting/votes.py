@@ -128,17 +128,19 @@ def majority(
 
 
 def _majority(messages: Messages, *, tolerance: float, no_majority: str) -> Votes:
-    arrived = messages.row_of >= 0
-    row_of = np.where(arrived, messages.row_of, 0)
+    arrived, present = messages.row_of >= 0, messages.row_of.shape[1]
+    row_of = messages.row_of if (whole := arrived.all()) else np.where(arrived, messages.row_of, 0)
     labels = equal_rows(messages.rows, row_of)
     agree = labels[:, :, None] == labels[:, None, :]
     if tolerance:
         for file in np.flatnonzero((labels != labels[:, :1]).any(axis=1)):
             agree[file] |= _near(take(messages.rows, row_of[file]), tolerance)
-    supporters = (agree & arrived[:, :, None] & arrived[:, None, :]).sum(axis=2)
+    if not whole:
+        agree &= arrived[:, :, None] & arrived[:, None, :]
+        present = arrived.sum(axis=1)
+    supporters = agree.sum(axis=2)
     winner = supporters.argmax(axis=1)
-    files = np.arange(len(winner))
-    undecided = 2 * supporters[files, winner] <= arrived.sum(axis=1)
+    undecided = 2 * supporters.max(axis=1) <= present
     return outcome(messages, winner, undecided, no_majority)
 
 
