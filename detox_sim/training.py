@@ -33,7 +33,12 @@ __all__ = ["VERSIONS", "step", "train", "versions"]
 
 # Raise a part whenever the same Trial may give other numbers through it: stored results depend on
 # the parts they use (`versions`).
-VERSIONS = {"round": 7, "gradients of dense models": 1, "gradients of convolutions": 1}
+VERSIONS = {
+    "round": 7,
+    "gradients of dense models": 1,
+    "gradients of convolutions": 1,
+    "geometric median": 1,  # and medoid
+}
 
 SERVERS: dict[str, Callable[..., ParameterServer]] = {
     "central": CentralServer,
@@ -273,7 +278,10 @@ def versions(trial: Trial) -> dict[str, int]:
     factory = bind(models, trial.model, trial.model_options)
     dense = models.is_dense(factory, images.shape[1:], trial.dataset.classes)
     gradients = f"gradients of {'dense models' if dense else 'convolutions'}"
-    return {name: VERSIONS[name] for name in ("round", gradients)}
+    parts = ["round", gradients]
+    if {"geometric_median", "medoid"} & {trial.inner, trial.outer}:
+        parts.append("geometric median")
+    return {name: VERSIONS[name] for name in parts}
 
 
 def _check(

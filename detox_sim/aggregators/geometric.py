@@ -4,7 +4,14 @@ import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.coordinates import median
-from detox_sim.aggregators.weights import last_aggregate, near_most, norms, shares, weighted
+from detox_sim.aggregators.weights import (
+    last_aggregate,
+    near_most,
+    norms,
+    shares,
+    sums_are_lost,
+    weighted,
+)
 from detox_sim.arrays import namespace
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import combine, distances
@@ -194,7 +201,10 @@ def _geometry(rows, byzantine: int):
     square = distances(rows)
     kept, _ = near_most(square, byzantine)
     inner = square[np.ix_(kept, kept)]
-    medoid = kept[np.sqrt(inner).sum(axis=1).argmin()]
+    apart = np.sqrt(inner)
+    if sums_are_lost(apart):
+        apart = np.sort(apart, axis=1)[:, :half]
+    medoid = kept[apart.sum(axis=1).argmin()]
     order = np.argsort(square[medoid], kind="stable")
     inside = shares(np.bincount(order[:half], minlength=n))
     typical = np.sort(square[medoid])[(n - 1) // 2]

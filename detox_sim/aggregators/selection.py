@@ -3,7 +3,7 @@
 import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
-from detox_sim.aggregators.weights import average, norms
+from detox_sim.aggregators.weights import average, norms, sums_are_lost
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import distances, order_mean, take
 
@@ -223,6 +223,9 @@ MEDOID = Facts(
 def medoid(rows, /, *, byzantine: int):
     """Return the row with the least sum of Euclidean distances to the others.
 
+    Where a row is more than 1e10 times as far as most are from each other, such a sum rounds away
+    their differences; the nearer half of the others is summed then.
+
     Parameters
     ----------
     rows : array (n, d)
@@ -246,7 +249,8 @@ def medoid(rows, /, *, byzantine: int):
     """
     n = require(MEDOID, rows, byzantine)
     distance = np.sqrt(distances(rows))
-    best = 0 if n == 1 else _by_score(distance, n - 1)[0]
+    count = n // 2 if sums_are_lost(distance) else n - 1
+    best = 0 if n == 1 else _by_score(distance, count)[0]
     return take(rows, [best])[0, :]
 
 

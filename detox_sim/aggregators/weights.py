@@ -5,6 +5,8 @@ import numpy as np
 from detox_sim.arrays import is_array, namespace
 from detox_sim.primitives import combine, distances, finite
 
+LOST = 1e10  # times the distance of most rows from each other; beside it 1e-6 of that is rounded
+
 
 def shares(values: np.ndarray) -> np.ndarray:
     """Return weights in these proportions that sum to 1."""
@@ -76,6 +78,22 @@ def near_most(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
     if far > byzantine:
         return np.arange(len(square)), byzantine
     return kept, byzantine - far
+
+
+def sums_are_lost(distance: np.ndarray) -> bool:
+    """Return whether the sums of distances (n, n) round away what tells most rows apart.
+
+    So it is where a row is very far from all others: each of them has that distance in its sum.
+
+    Examples
+    --------
+    >>> points = np.array([0.0, 1.0, 2.0, 1e20])
+    >>> sums_are_lost(abs(points[:, None] - points))
+    True
+    """
+    typical = np.sort(distance, axis=1)[:, len(distance) // 2].min()
+    finite = distance[np.isfinite(distance)]
+    return bool(finite.size and finite.max() > LOST * typical)
 
 
 def centred_gram(square: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -238,6 +238,7 @@ ARBITRARY = {
     "-inf": lambda rng, dtype: -np.inf,
     "mixed": lambda rng, dtype: rng.choice([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0]),
     "far": lambda rng, dtype: 1e6 * rng.normal(),
+    "1e20 or 1e38": lambda rng, dtype: rng.choice([1e20, 1e38]),
 }
 NOT_FINITE = (np.nan, np.inf, -np.inf)
 
