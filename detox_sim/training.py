@@ -37,8 +37,9 @@ VERSIONS = {
     "round": 7,
     "gradients of dense models": 1,
     "gradients of convolutions": 1,
-    "geometric median": 1,  # and medoid
+    "geometric median": 1,
 }
+OF_RULES = {"geometric_median": "geometric median", "medoid": "geometric median"}
 
 SERVERS: dict[str, Callable[..., ParameterServer]] = {
     "central": CentralServer,
@@ -278,10 +279,8 @@ def versions(trial: Trial) -> dict[str, int]:
     factory = bind(models, trial.model, trial.model_options)
     dense = models.is_dense(factory, images.shape[1:], trial.dataset.classes)
     gradients = f"gradients of {'dense models' if dense else 'convolutions'}"
-    parts = ["round", gradients]
-    if {"geometric_median", "medoid"} & {trial.inner, trial.outer}:
-        parts.append("geometric median")
-    return {name: VERSIONS[name] for name in parts}
+    rules = {OF_RULES[name] for name in (trial.inner, trial.outer) if name in OF_RULES}
+    return {name: VERSIONS[name] for name in ("round", gradients, *sorted(rules))}
 
 
 def _check(

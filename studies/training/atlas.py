@@ -192,9 +192,10 @@ def prepare(fields: dict) -> dict:
 
 def versions(fields: dict) -> dict[str, int]:
     """Return the versions of the parts that a pair's numbers depend on."""
-    from detox_sim.training import VERSIONS
+    from detox_sim.training import OF_RULES, VERSIONS
 
-    parts = ("round", "gradients of dense models")
+    parts = ["round", "gradients of dense models"]
+    parts += [OF_RULES[name] for name in (fields["outer"],) if name in OF_RULES]
     return {"atlas": STUDY.version} | {name: VERSIONS[name] for name in parts}
 
 
