@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from detox_sim.planning.schemes import Option
 
 ATLAS = Path(__file__).parents[1] / "atlas.json"
-MEASURED = ("worst", "low", "high", "attack", "nobody")
+MEASURED = ("worst", "low", "high", "attack", "cross_fitted", "fails", "nobody")
+RISK = 0.01  # chance a step that the condition of a rule fails, below which a run of it is cited
 ABSENT: dict[str, Any] = {  # what an entry or an option that does not name the field has
     "vote_options": {},
     "encoding": None,
@@ -33,10 +34,14 @@ class Seen(NamedTuple):
         Of its Trials: assignment, copies, vote and its options, encoding, mixers and outer rule,
         and groups and inner rule where it has vote groups.
     worst, low, high : float
-        Test accuracy (0 to 1) under the worst of the attacks tried: the mean over seeds, and its
-        95 % Student t interval.
+        Test accuracy (0 to 1) under the attack that was worst on two tuning seeds: the mean over
+        fresh seeds, and its 95 % Student t interval.
     attack : str
-        The attack that is the worst.
+        That attack.
+    cross_fitted : sequence of float
+        The same three numbers, each seed under the attack that was worst on the other seeds.
+    fails : float
+        Chance a step that more rows are distorted than the rule withstands.
     nobody : float
         Test accuracy when nobody attacks, the mean over seeds.
     scale : str
@@ -50,6 +55,8 @@ class Seen(NamedTuple):
     low: float
     high: float
     attack: str
+    cross_fitted: Sequence[float]
+    fails: float
     nobody: float
     scale: str
     workers: int
@@ -107,7 +114,8 @@ def seen(option: Option, atlas: Sequence[Seen] | None = None) -> Seen | None:
     --------
     >>> from detox_sim.planning import options
     >>> fields = {"assignment": "detox", "copies": 3, "vote": "majority", "outer": "median"}
-    >>> made_up = Seen(fields, 0.71, 0.69, 0.73, "alie", 0.76, "made up", workers=45, byzantine=5)
+    >>> worst = (0.71, 0.69, 0.73)
+    >>> made_up = Seen(fields, *worst, "alie", worst, 0.0, 0.76, "made up", 45, 5)
     >>> [(option.words, run.worst) for option in options(9, 1) if (run := seen(option, [made_up]))]
     [('detox, r = 3 and median', 0.71)]
     """
@@ -124,13 +132,14 @@ def contradiction(
 ) -> tuple[Option, Seen] | None:
     """Return the option that the atlas puts above the first one, with what it saw, or None.
 
-    It is the option of the best accuracy under its worst attack, among those whose interval lies
-    wholly above that of the first. None also where the atlas has no run of the first.
+    It is the option of the best accuracy under its worst attack, among those both of whose
+    intervals lie wholly above those of the first. None also where the atlas has no run of the
+    first. Runs in which the condition of the rule fails do not count.
 
     Parameters
     ----------
     ranked : sequence of Option
-        What `rank` or `pareto` returns: the recommendation first.
+        What `rank` returns: the recommendation first.
     atlas : sequence of Seen, optional
         By default `read_atlas()`.
 
@@ -142,14 +151,20 @@ def contradiction(
     """
     atlas = read_atlas() if atlas is None else atlas
     first = seen(ranked[0], atlas) if ranked else None
-    if first is None:
+    if first is None or first.fails > RISK:
         return None
-    return _best([(option, run) for option, run in _runs(ranked, atlas) if run.low > first.high])
+    return _best([(o, run) for o, run in _runs(ranked, atlas) if _above(run, first)])
+
+
+def _above(one: Seen, other: Seen) -> bool:
+    """Return whether both intervals of a run lie wholly above those of another."""
+    return one.low > other.high and one.cross_fitted[1] > other.cross_fitted[2]
 
 
 def _runs(found: Sequence[Option], atlas: Sequence[Seen]) -> list[tuple[Option, Seen]]:
-    """Return the options that are in the atlas, with what it saw."""
-    return [(option, run) for option in found if (run := seen(option, atlas))]
+    """Return the options that are in the atlas with a condition that holds, and what it saw."""
+    runs = [(option, seen(option, atlas)) for option in found]
+    return [(option, run) for option, run in runs if run is not None and run.fails <= RISK]
 
 
 def _best(runs: list[tuple[Option, Seen]]) -> tuple[Option, Seen] | None:
@@ -169,7 +184,7 @@ def atlas_text(
     Parameters
     ----------
     ranked : sequence of Option
-        What `rank` or `pareto` returns: the recommendation first.
+        What `rank` returns: the recommendation first.
     workers, byzantine : int
         p and q of the question; the text says so where those of the atlas are others.
     atlas : sequence of Seen, optional
@@ -184,12 +199,13 @@ def atlas_text(
     --------
     >>> from detox_sim.planning import options
     >>> fields = {"assignment": "none", "copies": 1, "vote": "majority", "outer": "median"}
-    >>> made_up = Seen(fields, 0.71, 0.69, 0.73, "alie", 0.76, "made up", workers=45, byzantine=5)
+    >>> worst = (0.71, 0.69, 0.73)
+    >>> made_up = Seen(fields, *worst, "alie", worst, 0.0, 0.76, "made up", 45, 5)
     >>> ranked = [option for option in options(9, 1) if seen(option, [made_up])]
     >>> print(atlas_text(ranked, workers=9, byzantine=1, atlas=[made_up]))
     In the atlas (made up; p = 45 and q = 5, not 9 and 1) no redundancy (r = 1) and median has test
-    accuracy 0.71 [0.69, 0.73] under its worst attack (alie), 0.76 without attack. It has no other
-    option that is listed.
+    accuracy 0.71 [0.69, 0.73] under the worst attack found (alie), 0.76 without attack. It has no
+    other safe option.
     """
     atlas = read_atlas() if atlas is None else atlas
     if not ranked or not atlas:
@@ -199,6 +215,14 @@ def atlas_text(
     if (runs.workers, runs.byzantine) != (workers, byzantine):
         scale += f"; p = {runs.workers} and q = {runs.byzantine}, not {workers} and {byzantine}"
     said = f"Not in the atlas ({scale}): {name}."
+    if first and not byzantine:
+        return f"In the atlas ({scale}) {name} has test accuracy {first.nobody:.2f} without attack."
+    if first and first.fails > RISK:
+        said = (
+            f"The atlas ({scale}) says nothing of {name}: there its rules fail with chance "
+            f"{first.fails:.2g} a step."
+        )
+        first = None
     if first:
         numbers = f"{_accuracy(first)}, {first.nobody:.2f} without attack"
         said = f"In the atlas ({scale}) {name} has test accuracy {numbers}."
@@ -206,12 +230,13 @@ def atlas_text(
     if above:
         return f"{said} It disagrees: {above[0].words} has {_accuracy(above[1])}."
     if others is None:
-        return f"{said} It has no other option that is listed."
+        return f"{said} It has no other safe option."
     if first:
-        return f"{said} It does not contradict the ranking: no listed interval lies wholly above."
+        return f"{said} No other safe option is shown to be more accurate there."
     name, run = others[0].words, others[1]
-    return f"{said} Of the listed options that it has, the best is {name}: {_accuracy(run)}."
+    return f"{said} Of the safe options that it has, the best is {name}: {_accuracy(run)}."
 
 
 def _accuracy(run: Seen) -> str:
-    return f"{run.worst:.2f} [{run.low:.2f}, {run.high:.2f}] under its worst attack ({run.attack})"
+    numbers = f"{run.worst:.2f} [{run.low:.2f}, {run.high:.2f}]"
+    return f"{numbers} under the worst attack found ({run.attack})"

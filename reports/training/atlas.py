@@ -27,26 +27,30 @@ show_findings("atlas")
 show("atlas")
 
 # %% [markdown]
-# **How to read it.** Left: the test accuracy of each pair of a scheme (columns) and a rule (rows) under the attack that is
-# worst for it, of those tried. Right: the same against what a round costs. The line joins the pairs that no cheaper pair
+# **How to read it.** Left: the test accuracy of each pair of a scheme (columns) and a rule (rows) under the attack that was
+# worst for it on two tuning seeds. A dash: the condition of the rule forbids the pair; blank: not part of the grid. Right: the same against what a round costs. The line joins the pairs that no cheaper pair
 # beats; they are named. The least accurate tenth of the pairs is drawn on the dotted line, so that the others lie apart.
 #
 # **How a pair is measured.** One setting (rate, momentum at the server or at the workers) is chosen for all attacks, on
 # validation images and on seeds that are used for nothing else. The worst attack is chosen there too. Then the pair is trained
 # anew on five other seeds, and the test images are used once. The minimum over several noisy means is too low. An estimate on
-# fresh seeds is not; but it is too high where the tuning seeds chose an attack that is not the worst. The table has both.
+# fresh seeds is not; but it is too high where the two tuning seeds chose an attack that is not the worst. The table has both,
+# and a third value, added after the first results: *cross-fitted*, for each fresh seed the accuracy under the attack that was
+# worst on the other four. With five seeds and many rules, Holm's method decides only large differences.
 #
-# **At equal compute.** With *r* copies a worker computes *r* times the images. "none, 3 x images" and "none, 5 x images"
-# compute as many without redundancy: the rule gets gradients of more images, and there is no vote.
+# **At equal compute.** With *r* copies a worker computes *r* times the images. "no redundancy, 3 x images" and
+# "no redundancy, 5 x images" compute as many without copies: the rule gets gradients of more images, and there is no vote.
 #
 # **What it does not show.** One model, one data set, one size. A stronger attack may exist. Time is modelled.
 
 # %% [markdown]
 # ## All pairs, ranked
 # Sort by a column with a click on its head; filter by words, or by the lists above the table. Values are means over seeds
-# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds. The rank is one more than the number
-# of pairs whose interval lies wholly above. *fails*: the chance that in a step more rows are distorted than the rule
-# withstands, under a random placement.
+# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds, which reaches too low. *price*: what is
+# lost when nobody attacks, against the rule that is then the most accurate with no redundancy. *load*: images computed, over
+# the common batch. *MB* and *seconds*: what a worker sends and what a round takes on the paper's cluster, modelled. *fails*:
+# the chance that in a step more rows are distorted than the rule withstands, under a random placement. *than the first*:
+# whether the pair is shown to be less accurate than that of rank 1.
 
 
 # %%
@@ -60,7 +64,7 @@ def show_tables(dataset):
             Markdown(
                 "By attack: mean test accuracy and half of its interval, in hundredths. The frame "
                 "is around the attack that was worst on the tuning seeds; the last column is the "
-                "worst case, estimated on fresh ones."
+                "worst case, estimated on fresh ones. An empty column: that attack needs a vote."
             )
         )
         show_drawn(

@@ -220,10 +220,13 @@ STUDY = Study(
         "ALIE z=1.5, inner product x3 and min-max is highest on the tuning seeds",
         "accuracy: on the test images after the last step",
         "worst case: test accuracy on fresh seeds under the attack that was worst on the "
-        "validation images with the tuning seeds",
+        "validation images with the two tuning seeds, which is not always the worst one",
         "plain minimum: the lowest mean over the attacks, on the fresh seeds; too low where "
-        "attacks are about equally strong",
-        "price: accuracy of the mean without redundancy when nobody attacks, less that of the pair",
+        "attacks are about equally strong, and its bootstrap interval lower still",
+        "cross-fitted: for each fresh seed its accuracy under the attack that was worst on the "
+        "other four; added after the first results",
+        "price: accuracy when nobody attacks of the rule that is then the most accurate without "
+        "redundancy, less that of the pair",
         "load: images whose gradients are computed in a step, over the common batch; of reactive "
         "checks what is expected when nobody forges",
         "megabytes: what a worker sends in a step, for the 11.2 million parameters of ResNet-18",

@@ -7,12 +7,14 @@ from studies.training.effects import estimates
 from studies.training.worst_case.protocol import NOBODY
 
 MAIN = "q=5"  # the case that all pairs are run in
-ALONE, TIMES_3, TIMES_5 = "none", "none, 3 x images", "none, 5 x images"
+ALONE = "no redundancy"
+TIMES_3, TIMES_5 = f"{ALONE}, 3 x images", f"{ALONE}, 5 x images"
 DETOX_3, DETOX_5 = "DETOX, r=3", "DETOX, r=5"
 EQUAL_COMPUTE = {DETOX_3: TIMES_3, DETOX_5: TIMES_5}
 MIXERS = ("nnm", "bucketing")
 AT_SERVER, AT_WORKERS = "q=5, server momentum", "q=5, worker momentum"
 RESAMPLED = 2000  # times
+DIFFERENCES = ("vote", "worker momentum", "both less the sum")
 
 
 def main_case(dataset: xr.Dataset) -> str:
@@ -71,15 +73,41 @@ def plain_minimum(dataset: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({"mean": mean, "low": (mean.dims, low), "high": (mean.dims, high)})
 
 
-def prices(dataset: xr.Dataset) -> xr.DataArray:
-    """Return what a pair loses when nobody attacks, against the mean alone (case, ..., seed).
+def cross_fitted(dataset: xr.Dataset) -> xr.DataArray:
+    """Return the accuracy of each seed under the attack that was worst on the other fresh seeds.
 
-    NaN everywhere in a case without the mean.
+    As `worst`, but the attack is chosen on more seeds, and never on that which is measured.
+
+    Returns
+    -------
+    xarray.DataArray
+        (case, rule, scheme, seed), NaN where the pair was not run.
+    """
+    attacked = dataset.accuracy.sel(attack=[a for a in dataset.attack.values if a != NOBODY])
+    attacked = attacked.transpose(..., "attack", "seed")
+    values = attacked.values
+    others = values.sum(axis=-1, keepdims=True) - values
+    place = np.where(np.isnan(others), np.inf, others).argmin(axis=-2)
+    chosen = np.take_along_axis(values, place[..., None, :], axis=-2)[..., 0, :]
+    return attacked.isel(attack=0, drop=True).copy(data=chosen)
+
+
+def prices(dataset: xr.Dataset) -> xr.DataArray:
+    """Return what a pair loses when nobody attacks (case, rule, scheme, seed).
+
+    Against the rule that is the most accurate without redundancy then, in the same case.
     """
     unharmed = dataset.accuracy.sel(attack=NOBODY, drop=True)
-    if "mean" not in dataset.rule.values or ALONE not in dataset.scheme.values:
+    if ALONE not in dataset.scheme.values:
         return unharmed * np.nan
-    return unharmed.sel(rule="mean", scheme=ALONE, drop=True) - unharmed
+    alone = unharmed.sel(scheme=ALONE, drop=True)
+    best = alone.mean("seed").fillna(-1.0).argmax("rule")
+    return (alone.isel(rule=best).drop_vars("rule") - unharmed).transpose(*unharmed.dims)
+
+
+def stands(dataset: xr.Dataset, case: str) -> xr.DataArray:
+    """Return for which pairs (rule, scheme) the condition of the rule holds in most steps."""
+    return dataset.fails.sel(case=case, drop=True) < 0.5
 
 
 def ran(dataset: xr.Dataset, case: str) -> xr.DataArray:
@@ -91,12 +119,23 @@ def ran(dataset: xr.Dataset, case: str) -> xr.DataArray:
 def equal_compute(dataset: xr.Dataset, case: str) -> xr.DataArray:
     """Return the worst case with DETOX less that of the rule alone with as many images computed.
 
+    Of the rules whose condition holds in most steps on both sides.
+
     Returns
     -------
     xarray.DataArray
         (scheme, rule, seed) of the schemes that were run.
     """
-    found = worst(dataset).sel(case=case, drop=True)
+    return _equal_compute(worst(dataset), dataset, case)
+
+
+def equal_compute_cross_fitted(dataset: xr.Dataset, case: str) -> xr.DataArray:
+    """Return the same of the values of `cross_fitted`."""
+    return _equal_compute(cross_fitted(dataset), dataset, case)
+
+
+def _equal_compute(found: xr.DataArray, dataset: xr.Dataset, case: str) -> xr.DataArray:
+    found = found.sel(case=case, drop=True).where(stands(dataset, case))
     there = set(found.scheme.values)
     parts = [
         found.sel(scheme=scheme) - found.sel(scheme=alone, drop=True)
@@ -108,8 +147,15 @@ def equal_compute(dataset: xr.Dataset, case: str) -> xr.DataArray:
     return xr.concat(parts, "scheme", coords="minimal", compat="override").dropna("rule", how="all")
 
 
-def vote_or_mixer(dataset: xr.Dataset, case: str) -> xr.DataArray:
-    """Return the worst case of a rule with DETOX, r=3, less that of a mixer and the rule alone.
+def vote_or_mixer(dataset: xr.Dataset, case: str, alone: str = TIMES_3) -> xr.DataArray:
+    """Return the worst case of a rule with DETOX, r=3, less that of a mixer and the rule.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    case : str
+    alone : str
+        The scheme of the mixer and the rule: without redundancy, at equal compute or equal batch.
 
     Returns
     -------
@@ -118,29 +164,35 @@ def vote_or_mixer(dataset: xr.Dataset, case: str) -> xr.DataArray:
     """
     found = worst(dataset).sel(case=case, drop=True)
     mixed = [str(rule) for rule in found.rule.values if str(rule).startswith(MIXERS)]
-    if not {ALONE, DETOX_3} <= set(found.scheme.values):
+    if not {alone, DETOX_3} <= set(found.scheme.values):
         mixed = []
-    alone = found.sel(rule=mixed, scheme=ALONE, drop=True) if mixed else found[:0, 0]
+    without = found.sel(rule=mixed, scheme=alone, drop=True) if mixed else found[:0, 0]
     plain = [rule.split(" + ")[1] for rule in mixed]
     voted = found.sel(rule=plain, scheme=DETOX_3, drop=True) if mixed else found[:0, 0]
-    return (voted.assign_coords(rule=mixed) - alone).dropna("rule", how="all")
+    return (voted.assign_coords(rule=mixed) - without).dropna("rule", how="all")
 
 
-def momentum_or_vote(dataset: xr.Dataset) -> xr.DataArray:
-    """Return the worst case of a rule alone with worker momentum less DETOX with server momentum.
+def momentum_and_vote(dataset: xr.Dataset) -> xr.DataArray:
+    """Return what a vote, worker momentum, and both change of the worst case, by rule.
+
+    Against no redundancy and momentum at the server, at equal batch: DETOX, r=3, computes three
+    times as many images. Of the rules whose condition holds without redundancy in most steps.
 
     Returns
     -------
     xarray.DataArray
-        (rule, seed)
+        (difference, rule, seed), the first of `DIFFERENCES`; the last is the gain of both less the
+        sum of the gains: below 0 where one makes the other less useful.
     """
     found = worst(dataset)
     cases, schemes = set(found.case.values), set(found.scheme.values)
     if not {AT_SERVER, AT_WORKERS} <= cases or not {ALONE, DETOX_3} <= schemes:
-        return found.isel(case=0, scheme=0, drop=True)[:0]
-    alone = found.sel(case=AT_WORKERS, scheme=ALONE, drop=True)
-    voted = found.sel(case=AT_SERVER, scheme=DETOX_3, drop=True)
-    return (alone - voted).dropna("rule", how="all")
+        return found.isel(case=0, scheme=0, drop=True)[:0].expand_dims(difference=0)
+    found = found.where(stands(dataset, AT_SERVER).sel(scheme=ALONE, drop=True))
+    start, vote = (found.sel(case=AT_SERVER, scheme=name, drop=True) for name in (ALONE, DETOX_3))
+    moved, both = (found.sel(case=AT_WORKERS, scheme=name, drop=True) for name in (ALONE, DETOX_3))
+    parts = [vote - start, moved - start, both - vote - moved + start]
+    return xr.concat(parts, xr.Variable("difference", [*DIFFERENCES])).dropna("rule", how="all")
 
 
 def behind_best(dataset: xr.Dataset, case: str) -> xr.DataArray:

@@ -17,14 +17,15 @@ COSTS = {
 COLOURS = "viridis"
 GUESSING = 0.1  # accuracy
 BELOW = 0.1  # share of the pairs that is drawn at the lower edge
-COLUMNS = 3  # heat maps side by side
+COLUMNS = 2  # heat maps side by side
 MARKERS = "osD^v<>Pphd"
 
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw the worst case of each pair as a heat map, and beside it against time and load.
 
-    Of the main case. The pairs that no other beats in both are named.
+    Of the main case. The pairs that no other beats in both are named. A pair that the condition
+    of its rule forbids has a dash; a blank one is not part of the grid.
 
     Parameters
     ----------
@@ -36,17 +37,19 @@ def figure(dataset: xr.Dataset) -> Figure:
     result = Figure(figsize=(14, max(5.0, 0.3 * len(order) + 2.6)))
     left, *right = result.subplots(1, 3, width_ratios=[1.5, 1, 1])
     frame = means.sel(rule=order).transpose("rule", "scheme").to_pandas()
+    place = dataset.worst_attack.sel(case=main_case(dataset)).sel(rule=order, scheme=means.scheme)
+    refused = (place == -1).transpose("rule", "scheme").to_pandas()
     sns.heatmap(
         frame,
         ax=left,
         cmap=COLOURS,
-        annot=frame.map(lambda v: "" if np.isnan(v) else f"{v:.2f}"[1:]),
+        annot=frame.map(lambda v: "" if np.isnan(v) else f"{v:.2f}"[1:]).mask(refused, "–"),
         fmt="",
         annot_kws={"size": 7},
         linewidths=0.4,
         cbar_kws={"label": "worst-case test accuracy", "location": "bottom", "shrink": 0.7},
     )
-    left.set(title="worst of the attacks tried, mean over seeds", xlabel="", ylabel="")
+    left.set(title="under the attack chosen as worst, mean over seeds", xlabel="", ylabel="")
     left.tick_params(axis="x", rotation=45)
     for label in left.get_xticklabels():
         label.set_ha("right")
@@ -83,8 +86,8 @@ def _against(ax, dataset: xr.Dataset, cost: str) -> None:
     ax.axhline(low, color="0.6", lw=0.7, ls=":", zorder=0)
     ax.set_title(f"on the dotted line: {low:.2f} or less", fontsize=8)
     ax.step(*zip(*points, strict=True), where="post", color="0.4", lw=0.9, zorder=0)
-    for (_, rule), point in zip(front, points, strict=True):
-        ax.annotate(rule, point, fontsize=6, xytext=(3, 4), textcoords="offset points")
+    for pair, point in zip(front, points, strict=True):
+        ax.annotate(", ".join(pair), point, fontsize=6, xytext=(3, 4), textcoords="offset points")
 
 
 def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
@@ -106,7 +109,7 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     rows = -(-len(schemes) // COLUMNS)
     height = 0.24 * rules + 2.2
     columns = min(COLUMNS, len(schemes))
-    result = Figure(figsize=(6.6 * columns, rows * height + 0.6))
+    result = Figure(figsize=(9.4 * columns, rows * height + 0.6))
     grid = result.subplots(rows, columns, squeeze=False)
     top = float(dataset.accuracy.sel(case=case).mean("seed").max())
     for ax, scheme in zip(grid.flat, schemes, strict=False):
@@ -127,7 +130,7 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
             cbar=False,
             annot=texts,
             fmt="",
-            annot_kws={"size": 4.5},
+            annot_kws={"size": 7},
         )
         ax.axvline(len(attacks), color="white", lw=3)
         names = worst_names(dataset).sel(case=case, scheme=scheme)

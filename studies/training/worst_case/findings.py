@@ -3,10 +3,17 @@
 import numpy as np
 import xarray as xr
 
-from detox_sim.sweeps.intervals import interval
+from detox_sim.sweeps.intervals import student_t
 from studies.training.effects.tables import interval_text
 from studies.training.worst_case import comparisons
-from studies.training.worst_case.comparisons import ALONE, EQUAL_COMPUTE, main_case
+from studies.training.worst_case.comparisons import (
+    ALONE,
+    DETOX_3,
+    DIFFERENCES,
+    EQUAL_COMPUTE,
+    TIMES_3,
+    main_case,
+)
 
 SIDES = {"above": "more", "below": "less", "undecided": "undecided"}
 
@@ -26,16 +33,27 @@ def finding(dataset: xr.Dataset) -> str:
 
 def _compute(dataset: xr.Dataset) -> str:
     """Say whether redundancy does more than computing more images."""
-    values = comparisons.equal_compute(dataset, main_case(dataset))
-    lowest = comparisons.plain_minimum(dataset)["mean"].sel(case=main_case(dataset))
+    case = main_case(dataset)
+    values, crossed = (
+        of(dataset, case)
+        for of in (comparisons.equal_compute, comparisons.equal_compute_cross_fitted)
+    )
+    stands, ran = comparisons.stands(dataset, case), comparisons.ran(dataset, case)
     parts = []
     for scheme in (str(name) for name in values.scheme.values):
         one, alone = values.sel(scheme=scheme).dropna("rule", how="all"), EQUAL_COMPUTE[scheme]
-        plain = (lowest.sel(scheme=scheme) - lowest.sel(scheme=alone)).sel(rule=one.rule)
+        if not one.rule.size:
+            continue
+        more = stands.sel(scheme=scheme) & ~stands.sel(scheme=alone)
+        more &= ran.sel(scheme=[scheme, alone]).notnull().all(["scheme", "seed"])
+        only = [str(rule) for rule in more.rule.values[more.values]]
+        usable = f"; usable with it only: {', '.join(only)}" if only else ""
+        again = crossed.sel(scheme=scheme, rule=one.rule).mean("rule")
         parts.append(
-            f"with {scheme}, training is {_by(one.mean('rule'))} in the worst case than without "
-            f"redundancy and with {alone.split(', ')[1]} (mean over {one.rule.size} rules; "
-            f"{_counted(one)}; by the plain minimum {float(plain.mean()):+.3f})"
+            f"with {scheme}, training is {_by(one.mean('rule'))} than with "
+            f"{alone.split(', ')[1]} and no redundancy (mean over the {one.rule.size} rules whose "
+            f"condition holds in both; median {float(one.mean('seed').median()):+.3f}; "
+            f"{_counted(one)}; cross-fitted {interval_text(again)}{usable})"
         )
     question = "**Does redundancy do more than computing more images?**"
     return f"{question} At equal computation: {'; '.join(parts)}." if parts else ""
@@ -56,7 +74,8 @@ def _by(values: xr.DataArray) -> str:
 def _counted(values: xr.DataArray) -> str:
     """Return for how many rules a difference is decided, after Holm, and to which side."""
     words = [str(word) for word in comparisons.decided(values).word.values.ravel()]
-    return ", ".join(f"{said} for {words.count(word)}" for word, said in SIDES.items())
+    counts = ", ".join(f"{said} for {words.count(word)}" for word, said in SIDES.items())
+    return f"after Holm's method {counts}"
 
 
 def _best(dataset: xr.Dataset) -> str:
@@ -75,49 +94,63 @@ def _best(dataset: xr.Dataset) -> str:
         parts.append(
             f"{scheme}: {best} {text}, {tied} of {others.size} others not shown to be worse"
         )
-    question = "**Which rule is best behind which scheme?** Worst-case accuracy"
-    return f"{question}, {'; '.join(parts)}." if parts else ""
+    question = "**Which rule is best behind which scheme?** Worst-case accuracy of the best one"
+    said = f"{question}, chosen on the seeds that are shown, which favours it: {'; '.join(parts)}."
+    return said if parts else ""
 
 
 def _mixer(dataset: xr.Dataset) -> str:
     """Say whether a vote helps a rule more than a mixer does."""
-    values = comparisons.vote_or_mixer(dataset, main_case(dataset))
-    if not values.size:
+    case = main_case(dataset)
+    equal, batch = (comparisons.vote_or_mixer(dataset, case, a) for a in (TIMES_3, ALONE))
+    if not equal.size:
         return ""
     return (
-        "**Does the vote help a rule more than a mixer does?** With DETOX, r=3, a rule is "
-        f"{_by(values.mean('rule'))} in the worst case than alone with a mixer before it (mean "
-        f"over {values.rule.size} pairs of a mixer and a rule; {_counted(values)})."
+        "**Does a vote help a rule more than a mixer does?** At equal computation, with "
+        f"{DETOX_3}, a rule is {_by(equal.mean('rule'))} than with a mixer before it and no "
+        f"redundancy (mean over {equal.rule.size} pairs of a mixer and a rule; {_counted(equal)}). "
+        f"At equal batch it is {_by(batch.mean('rule'))}, of three times the computation."
     )
 
 
 def _momentum(dataset: xr.Dataset) -> str:
     """Say whether worker momentum replaces redundancy."""
-    values = comparisons.momentum_or_vote(dataset)
+    values = comparisons.momentum_and_vote(dataset)
     if not values.size:
         return ""
+    vote, moved, less = (values.sel(difference=name).mean("rule") for name in DIFFERENCES)
     return (
-        "**Does worker momentum replace redundancy?** Alone with worker momentum, a rule is "
-        f"{_by(values.mean('rule'))} in the worst case than with DETOX, r=3, and server momentum "
-        f"(mean over {values.rule.size} rules; {_counted(values)})."
+        "**Does worker momentum replace redundancy?** Against server momentum and no redundancy, a "
+        f"rule is {_by(moved)} with worker momentum, of the same computation, and {_by(vote)} "
+        f"with {DETOX_3}, of three times the computation. What both gain together, less the sum of "
+        f"the two gains: {interval_text(less)} (means over the {values.rule.size} rules whose "
+        "condition holds without redundancy)."
     )
 
 
 def _attack(dataset: xr.Dataset) -> str:
-    """Say which attacks are the worst ones, and how low the plain minimum is."""
-    names = comparisons.worst_names(dataset).sel(case=main_case(dataset)).values.ravel()
+    """Say which attacks are chosen as the worst ones, and how often another one is worse."""
+    case = main_case(dataset)
+    names = comparisons.worst_names(dataset).sel(case=case).values.ravel()
     names, counts = np.unique(names[names != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:3]
     often = ", ".join(f"{names[k]} for {counts[k]}" for k in order)
-    found = comparisons.ran(dataset, main_case(dataset))
-    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=main_case(dataset))
-    apart = float((found.mean("seed") - plain).mean())
+    found = comparisons.ran(dataset, case)
+    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=case)
+    crossed = comparisons.cross_fitted(dataset).sel(case=case).mean("seed")
+    means = found.mean("seed").stack(pair=("scheme", "rule")).dropna("pair")
+    low = [student_t(found.sel(scheme=s, rule=r))[0] for s, r in means.pair.values]
+    below = int((plain.stack(pair=("scheme", "rule")).sel(pair=means.pair).values < low).sum())
+    lower = float((means - crossed.stack(pair=("scheme", "rule"))).mean())
     alone = ""
     if ALONE in found.scheme.values and "mean" in found.rule.values:
-        alone = f" The mean alone keeps {interval(found.sel(scheme=ALONE, rule='mean'))}."
+        guess = float(found.sel(scheme=ALONE, rule="mean").mean())
+        alone = (
+            f" The mean of the gradients with no redundancy keeps {guess:.2f}; guessing is 0.10."
+        )
     return (
-        f"**Which attack is the worst?** Of {counts.sum()} pairs: {often}. The plain minimum over "
-        f"the attacks is lower than the worst case by {apart:.3f} on average: the one is too low, "
-        f"as it takes the lowest of noisy means, the other too high where two tuning seeds chose "
-        f"an attack that is not the worst.{alone}"
+        f"**Which attack is the worst?** By the tuning seeds, of {counts.sum()} pairs: {often}. "
+        f"For {below} of them the plain minimum over the attacks lies below the whole interval of "
+        "the worst case: two tuning seeds chose an attack that is not the worst. Cross-fitted, the "
+        f"worst case is {lower:.3f} lower on average.{alone}"
     )

@@ -56,14 +56,18 @@ def check(fields: dict) -> None:
 
     Examples
     --------
-    >>> protocol = {name: [1] for name in PROTOCOL} | {"attacks": ["mimick"]}
+    >>> protocol = {name: [1] for name in PROTOCOL} | {"common_batch": 9, "attacks": ["mimick"]}
     >>> check(protocol)
     Traceback (most recent call last):
     ValueError: unknown attack 'mimick'; did you mean 'mimic'? known: ...
     """
+    check_integer("common_batch", fields["common_batch"], 1)
     for name in PROTOCOL[1:]:
-        if not isinstance(fields[name], list) or not fields[name]:
-            raise ValueError(f"{name} must be a list of one or more, got {fields[name]!r}")
+        values = fields[name]
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{name} must be a list of one or more, got {values!r}")
+        if len({*map(str, values)}) < len(values):
+            raise ValueError(f"{name} must be different values, got {values!r}")
     check_known("attack", fields["attacks"], ATTACKS)
     check_known("attack of tuned_on", fields["tuned_on"], fields["attacks"])
     check_known("memory", fields["memories"], MEMORIES)
@@ -71,8 +75,12 @@ def check(fields: dict) -> None:
         raise ValueError(f"attacks needs one besides {NOBODY!r}")
     for rate in fields["rates"]:
         check_number("a rate", rate)
+        if not rate > 0:
+            raise ValueError(f"a rate must be above 0, got {rate!r}")
     for seed in (*fields["seeds"], *fields["tuning_seeds"]):
         check_integer("a seed", seed, 0)
+    if both := {*fields["seeds"]} & {*fields["tuning_seeds"]}:
+        raise ValueError(f"a tuning seed must be no fresh one, got {min(both)} in both")
 
 
 def settings(fields: dict) -> dict[str, dict]:

@@ -17,9 +17,10 @@ from studies.training.worst_case import comparisons
 from studies.training.worst_case.protocol import NOBODY, refusal
 
 QUESTIONS = {
-    "Redundancy or more images: DETOX less the rule alone at equal compute": "scheme",
-    "Vote or mixer: DETOX, r=3, less the mixer and the rule alone": "",
-    "Momentum or vote: alone with worker momentum less DETOX, r=3, with server momentum": "",
+    "Redundancy or more images: DETOX less the rule with no redundancy at equal compute": "scheme",
+    "Vote or mixer: DETOX, r=3, less the mixer and the rule at equal compute": "",
+    "Vote or mixer: DETOX, r=3, less the mixer and the rule at equal batch": "",
+    "Momentum and vote: gains over server momentum and no redundancy, at equal batch": "difference",
 }
 CHOICES = ["scheme", "rule", "worst attack"]
 
@@ -36,22 +37,26 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     (pandas.DataFrame, pandas.DataFrame)
-        A row a pair, named by its rank: one more than the number of pairs whose interval lies
-        wholly above its own. The numbers have the columns that are sorted by them.
+        A row a pair, named by its rank. The numbers have the columns that are sorted by them.
+        The last column says which pairs are less accurate than the first, decided by Holm's method
+        over all others.
     """
     one = dataset.sel(case=case)
     found = comparisons.ran(dataset, case).stack(pair=("scheme", "rule")).dropna("pair", how="all")
     found = found.isel(pair=np.argsort(-found.mean("seed").values, kind="stable"))
     plain, prices = comparisons.plain_minimum(dataset), comparisons.prices(dataset)
+    crossed, words = comparisons.cross_fitted(dataset), _behind_first(found)
     names = comparisons.worst_names(dataset).sel(case=case)
-    texts, numbers, ends = [], [], []
-    for scheme, rule in found.pair.values:
+    texts, numbers = [], []
+    for place, (scheme, rule) in enumerate(found.pair.values):
         at = {"scheme": scheme, "rule": rule}
         pair, worst = one.sel(at), found.sel(pair=(scheme, rule))
         lowest = plain.sel({"case": case, **at})
         nobody, price = pair.accuracy.sel(attack=NOBODY), prices.sel({"case": case, **at})
+        again = crossed.sel({"case": case, **at})
         number = {
             "worst case": float(worst.mean()),
+            "cross-fitted": float(again.mean()),
             "plain minimum": float(lowest["mean"]),
             "nobody attacks": float(nobody.mean()),
             "price": float(price.mean()),
@@ -67,6 +72,7 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "rule": rule,
                 "worst case": interval_text(worst),
                 "worst attack": str(names.sel(at).item()),
+                "cross-fitted": interval_text(again),
                 "plain minimum": f"{number['plain minimum']:.3f} "
                 f"[{float(lowest.low):.3f}, {float(lowest.high):.3f}]",
                 "nobody attacks": interval_text(nobody),
@@ -77,30 +83,24 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "fails": f"{number['fails']:.2g}",
                 "momentum": "workers" if pair.worker_momentum else "server",
                 "rate": f"{float(pair.rate):g}",
+                "than the first": words[place],
             }
         )
         numbers.append(number)
-        ends.append(student_t(worst))
-    ranks = _ranks(ends)
-    order = np.argsort(ranks, kind="stable")
-    index = pd.Index(np.array(ranks)[order], name="rank")
-    shown, known = (pd.DataFrame(rows).iloc[order].set_index(index) for rows in (texts, numbers))
-    return shown, known
+    index = pd.RangeIndex(1, len(texts) + 1, name="rank")
+    return pd.DataFrame(texts, index), pd.DataFrame(numbers, index)
 
 
-def _ranks(ends: list[tuple[float, float]]) -> list[int]:
-    """Return for each interval one more than the number of those that lie wholly above it.
-
-    Examples
-    --------
-    >>> _ranks([(0.7, 0.9), (0.6, 0.8), (0.1, 0.2)])
-    [1, 1, 3]
-    """
-    return [1 + sum(low > high for low, _ in ends) for _, high in ends]
+def _behind_first(found: xr.DataArray) -> list[str]:
+    """Return for each pair (pair, seed) whether it is less accurate than the first one."""
+    values = found.transpose("pair", "seed").drop_vars(["pair", "scheme", "rule"])
+    values = values.rename(pair="rule")
+    words = comparisons.decided(values.isel(rule=0) - values.isel(rule=slice(1, None))).word.values
+    return ["", *("lower" if word == "above" else "not shown" for word in words)]
 
 
 def differences(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
-    """Return the tables of the three questions, by title: differences, adjusted p, and the word.
+    """Return the tables of the questions, by title: differences, adjusted p, and the word.
 
     Parameters
     ----------
@@ -111,13 +111,15 @@ def differences(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
     values = (
         comparisons.equal_compute(dataset, case),
         comparisons.vote_or_mixer(dataset, case),
-        comparisons.momentum_or_vote(dataset),
+        comparisons.vote_or_mixer(dataset, case, comparisons.ALONE),
+        comparisons.momentum_and_vote(dataset),
     )
     found = {}
     for title, some in zip(QUESTIONS, values, strict=True):
         if some.size:
-            several = [*some.scheme.values] if QUESTIONS[title] else [None]
-            parts = [some if name is None else some.sel(scheme=name) for name in several]
+            dim = QUESTIONS[title]
+            several = [str(name) for name in some[dim].values] if dim else [None]
+            parts = [some if name is None else some.sel({dim: name}) for name in several]
             frames = [_decided(part, name) for part, name in zip(parts, several, strict=True)]
             found[title] = pd.concat(frames, axis=1).fillna("").rename_axis("rule")
     return found
@@ -189,6 +191,7 @@ def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
         As `detox_sim.planning.read_atlas` reads them.
     """
     found, names = comparisons.worst(dataset), comparisons.worst_names(dataset)
+    crossed = comparisons.cross_fitted(dataset)
     entries = []
     for (name, rule, scheme), fields, _ in expand_all(grids):
         at = {"case": name, "rule": rule, "scheme": scheme}
@@ -200,6 +203,7 @@ def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
         if worst.isnull().any():
             continue
         low, high = student_t(worst)
+        again = crossed.sel(at)
         entries.append(
             {
                 "assignment": fields["assignment"],
@@ -215,6 +219,8 @@ def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
                 "low": round(low, 4),
                 "high": round(high, 4),
                 "attack": str(names.sel(at).item()),
+                "cross_fitted": [round(v, 4) for v in (float(again.mean()), *student_t(again))],
+                "fails": round(float(dataset.fails.sel(at)), 6),
                 "nobody": round(float(dataset.accuracy.sel(at).sel(attack=NOBODY).mean()), 4),
             }
         )

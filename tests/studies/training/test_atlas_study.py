@@ -40,7 +40,7 @@ def made_up(gains: dict[str, float], seeds: int = 5) -> xr.Dataset:
         "failures": {},
         "settings": {},
     }
-    costs = ("mean_load", "megabytes_per_worker", "modelled_round_seconds", "fails")
+    costs = ("mean_load", "megabytes_per_worker", "modelled_round_seconds")
     return xr.Dataset(
         {
             "accuracy": ((*pairs, "attack", "seed"), accuracy),
@@ -48,6 +48,7 @@ def made_up(gains: dict[str, float], seeds: int = 5) -> xr.Dataset:
             "chosen": (pairs, 0 * ones),
             "rate": (pairs, ones),
             "worker_momentum": (pairs, 0.9 * ones),
+            "fails": (pairs, 0 * ones),
             **{name: (pairs, ones * np.array([1.0, 3.0, 3.0])) for name in costs},
         },
         {
@@ -89,7 +90,7 @@ def test_worker_momentum_has_the_rate_that_does_the_same_without_attack():
 @pytest.mark.parametrize(
     ("scheme", "applies"),
     [
-        ("none", False),
+        (comparisons.ALONE, False),
         ("DETOX, r=3", True),
         ("Latin squares, r=5", True),
         ("coded mean, 3 files", False),
@@ -132,6 +133,10 @@ def test_impossible_protocol_is_refused_before_a_run():
         ({"rates": ["fast"]}, "a rate"),
         ({"seeds": "x"}, "seeds must be a list"),
         ({"seeds": [-1]}, "a seed"),
+        ({"seeds": [0, 0]}, "seeds must be different values"),
+        ({"tuning_seeds": [0]}, "a tuning seed must be no fresh one"),
+        ({"rates": [0]}, "a rate must be above 0"),
+        ({"common_batch": 0}, "common_batch"),
     ):
         with pytest.raises(ValueError, match=message):
             atlas.prepare(fields | wrong)
@@ -140,8 +145,8 @@ def test_impossible_protocol_is_refused_before_a_run():
 def test_costs_of_a_pair_are_those_of_its_scheme():
     empty = xr.Dataset({"chosen": -1})
     for scheme, load, messages in (
-        ("none", 1, 1),
-        ("none, 5 x images", 5, 1),
+        (comparisons.ALONE, 1, 1),
+        (comparisons.TIMES_5, 5, 1),
         ("DETOX, r=3", 3, 1),
         ("coded mean, 3 files", 3, 1),
         ("Latin squares, r=5", 5, 9),
@@ -196,6 +201,35 @@ def test_plain_minimum_of_equal_attacks_is_lower_than_the_worst_case():
     xr.testing.assert_allclose(found["mean"], by_hand)
 
 
+def test_cross_fitted_attack_is_chosen_on_the_other_seeds():
+    dataset = made_up({})
+    low = (dataset.attack == "mimic") & (dataset.seed == 3)
+    dataset["accuracy"] = dataset.accuracy * 0 + xr.where(dataset.attack == "min-max", 0.49, 0.5)
+    dataset["accuracy"] = dataset.accuracy.where(~low, 0.1)
+    found = comparisons.cross_fitted(dataset)
+    assert (found.sel(seed=3) == 0.49).all(), "seed 3 does not choose for itself"
+    assert (found.sel(seed=[0, 1, 2, 4]) == 0.5).all(), "the others choose mimic because of it"
+    dataset["accuracy"] = dataset.accuracy.where(dataset.attack != "min-max")
+    assert (comparisons.cross_fitted(dataset).sel(seed=3) == 0.1).all(), "the only one that applies"
+
+
+def test_price_is_against_the_most_accurate_rule_alone():
+    dataset = made_up({})
+    dataset["accuracy"] = dataset.accuracy + 0.05 * (dataset.rule == "median")
+    found = comparisons.prices(dataset).sel(scheme=comparisons.ALONE)
+    assert (found.sel(rule="median") == 0).all()
+    assert float(found.sel(rule="mean").mean()) == pytest.approx(0.05, abs=0.005)
+
+
+def test_rules_whose_condition_fails_are_not_averaged():
+    dataset = made_up({comparisons.DETOX_3: 0.05})
+    failing = (dataset.rule == "mean") & (dataset.scheme == comparisons.TIMES_3)
+    dataset["fails"] = xr.where(failing, 1.0, dataset.fails).transpose(*dataset.fails.dims)
+    found = comparisons.equal_compute(dataset, comparisons.MAIN)
+    assert list(found.rule) == ["median", "nnm + median"]
+    assert "usable with it only: mean" in findings.finding(dataset)
+
+
 def test_worst_case_is_the_accuracy_under_the_chosen_attack():
     dataset = made_up({})
     expected = dataset.accuracy.sel(attack="min-max", drop=True)
@@ -211,11 +245,15 @@ def test_differences_find_what_was_put_in_and_nothing_where_nothing_was():
         dataset = made_up({comparisons.DETOX_3: gain})
         for values in (
             comparisons.equal_compute(dataset, comparisons.MAIN),
+            comparisons.equal_compute_cross_fitted(dataset, comparisons.MAIN),
             comparisons.vote_or_mixer(dataset, comparisons.MAIN),
-            -comparisons.momentum_or_vote(dataset),
+            comparisons.vote_or_mixer(dataset, comparisons.MAIN, comparisons.ALONE),
+            comparisons.momentum_and_vote(dataset).sel(difference="vote"),
         ):
             assert set(comparisons.decided(values).word.values.ravel()) == {word}
             assert float(values.mean()) == pytest.approx(gain, abs=0.005)
+        rest = comparisons.momentum_and_vote(dataset).sel(difference=[*comparisons.DIFFERENCES[1:]])
+        assert set(comparisons.decided(rest).word.values.ravel()) == {"undecided"}
     wrong = sum(
         (
             comparisons.decided(
@@ -261,8 +299,7 @@ def test_front_has_no_pair_that_a_cheaper_one_beats():
 def test_finding_says_who_is_more_accurate():
     text = findings.finding(made_up({comparisons.DETOX_3: 0.05}))
     assert "with DETOX, r=3, training is more accurate by 0.05" in text
-    assert "more for 3, less for 0, undecided for 0" in text
-    assert "less accurate by 0.04" in text or "less accurate by 0.05" in text  # worker momentum
+    assert "after Holm's method more for 3, less for 0, undecided for 0" in text
     assert len(text.splitlines()) == 5
     text = findings.finding(made_up({comparisons.DETOX_3: -0.05}))
     assert "with DETOX, r=3, training is less accurate by 0.0" in text
@@ -270,11 +307,12 @@ def test_finding_says_who_is_more_accurate():
     assert "more images" not in findings.finding(one)
 
 
-def test_ranked_table_sorts_by_worst_case_and_shares_ranks_within_intervals():
+def test_ranked_table_sorts_by_worst_case_and_says_who_is_shown_to_be_lower():
     shown, numbers = tables.ranked(made_up({comparisons.DETOX_3: 0.05}), comparisons.MAIN)
-    assert list(shown.index) == [1, 1, 1, 4, 4, 4, 4, 4, 4]
+    assert list(shown.index) == [*range(1, 10)]
     assert set(shown.scheme[:3]) == {comparisons.DETOX_3}
-    assert numbers.loc[4, "worst case"].is_monotonic_decreasing
+    assert list(shown["than the first"]) == ["", *["not shown"] * 2, *["lower"] * 6]
+    assert numbers["worst case"].is_monotonic_decreasing
     assert set(numbers) < set(shown)
     assert set(shown.momentum) == {"workers"}
 
