@@ -71,19 +71,19 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "scheme": scheme,
                 "rule": rule,
                 "worst case": interval_text(worst),
-                "worst attack": str(names.sel(at).item()),
                 "cross-fitted": interval_text(again),
                 "plain minimum": f"{number['plain minimum']:.3f} "
                 f"[{float(lowest.low):.3f}, {float(lowest.high):.3f}]",
-                "nobody attacks": interval_text(nobody),
-                "price": interval_text(price),
+                "worst attack": str(names.sel(at).item()),
                 "load": f"{number['load']:.2f}",
-                "MB": f"{number['MB']:.0f}",
                 "seconds": f"{number['seconds']:.1f}",
+                "nobody attacks": interval_text(nobody),
+                "price": f"{number['price']:.3f}",
+                "than the first": words[place],
+                "MB": f"{number['MB']:.0f}",
                 "fails": f"{number['fails']:.2g}",
                 "momentum": "workers" if pair.worker_momentum else "server",
                 "rate": f"{float(pair.rate):g}",
-                "than the first": words[place],
             }
         )
         numbers.append(number)
