@@ -177,7 +177,7 @@ def refused(grids: list, dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
-    """Return what the planner says of each pair of the main case: fields of a Trial, accuracies.
+    """Return what the planner may say of pairs of the main case: fields of a Trial, accuracies.
 
     Parameters
     ----------
@@ -197,7 +197,8 @@ def summary(dataset: xr.Dataset, grids: list) -> list[dict]:
         at = {"case": name, "rule": rule, "scheme": scheme}
         there = all(label in dataset[axis].values for axis, label in at.items())
         more = fields["copies"] == 1 and fields["batch"] > fields["common_batch"]
-        if name != comparisons.MAIN or not there or more:  # the planner compares equal batches
+        # The planner compares equal batches, and has no mixers.
+        if name != comparisons.MAIN or not there or more or fields.get("mixers"):
             continue
         worst = found.sel(at)
         if worst.isnull().any():
