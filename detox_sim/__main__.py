@@ -55,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> int:
-    """Run the console command; return its exit code."""
+    """Run the console command; return its exit code.
+
+    Modules in the current folder can be named, as with ``python -m``.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     return terminal.run(main)
 
 
@@ -72,7 +77,7 @@ def _module(name: str) -> ModuleType | None:
 
 def _parser(**parsers: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Return the parser of the first argument; with the options of those commands as well."""
-    parser = argparse.ArgumentParser(prog="detox-sim", description=DESCRIPTION)
+    parser: argparse.ArgumentParser = terminal.Parser(prog="detox-sim", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"detox_sim {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (_, text) in COMMANDS.items():

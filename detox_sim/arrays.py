@@ -103,8 +103,8 @@ def require(backend: str):
         import cupy  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ValueError(
-            "backend 'cupy' needs CuPy: pip install 'detox-sim[cuda12]' or 'detox-sim[cuda13]'; "
-            "or use backend 'numpy'"
+            "backend 'cupy' needs CuPy: pip install cupy-cuda12x or cupy-cuda13x, as the driver of "
+            "the GPU wants; or use backend 'numpy'"
         ) from error
     try:
         cupy.cuda.runtime.getDeviceCount()

@@ -28,7 +28,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     >>> print(unknown("aggregator", "medain", ["mean", "median"]))
     unknown aggregator 'medain'; did you mean 'median'? known: mean, median
     """
-    known = list(known)
+    known = [str(each) for each in known]
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {name!r};{hint} known: {', '.join(known) or 'none'}")

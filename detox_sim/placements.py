@@ -47,7 +47,11 @@ def fixed(
     >>> int(fixed(np.arange(6).reshape(2, 3), 2, np.random.default_rng(0)).sum())
     2
     """
-    return _mark(holders, rng.choice(int(holders.max()) + 1, byzantine, replace=False))
+    workers = int(holders.max()) + 1
+    check_integer("byzantine", byzantine, 0)
+    if byzantine > workers:
+        raise ValueError(f"byzantine must be at most the {workers} workers, got {byzantine}")
+    return _mark(holders, rng.choice(workers, byzantine, replace=False))
 
 
 def random(

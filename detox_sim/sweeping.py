@@ -144,6 +144,7 @@ def check_axes(axes: Axes, taken: Sequence[str] = ()) -> None:
     """
     if not isinstance(axes, Mapping) or not axes:
         raise ValueError(f"axes must be a dict, name -> values, with one or more, got {axes!r}")
+    setters: dict[str, str] = {}
     for name, values in axes.items():
         tables = values.values() if isinstance(values, Mapping) else [{}]
         sized = hasattr(values, "__len__") and not isinstance(values, str)
@@ -159,6 +160,12 @@ def check_axes(axes: Axes, taken: Sequence[str] = ()) -> None:
             )
         if len(set(map(str, values))) < len(values):
             raise ValueError(f"axis {name!r} has a value twice: {list(values)!r}")
+        for field in dict.fromkeys(field for table in tables for field in table) or [name]:
+            if setters.setdefault(field, name) != name:
+                raise ValueError(
+                    f"axes {setters[field]!r} and {name!r} both set the field {field!r}; set it in "
+                    "one of them"
+                )
         if name in taken:
             raise ValueError(
                 f"an axis cannot be called {name!r}, which is a dim of every history; give it "

@@ -48,10 +48,10 @@ def advice() -> str:
     clusters = [replace(costs.Cluster(), **changed) for changed in costs.DOUBTS.values()]
     model = rounds.MODELS["ResNet-18"]
     seconds = [sum(costs.round_seconds(cluster=c, **shape, **model).values()) for c in clusters]
-    fails = f"fail with chance {best.fails:.2g} a round" if best.fails else "cannot fail"
+    fails = f"fail with chance {best.fails:.2g} per step" if best.fails else "cannot fail"
     return (
         f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "
-        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}, the cheapest whose rules "
+        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}, of the least modelled time to a given error; its rules "
         f"{fails} where attackers are placed at random; a modelled round of ResNet-18 takes "
         f"{seconds[0]:.1f} [{min(seconds):.1f}, {max(seconds):.1f}] s.\n\n"
         "For your numbers: `detox-sim plan`; how to weigh it: [How to choose](how_to_choose.html)."

@@ -46,7 +46,7 @@ def as_text(found: Sequence[Verdict]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    made = argparse.ArgumentParser(prog="python -m studies.claims", description=main.__doc__)
+    made = terminal.Parser(prog=terminal.program("claims"), description=main.__doc__)
     made.add_argument("--results", type=Path, nargs="+", action="extend", metavar="DIR",
                         help="folders with <study>.nc; default: results/* and those that come "
                         "with the repository")  # fmt: skip
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         absent = [str(folder) for folder in folders if not folder.is_dir()]
         if absent:
             raise ValueError(f"--results: {absent[0]} is not a folder")
+        if options.results and not any([*folder.glob("*.nc")] for folder in folders):
+            raise ValueError(f"--results: no dataset in {', '.join(map(str, folders))}")
         if options.verify is not None:
             return _verify(options.results or verdicts.committed(), options.verify)
         found = verdicts.judged(folders, named=bool(options.results))
@@ -73,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(as_markdown(found) if options.markdown else as_text(found))
     total = ", ".join(f"{count} {name}" for name, count in verdicts.counts(found).items())
-    print(f"\n{len(found)} claims: {total}.")
+    several = sum(verdicts.counts(found).values())
+    print(f"\n{len(found)} claims. Those that rest on the same observation count once: {several}, "
+          f"{total}.")  # fmt: skip
     return int(any(each.contradicted for each in found))
 
 

@@ -85,8 +85,8 @@ class UsageError(Exception):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    made = argparse.ArgumentParser(
-        prog="python -m studies.reproduce",
+    made = terminal.Parser(
+        prog=terminal.program("reproduce"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

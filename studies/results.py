@@ -13,8 +13,11 @@ if __name__ == "__main__":  # before what takes seconds to import
 import argparse
 import shutil
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
+from detox_sim.catalogue import unknown
+from studies.evidence.verdicts import open_stored
 from studies.workflow import archive, plotting, results
 
 COMMANDS = ("show", "diff", "merge", "plot", "export")
@@ -24,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 1 where ``diff`` finds a difference, 2 when the call is wrong."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in (*COMMANDS, "-h", "--help"):
+        if get_close_matches(arguments[0], COMMANDS) and not Path(arguments[0]).exists():
+            print(f"error: {unknown('command', arguments[0], COMMANDS)}", file=sys.stderr)
+            return 2
         arguments.insert(0, "show")
     options = parser().parse_args(arguments)
     try:
@@ -35,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    made = argparse.ArgumentParser(
-        prog="python -m studies.results",
+    made = terminal.Parser(
+        prog=terminal.program("results"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -92,6 +98,8 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _merge(options: argparse.Namespace) -> int:
     found = [results.datasets(folder) for folder in options.folders]
+    for path in (path for each in found for path in each.values()):
+        open_stored(path)  # refuses what is no dataset before anything is written
     options.output.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(name for each in found for name in each):
         target = options.output / f"{name}.nc"

@@ -6,7 +6,16 @@ import inspect
 import numpy as np
 import pytest
 
-from detox_sim import Trial, aggregators, assignments, sweep, train
+from detox_sim import (
+    Trial,
+    aggregators,
+    assignments,
+    placements,
+    planning,
+    sweep,
+    theory,
+    train,
+)
 
 WRONG = (None, -1, "nosuch", [], {}, 1.5, float("nan"), True, b"x")
 FIELDS = [field.name for field in dataclasses.fields(Trial)]
@@ -94,6 +103,19 @@ def calls(module):
     found.append(
         ("vote", "an axis cannot be called 'vote'", _call(sweep, {}, {"vote": ["clique"]}))
     )
+    for axes in (
+        {"seed": [0, 1], "rule": {"a": {"seed": 5}, "b": {}}},
+        {"rule": {"a": {"outer": "median"}}, "kind": {"b": {"steps": 1}, "c": {"outer": "krum"}}},
+    ):
+        one, other = axes
+        begins = f"axes {one!r} and {other!r} both set the field"
+        found.append((f"axes {axes}", begins, _call(sweep, {}, axes)))
+    found.append(("risk", "risk must be a chance", _call(planning.plan, 9, 1, risk=2)))
+    coefficient = _call(theory.robustness_coefficient, "medan", 15, 2)
+    found.append(("medan", "unknown aggregator 'medan'; did you mean 'median'?", coefficient))
+    workers = np.arange(9).reshape(3, 3)
+    call = _call(placements.fixed, workers, 10, np.random.default_rng(0))
+    found.append(("placement", "byzantine must be at most the 9 workers, got 10", call))
     for value in (3, "ab", [], {}, None, {"a": 3}):
         found.append((f"axis {value!r}", "axis 'steps' needs", _call(sweep, {}, {"steps": value})))
     return found

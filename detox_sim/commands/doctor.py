@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
     from detox_sim.commands.options import add_tls
 
-    made = argparse.ArgumentParser(
+    made = terminal.Parser(
         prog="detox-sim doctor",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,4 +1,4 @@
-"""Recommend the cheapest redundancy and rules within a risk and a budget of computation.
+"""Recommend redundancy and rules within a risk and a budget of computation.
 
 ``detox-sim plan --workers 45 --byzantine 5 --most-copies 3``
 """
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from textwrap import fill, wrap
-from typing import Any, NoReturn
+from typing import Any
 
 from detox_sim import data
 from detox_sim.commands import terminal
@@ -30,16 +30,16 @@ MARKS = {
 }
 COLUMNS = {
     "scheme": "the assignment of files to workers, or reactive checks and their chance",
-    "r": "copies of each file, or gradients that reactive checks compute: r times the computation "
-    "without redundancy",
+    "r": "copies of each file, or how often reactive checks have it computed: r times the "
+    "computation without redundancy",
     "rules": "inner rule in vote groups, then outer rule; or one rule over all votes",
     "used": "workers that compute; the rest stays idle",
     "votes": "gradients after the vote, one a file",
     "worst": "most votes that attackers who know the groups can distort (<= an upper bound)",
-    "fails": "chance a round that random attackers distort more votes than the rules withstand (~ "
+    "fails": "chance per step that random attackers distort more votes than the rules withstand (~ "
     f"simulated, {DRAWS:,} draws)",
     "informed": "whether attackers who know the groups can break the rules",
-    "images": "gradients that a worker computes a round",
+    "images": "images that a worker processes per step",
     "seconds": "of a round, modelled",
     "error": "least squared error any rule can guarantee, 1 = the mean without attackers; training "
     "takes more steps",
@@ -64,12 +64,6 @@ OTHERS = (
     "corollary 2 of the paper (proven up to q / p = {share:.3f}; here {here:.3f}); r = 3 is what "
     "the paper's experiments and the studies use."
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Report wrong usage in one line."""
-        self.exit(2, f"detox-sim plan: {message}; --help lists the options\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,11 +134,11 @@ def _whole(value: float) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
-    made = _Parser(
+    made = terminal.Parser(
         prog="detox-sim plan",
-        description="Recommend the cheapest redundancy and rules for P workers of which Q are "
-        "Byzantine, within a risk and a budget of computation; and say what real training runs "
-        "(the atlas) show of it.",
+        description="Recommend redundancy and rules for P workers of which Q are Byzantine, within "
+        "a risk and a budget of computation: those of the least modelled time to a given error. "
+        "Say what real training runs (the atlas) show of them.",
         epilog="example: detox-sim plan --workers 45 --byzantine 5 --most-copies 3",
     )
     add = made.add_argument
@@ -160,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
         "--risk",
         type=float,
         default=RISK,
-        help=f"accepted chance a round that the rules fail; default {RISK:g}",
+        help=f"accepted chance per step that the rules fail; default {RISK:g}",
     )
     add(
         "--attackers",
@@ -184,9 +178,9 @@ def parser() -> argparse.ArgumentParser:
         "--seconds-per-gradient",
         default="1/130",
         metavar="S",
-        help="of one image on one worker; default 1/130 (assumed)",
+        help="seconds per image on one worker; default 1/130 (assumed)",
     )
-    add("--batch", type=int, metavar="B", help="images a round; default 32 P")  # fmt: skip
+    add("--batch", type=int, metavar="B", help="images per step; default 32 P")  # fmt: skip
     add("--all", action="store_true", help="list every option, not only those worth choosing")
     return made
 
@@ -201,7 +195,7 @@ def recommendation(
     ranked : sequence of Option
         What `rank` returns, the best first.
     risk : float
-        Accepted chance of failure a round.
+        Accepted chance of failure per step.
     most_copies : int or None
         The budget.
     informed : bool
@@ -211,9 +205,9 @@ def recommendation(
     --------
     >>> ranked = rank(options(45, 0))
     >>> print(recommendation(ranked, risk=1e-3, most_copies=None, informed=False))
-    Use no redundancy (r = 1) and mean. It is the cheapest option whose rules ...
+    Use no redundancy (r = 1) and mean. Of the options whose rules ...
     """
-    within = f"fail with a chance of at most {risk:g} a round"
+    within = f"fail with a chance of at most {risk:g} per step"
     if informed:
         within = "withstand informed attackers"
     if most_copies is not None:
@@ -225,14 +219,15 @@ def recommendation(
         )
     best = ranked[0]
     certain = best.fails == best.fails_error == 0
-    fails = "cannot fail" if certain else f"fail with chance {_chance(best)} a round"
+    fails = "cannot fail" if certain else f"fail with chance {_chance(best)} per step"
     harm = "can break them" if best.fails_informed else "cannot break them"
     price = f", {best.computed:g} times the computation without redundancy"
     return (
-        f"Use {best.words}. It is the cheapest option whose rules {within}: "
-        f"{_number(best.seconds)} s a round (modelled) and {_number(best.load, 0)} images a worker"
-        f"{price if best.computed > 1 else ''}; the rules {fails} under random attackers, and "
-        f"informed ones {harm}."
+        f"Use {best.words}. Of the options whose rules {within}, it takes the least modelled time "
+        "to a given error (seconds x error): "
+        f"{_number(best.seconds)} s a round (modelled) and {_number(best.load, 0)} images per "
+        f"worker{price if best.computed > 1 else ''}; the rules {fails} under random attackers, "
+        f"and informed ones {harm}."
     )
 
 

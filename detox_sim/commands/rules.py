@@ -10,7 +10,7 @@ from detox_sim.commands import terminal
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options, of which there are none."""
-    return argparse.ArgumentParser(prog="detox-sim rules", description=__doc__)
+    return terminal.Parser(prog="detox-sim rules", description=__doc__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

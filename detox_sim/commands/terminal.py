@@ -1,11 +1,27 @@
 """Run the main function of a command, so that a terminal never shows a traceback of its own."""
 
+import argparse
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
 
 INTERRUPTED, CLOSED = 130, 141  # exit codes of a shell for SIGINT and SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of options that reports wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and end with code 2."""
+        self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
+
+
+def program(name: str) -> str:
+    """Return how a command of the studies was called: by its module, or as ``detox-sim NAME``."""
+    return f"python -m studies.{name}" if Path(sys.argv[0]).stem == name else f"detox-sim {name}"
 
 
 def run(main: Callable[[], int]) -> int:

@@ -1,7 +1,8 @@
 """Compare redundancy schemes and pipelines for p workers of which q are Byzantine.
 
-`plan` answers which is the cheapest within a risk and a budget of computation; `options` lists
-all, `rank` orders those that are safe, `pareto` keeps those worth choosing.
+`plan` answers which takes the least modelled time to a given error, within a risk and a budget of
+computation; `options` lists all, `rank` orders those that are safe, `pareto` keeps those worth
+choosing.
 `seen` is what the atlas, a grid of real training runs, has of an option; `contradiction` and
 `atlas_text` compare it with the ranking.
 `theory.recommended_copies` answers another question: which copies are enough for the guarantee of

@@ -14,7 +14,7 @@ from detox_sim.planning.schemes import Option
 
 ATLAS = Path(__file__).parents[1] / "atlas.json"
 MEASURED = ("worst", "low", "high", "attack", "cross_fitted", "fails", "nobody")
-RISK = 0.01  # chance a step that the condition of a rule fails, below which a run of it is cited
+RISK = 0.01  # chance per step that the condition of a rule fails, below which a run of it is cited
 ABSENT: dict[str, Any] = {  # what an entry or an option that does not name the field has
     "vote_options": {},
     "encoding": None,
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     cross_fitted : sequence of float
         The same three numbers, each seed under the attack that was worst on the other seeds.
     fails : float
-        Chance a step that more rows are distorted than the rule withstands.
+        Chance per step that more rows are distorted than the rule withstands.
     nobody : float
         Test accuracy when nobody attacks, the mean over seeds.
     scale : str
@@ -220,7 +220,7 @@ def atlas_text(
     if first and first.fails > RISK:
         said = (
             f"The atlas ({scale}) says nothing of {name}: there its rules fail with chance "
-            f"{first.fails:.2g} a step."
+            f"{first.fails:.2g} per step."
         )
         first = None
     if first:

@@ -52,7 +52,7 @@ def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> 
     ----------
     found : list of Option
     risk : float
-        Largest accepted chance a round that the condition fails.
+        Largest accepted chance per step that the condition fails.
     informed : bool
         Attackers know the groups: the condition must hold in the worst case, and its error counts.
 
@@ -62,6 +62,8 @@ def rank(found: list[Option], *, risk: float = 1e-3, informed: bool = False) -> 
     >>> best.scheme, best.pipeline
     ('...', '...')
     """
+    if not 0 <= risk <= 1:
+        raise ValueError(f"risk must be a chance between 0 and 1, got {risk!r}")
     if informed:
         safe = [option for option in found if not option.fails_informed]
     else:

@@ -28,7 +28,7 @@ class Option(NamedTuple):
         `byzantine` of the rules where the worst case is more than they withstand.
     files, votes : int
     fails, fails_error : float
-        Chance a round that more votes are distorted than the pipeline withstands, under a random
+        Chance per step that more votes are distorted than the pipeline withstands, under a random
         placement, and its standard error (0 where the chance is exact).
     distorted_worst : int
         Most votes that attackers who know the groups can distort; an upper bound unless `proven`.
@@ -36,7 +36,7 @@ class Option(NamedTuple):
     fails_informed : bool
         Whether these attackers can break the pipeline's condition.
     load : float
-        Images whose gradient a worker computes in a round; the expected ones of a reactive vote
+        Images that a worker processes per step; the expected ones of a reactive vote
         when nobody forges.
     seconds : float
         Modelled seconds of a round (`costs.round_seconds`).
@@ -106,7 +106,7 @@ def options(
     sample_seconds : float
         Seconds that a worker takes for the gradient of one image (assumed: 130 images a second).
     batch : int, optional
-        Images a round; by default 32 a worker, as in the paper. A scheme of more files is left
+        Images per step; by default 32 per worker, as in the paper. A scheme of more files is left
         out.
     most_copies : int, optional
         Budget of computation: only schemes of at most so many copies, which compute so many times

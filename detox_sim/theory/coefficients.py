@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detox_sim.catalogue import check_integer
+from detox_sim.aggregators.facts import FACTS
+from detox_sim.catalogue import check_integer, check_known
 
 PROVEN, MEMORY, SEARCH = "proven", "published, quoted from memory", "found by search"
 
@@ -113,7 +114,7 @@ def robustness_coefficient(
     Raises
     ------
     ValueError
-        For n <= 2f.
+        For n <= 2f, or an unknown rule.
 
     Examples
     --------
@@ -227,6 +228,7 @@ def robustness_coefficient(
     bounds of NNM and of the geometric median, and bounds of other rules; arXiv 2602.03899 publishes
     bounds for Krum and Multi-Krum, of which only the abstract could be read.
     """
+    check_known("aggregator", [rule], FACTS)
     check_integer("rows", rows, 1)
     check_integer("byzantine", byzantine, 0)
     if rows <= 2 * byzantine:

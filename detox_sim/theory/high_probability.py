@@ -16,8 +16,8 @@ def recommended_copies(byzantine: int) -> int:
 
     They are enough for the guarantee of `high_probability_distorted_files`, proven for
     e = q / p <= `PROVEN_SHARE` = 0.1464. Fewer copies often have an acceptable chance of failure:
-    `planning.rank` finds the cheapest option within a risk and a budget of copies. The paper's
-    experiments, and the studies here, use r = 3.
+    `planning.rank` finds the option of the least modelled time to a given error within a risk and
+    a budget of copies. The paper's experiments, and the studies here, use r = 3.
 
     Parameters
     ----------

@@ -110,7 +110,11 @@ def open_stored(path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
         with xr.open_dataset(path, engine="netcdf4") as stored:
             dataset = stored.load()
         return dataset, json.loads(dataset.attrs["provenance"])
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError:
+        raise ValueError(
+            f"{path} is not a dataset of a study: it lacks the attribute provenance"
+        ) from None
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a dataset of a study: {error}") from error
 
 

@@ -171,7 +171,8 @@ def _narrow(name: str, labels: list, table: list, value: object) -> list:
     values: list = value if isinstance(value, list) else [value]
     if not values or len(set(map(str, values))) < len(values):
         raise ValueError(f"--set {name} needs distinct values, got {value!r}")
-    if isinstance(table[0][1][name], dict) or len(table) > 1:
+    labelled = any(isinstance(axes[name], dict) for _, axes in table)
+    if labelled or (len(table) > 1 and name != "seed"):
         try:
             check_known(f"{name} in --set", values, labels)
         except ValueError as error:

@@ -26,6 +26,24 @@ def test_command_lists_what_there_is(capsys):
     assert "unknown command 'plna'; did you mean 'plan'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rules", "x"], ["doctor", "--x"], ["plan"], ["plan", "--x"], ["claims", "--markdwn"],
+        ["results"], ["results", "plot", "x"], ["reproduce", "--backend", "gpu"],
+        ["reproduce", "--finished", "--fresh"], ["completion"], ["completion", "fish"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_with_the_name_of_the_command(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith(f"detox-sim {arguments[0]}"), error
+    assert error.endswith("; --help lists the options\n"), error
+
+
 def test_command_without_a_clone_names_what_is_missing(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "studies", None)
     monkeypatch.setitem(sys.modules, "studies.reproduce", None)
