@@ -38,6 +38,14 @@ def none_outside(monkeypatch):
     monkeypatch.setenv(studies.OUTSIDE, "")
 
 
+def test_page_shows_the_file_that_the_module_describes():
+    def example(text):
+        return text.split("```toml")[1].split("```")[0].strip()
+
+    page = Path(__file__).parents[3] / "docs" / "how_to" / "studies.md"
+    assert example(page.read_text()) == example(own.__doc__)
+
+
 def test_file_is_a_study_with_figure_and_page(tmp_path, capsys):
     (tmp_path / "two_rules.toml").write_text(GRID)
     output = tmp_path / "out"
