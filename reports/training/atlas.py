@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Atlas: schemes, rules and attacks
 #
-# **The question.** Which redundancy scheme, with which rule, is most accurate under the attack that is worst for it? And
-# does redundancy do more than computing more images?
+# **The question.** Which redundancy scheme, with which rule, is most accurate under the worst attack that was found? And does
+# redundancy do more than computing more images?
 
 # %%
 import json
@@ -29,7 +29,7 @@ show("atlas")
 # %% [markdown]
 # **How to read it.** Left: the test accuracy of each pair of a scheme (columns) and a rule (rows) under the attack that was
 # worst for it on two tuning seeds. A dash: the condition of the rule forbids the pair; blank: not part of the grid. Right: the same against what a round costs. The line joins the pairs that no cheaper pair
-# beats; they are named. The least accurate tenth of the pairs is drawn on the dotted line, so that the others lie apart.
+# beats, by their means; their rules are named. The least accurate tenth of the pairs is drawn on the dotted line, so that the others lie apart.
 #
 # **How a pair is measured.** One setting (rate, momentum at the server or at the workers) is chosen for all attacks, on
 # validation images and on seeds that are used for nothing else. The worst attack is chosen there too. Then the pair is trained

@@ -86,8 +86,8 @@ def _against(ax, dataset: xr.Dataset, cost: str) -> None:
     ax.axhline(low, color="0.6", lw=0.7, ls=":", zorder=0)
     ax.set_title(f"on the dotted line: {low:.2f} or less", fontsize=8)
     ax.step(*zip(*points, strict=True), where="post", color="0.4", lw=0.9, zorder=0)
-    for pair, point in zip(front, points, strict=True):
-        ax.annotate(", ".join(pair), point, fontsize=6, xytext=(3, 4), textcoords="offset points")
+    for (_, rule), point in zip(front, points, strict=True):
+        ax.annotate(rule, point, fontsize=6, xytext=(3, 4), textcoords="offset points")
 
 
 def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
