@@ -147,7 +147,13 @@ def bulyan(rows, byzantine, selection="iterative"):
 
 
 def medoid(rows, byzantine):
-    (winner,) = _least(1, [sum_of_distances(rows, row) for row in rows])
+    """Sum the nearer half of the distances where one is so large that the others are rounded."""
+    apart = [sorted(math.sqrt(distance(row, other)) for other in rows) for row in rows]
+    half = len(rows) // 2
+    largest = max((d for each in apart for d in each if math.isfinite(d)), default=0.0)
+    lost = largest > 1e14 * min(each[half] for each in apart)
+    count = half + 1 if lost else len(rows)  # a row's distance from itself is the first
+    (winner,) = _least(1, [math.fsum(each[:count]) for each in apart])
     return [float(value) for value in rows[winner]]
 
 

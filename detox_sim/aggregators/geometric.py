@@ -5,11 +5,11 @@ import numpy as np
 from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.coordinates import median
 from detox_sim.aggregators.weights import (
+    has_far_row,
     last_aggregate,
     near_most,
     norms,
     shares,
-    sums_are_lost,
     weighted,
 )
 from detox_sim.arrays import namespace
@@ -18,6 +18,7 @@ from detox_sim.primitives import combine, distances
 
 MOST_ROWS = 1000  # with more rows, distances to the centre are cheaper than pairwise ones
 CONDITION = 1e8  # largest over typical squared distance up to which weights give exact radii
+FAR = 1e10  # times the distance of most rows, from which on the nearer half says where they are
 ROUNDING_AFTER = 50  # iterations after which a step within rounding of the rows is the last
 STARTS = ("inside", "zero", "previous")
 AT_A_ROW = 1e-7  # relative to the typical distance: as near counts as on the row
@@ -202,7 +203,7 @@ def _geometry(rows, byzantine: int):
     kept, _ = near_most(square, byzantine)
     inner = square[np.ix_(kept, kept)]
     apart = np.sqrt(inner)
-    if sums_are_lost(apart):
+    if has_far_row(apart, FAR):
         apart = np.sort(apart, axis=1)[:, :half]
     medoid = kept[apart.sum(axis=1).argmin()]
     order = np.argsort(square[medoid], kind="stable")

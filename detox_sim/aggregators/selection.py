@@ -3,7 +3,7 @@
 import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
-from detox_sim.aggregators.weights import average, norms, sums_are_lost
+from detox_sim.aggregators.weights import average, has_far_row, norms
 from detox_sim.catalogue import check_integer, check_number
 from detox_sim.primitives import distances, order_mean, take
 
@@ -215,6 +215,7 @@ def _least_sum(nearest: np.ndarray) -> np.ndarray:
     return np.lexsort((scores, far.sum(axis=1)))
 
 
+FAR = 1e14  # times the distance of most rows: sums of distances are rounded by a hundredth of it
 MEDOID = Facts(
     "medoid", "row with the least sum of distances", "Xie et al. 2018", breakdown="< 1/2", pairs=1
 )
@@ -223,7 +224,7 @@ MEDOID = Facts(
 def medoid(rows, /, *, byzantine: int):
     """Return the row with the least sum of Euclidean distances to the others.
 
-    Where a row is more than 1e10 times as far as most are from each other, such a sum rounds away
+    Where a row is more than 1e14 times as far as most are from each other, such a sum rounds away
     their differences; the nearer half of the others is summed then.
 
     Parameters
@@ -249,7 +250,7 @@ def medoid(rows, /, *, byzantine: int):
     """
     n = require(MEDOID, rows, byzantine)
     distance = np.sqrt(distances(rows))
-    count = n // 2 if sums_are_lost(distance) else n - 1
+    count = n // 2 if has_far_row(distance, FAR) else n - 1
     best = 0 if n == 1 else _by_score(distance, count)[0]
     return take(rows, [best])[0, :]
 

@@ -5,8 +5,6 @@ import numpy as np
 from detox_sim.arrays import is_array, namespace
 from detox_sim.primitives import combine, distances, finite
 
-LOST = 1e10  # times the distance of most rows from each other; beside it 1e-6 of that is rounded
-
 
 def shares(values: np.ndarray) -> np.ndarray:
     """Return weights in these proportions that sum to 1."""
@@ -80,20 +78,21 @@ def near_most(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
     return kept, byzantine - far
 
 
-def sums_are_lost(distance: np.ndarray) -> bool:
-    """Return whether the sums of distances (n, n) round away what tells most rows apart.
+def has_far_row(distance: np.ndarray, times: float) -> bool:
+    """Return whether some row is so many times as far away as most rows are from each other.
 
-    So it is where a row is very far from all others: each of them has that distance in its sum.
+    The sum of the distances of each row then rounds away what tells most rows apart: beside 1e14
+    times their distance about a hundredth of it.
 
     Examples
     --------
     >>> points = np.array([0.0, 1.0, 2.0, 1e20])
-    >>> sums_are_lost(abs(points[:, None] - points))
+    >>> has_far_row(abs(points[:, None] - points), 1e14)
     True
     """
     typical = np.sort(distance, axis=1)[:, len(distance) // 2].min()
     finite = distance[np.isfinite(distance)]
-    return bool(finite.size and finite.max() > LOST * typical)
+    return bool(finite.size and finite.max() > times * typical)
 
 
 def centred_gram(square: np.ndarray, weights: np.ndarray) -> np.ndarray:

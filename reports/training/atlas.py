@@ -13,6 +13,7 @@ from reports import describe, open_study, show, show_drawn, show_findings, show_
 from reports.tables import sortable
 from studies.training.atlas import STUDY
 from studies.training.worst_case import tables
+from studies.training.worst_case.comparisons import ran
 from studies.training.worst_case.figure import heat_maps
 
 dataset, about = open_study("atlas")
@@ -67,9 +68,13 @@ def show_tables(dataset):
                 "worst case, estimated on fresh ones. An empty column: that attack needs a vote."
             )
         )
-        show_drawn(
-            lambda one, case=case: heat_maps(one, case), dataset, f"accuracy by attack, {case}"
-        )
+        schemes = [str(scheme) for scheme in ran(dataset, case).scheme.values]
+        for some in (schemes[at : at + 2] for at in range(0, len(schemes), 2)):
+            show_drawn(
+                lambda one, case=case, some=some: heat_maps(one, case, some),
+                dataset,
+                f"accuracy by attack, {case}: {' and '.join(some)}",
+            )
         display(
             Markdown(
                 "By how much a rule is less accurate in the worst case than the best one behind the "

@@ -67,7 +67,7 @@ def test_bad_usage_is_one_clear_error_before_anything_runs(tmp_path, capsys):
     calls += [([study, "--set", setting], message) for study, setting, message in BAD_VALUES]
     calls.append((["filterin"], "did you mean 'filtering'?"))
     if importlib.util.find_spec("cupy") is None:
-        message = "pip install 'detox-sim[cuda12]'"
+        message = "pip install cupy-cuda12x"
         calls.append((["accuracy_alie", "--backend", "cupy"], message))
     for arguments, message in calls:
         output = [] if "--output" in arguments else ["--output", str(tmp_path / "out")]

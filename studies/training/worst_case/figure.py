@@ -1,5 +1,7 @@
 """The figures of the atlas: worst cases by scheme and rule, cost, and heat maps by attack."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -90,7 +92,7 @@ def _against(ax, dataset: xr.Dataset, cost: str) -> None:
         ax.annotate(rule, point, fontsize=6, xytext=(3, 4), textcoords="offset points")
 
 
-def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
+def heat_maps(dataset: xr.Dataset, case: str, schemes: Sequence[str] | None = None) -> Figure:
     """Draw accuracy by rule and attack, a heat map a scheme, with the worst case as a column.
 
     Rows are sorted by the worst case. A cell is the mean over the fresh seeds and half of its 95 %
@@ -101,9 +103,12 @@ def heat_maps(dataset: xr.Dataset, case: str) -> Figure:
     dataset : xarray.Dataset
         As the study `atlas` stores it.
     case : str
+    schemes : sequence of str, optional
+        By default all that were run.
     """
     found = ran(dataset, case)
-    schemes = [str(scheme) for scheme in found.scheme.values]
+    schemes = [str(scheme) for scheme in found.scheme.values] if schemes is None else schemes
+    found = found.sel(scheme=list(schemes)).dropna("rule", how="all")
     attacks = [str(attack) for attack in dataset.attack.values]
     rules = found.rule.size
     rows = -(-len(schemes) // COLUMNS)
