@@ -39,6 +39,7 @@ VERSIONS = {
     "gradients of convolutions": 1,
     "geometric median": 1,
 }
+# Parts that only trials with these rules use.
 OF_RULES = {"geometric_median": "geometric median", "medoid": "geometric median"}
 
 SERVERS: dict[str, Callable[..., ParameterServer]] = {

@@ -195,7 +195,7 @@ def versions(fields: dict) -> dict[str, int]:
     from detox_sim.training import OF_RULES, VERSIONS
 
     parts = ["round", "gradients of dense models"]
-    parts += [OF_RULES[name] for name in (fields["outer"],) if name in OF_RULES]
+    parts += [OF_RULES[name] for name in {fields["inner"], fields["outer"]} & {*OF_RULES}]
     return {"atlas": STUDY.version} | {name: VERSIONS[name] for name in parts}
 
 
