@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from detox_sim import __version__
 from detox_sim.catalogue import check_known
@@ -54,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command.main(arguments[1:])
 
 
-def run() -> int:
-    """Run the console command; return its exit code.
+def run() -> NoReturn:
+    """Run the console command, and end this process with its exit code.
 
     Modules in the current folder can be named, as with ``python -m``.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
-    return terminal.run(main)
+    terminal.end(terminal.run(main))
 
 
 def _module(name: str) -> ModuleType | None:
@@ -99,4 +100,4 @@ def _completion(shell: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    run()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from detox_sim.sweeps import Fields, Grid
 
 GROUPS = ("redundancy", "training", "robustness", "timing", "own")  # own: from outside
+PROFILES = ("smoke", "laptop", "digits", "atlas", "cifar", "paper")  # from "digits" on: training
 GENERAL = {  # pages
     "index": "Overview",
     "claims": "Claims",

@@ -9,7 +9,7 @@ import sys
 from detox_sim.commands import terminal
 
 if __name__ == "__main__":  # before what takes seconds to import
-    sys.exit(terminal.run_module("studies.claims"))
+    terminal.run_module("studies.claims")
 
 import argparse
 import tempfile

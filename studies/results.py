@@ -8,7 +8,7 @@ import sys
 from detox_sim.commands import terminal
 
 if __name__ == "__main__":  # before what takes seconds to import
-    sys.exit(terminal.run_module("studies.results"))
+    terminal.run_module("studies.results")
 
 import argparse
 import shutil

@@ -24,7 +24,6 @@ ENVIRONMENT = {
 
 # What tasks import, which takes seconds; the processes are forked from one that has done so.
 PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch"]
-PRELOADED_TOO = {"seaborn"}  # where this process has imported it
 
 
 def cores() -> int:
@@ -130,10 +129,15 @@ def check_client(client: object) -> None:
         )
 
 
-def prepare() -> None:
+def prepare(*modules: str) -> None:
     """Let the process from which `connect` forks others begin its imports now; on Linux only.
 
     Call it where the caller has other work before it connects.
+
+    Parameters
+    ----------
+    *modules : str
+        What it imports beside what every task needs.
 
     Examples
     --------
@@ -147,7 +151,7 @@ def prepare() -> None:
     from multiprocessing import forkserver
 
     before = dict(os.environ)
-    with dask.config.set(ENVIRONMENT), _forked(), _ignoring_interrupts():
+    with dask.config.set(ENVIRONMENT), _forked(*modules), _ignoring_interrupts():
         names = dask.config.get("distributed.nanny.pre-spawn-environ")
         os.environ.update({name: str(value) for name, value in names.items()})
         try:
@@ -188,7 +192,7 @@ def here() -> "Iterator[Client]":
 
 
 @contextlib.contextmanager
-def _forked() -> Iterator[None]:
+def _forked(*modules: str) -> Iterator[None]:
     """Fork the processes that Dask starts from one that has imported what they need.
 
     Importing takes seconds of each new process. Elsewhere than on Linux each imports: libraries of
@@ -201,7 +205,7 @@ def _forked() -> Iterator[None]:
         yield
         return
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload([*PRELOADED, *PRELOADED_TOO & sys.modules.keys()])
+        get_mp_context().set_forkserver_preload([*PRELOADED, *modules])
         yield
 
 

@@ -45,10 +45,10 @@ def defends(results: Results, attack: str, alone: str, detox: str) -> Finding:
         last = final(results, attack=attack, pipeline=names)
         return greater(last.isel(pipeline=1, drop=True), last.isel(pipeline=0, drop=True), margin)
     final(results, attack=[attack, "nobody"], pipeline=names)  # raises where a run is missing
-    dataset = results.dataset.sel({axis: [label] for axis, label in results.at.items()})
-    pairs = [*PAIRS.items()] if PAIRS.get(alone) == detox else [(alone, detox)]
-    found = differences.effects(dataset, attack, pairs)
-    word = str(differences.verdicts(found).sel(rule=alone).item())
+    pairs = tuple(PAIRS.items()) if PAIRS.get(alone) == detox else ((alone, detox),)
+    at = tuple(results.at.items())
+    found, words = results.once((attack, pairs, at), lambda: _effects(results, attack, pairs))
+    word = str(words.sel(rule=alone).item())
     one = found.sel(rule=alone).squeeze("task")
     ours = "; ".join(
         f"{name}: damage alone {interval(one.damage.sel(evaluation=name))}, defence "
@@ -57,6 +57,15 @@ def defends(results: Results, attack: str, alone: str, detox: str) -> Finding:
     )
     detail = f"{one.seed.size} seeds, equal batch, threshold {estimates.THRESHOLD}"
     return Finding(OUTCOMES[word], detail, ours, "direction")
+
+
+def _effects(
+    results: Results, attack: str, pairs: tuple[tuple[str, str], ...]
+) -> tuple[xr.Dataset, xr.DataArray]:
+    """Return the effects of an attack on pairs of pipelines, and the verdicts on the defence."""
+    dataset = results.dataset.sel({axis: [label] for axis, label in results.at.items()})
+    found = differences.effects(dataset, attack, pairs)
+    return found, differences.verdicts(found)
 
 
 def ends_at(results: Results, attack: str, pipeline: str) -> Finding:

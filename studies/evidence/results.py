@@ -3,7 +3,7 @@
 import functools
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +28,21 @@ class Results:
         What the paper reports.
     paper_scale : bool
         Whether the dataset is of the paper's scale.
+    known : dict
+        What statements on this dataset have computed; see `once`.
     """
 
     dataset: xr.Dataset
     at: Mapping[str, Any] = field(default_factory=dict)
     number: float | None = None
     paper_scale: bool = False
+    known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return what was computed for a key before, by any statement on this dataset."""
+        if key not in self.known:
+            self.known[key] = compute()
+        return self.known[key]
 
     def values(self, name: str, *axes: str, **labels: Any) -> xr.DataArray:
         """Return a variable at some labels.
@@ -63,18 +72,22 @@ class Results:
     def _check_cells(self, array: xr.DataArray, labels: Mapping[str, Any]) -> None:
         """Raise when a selected cell failed: then none of its variables has a value."""
         axes = set(json.loads(self.dataset.attrs["provenance"])["axes"]) & set(array.dims)
+        finished = self.once(frozenset(axes), lambda: self._finished(axes))
+        places = _places(array, labels)
+        finished = finished.isel({axis: places[axis] for axis in axes & places.keys()})
+        if not bool(finished.all()):
+            absent = int((~finished).sum())
+            raise MissingError(f"{absent} of its {finished.size} cells have no result")
+
+    def _finished(self, axes: set[str]) -> xr.Variable:
+        """Return where some variable has a value, over axes of cells."""
         variables = (one.variable for one in self.dataset.data_vars.values())
         known = [
             variable.notnull().any([dim for dim in variable.dims if dim not in axes])
             for variable in variables  # which, unlike arrays, are not aligned by their labels
             if axes <= set(variable.dims)
         ]
-        finished = functools.reduce(operator.or_, known)
-        places = _places(array, labels)
-        finished = finished.isel({axis: places[axis] for axis in axes & places.keys()})
-        if not bool(finished.all()):
-            absent = int((~finished).sum())
-            raise MissingError(f"{absent} of its {finished.size} cells have no result")
+        return functools.reduce(operator.or_, known)
 
 
 def _places(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from studies import outdated
+from studies import PROFILES, outdated
 from studies.evidence import accuracy, entries, theory, times
 from studies.evidence.compare import Finding
 from studies.evidence.decisions import Decision, short
@@ -29,7 +29,6 @@ from studies.training.effects.differences import (
 )
 from studies.training.effects.estimates import SEEDS
 
-PROFILES = ("smoke", "laptop", "digits", "cifar", "paper")  # the largest last
 HARMLESS = {"backend", "evaluate_every"}
 WORDS = {  # of the outcome of a finding; "met" depends on the scale
     "contradicted": CONTRADICTED,
@@ -47,11 +46,12 @@ UNTESTED = {claim: why for topic in _TOPICS for claim, why in topic.UNTESTED.ite
 
 
 class Stored(NamedTuple):
-    """A stored dataset, its provenance, and whether its folder was named."""
+    """A dataset, its provenance, whether its folder was named, and what was computed of it."""
 
     dataset: xr.Dataset
     about: dict[str, Any]
     named: bool
+    known: dict[Any, Any]
 
 
 class Verdict(NamedTuple):
@@ -195,7 +195,7 @@ def judged(folders: Sequence[Path], named: bool = False) -> list[Verdict]:
 @functools.lru_cache(1)  # two pages show the same verdicts
 def _judged(files: tuple[tuple[Path, int], ...], named: bool) -> list[Verdict]:
     """Return the verdicts by some datasets, each with the time of its last change."""
-    return judge(entries.read(), [Stored(*open_stored(path), named) for path, _ in files])
+    return judge(entries.read(), [Stored(*open_stored(path), named, {}) for path, _ in files])
 
 
 def decided(claim: Claim, decision: Decision, stored: Sequence[Stored]) -> Verdict:
@@ -226,7 +226,7 @@ def _by(claim: Claim, decision: Decision, one: Stored) -> Verdict:
     """Return the verdict on one claim by one dataset."""
     below = differences(decision, one.about)
     at = _task(decision, one.about["axes"])
-    found = _decide(decision, Results(one.dataset, at, claim.number, paper_scale=not below))
+    found = _decide(decision, Results(one.dataset, at, claim.number, not below, one.known))
     changed = "".join(f", {k}={short(v)}" for k, v in one.about["settings"].items())
     said = f"{one.about['scale']}; profile {one.about['profile']}{changed}"
     word, detail = _word(claim, found, bool(below))

@@ -21,9 +21,10 @@ import studies
 from detox_sim.sweeps import Store, assemble, execute
 from detox_sim.sweeps.store import content
 from reports.render import GENERAL
-from studies.reproduce import _checked, main, parser
+from studies.reproduce import main, parser
 from studies.workflow.background import Background, OutputError
 from studies.workflow.outputs import _about
+from studies.workflow.running import checked
 
 COMMAND = [sys.executable, "-m", "studies.reproduce", "--profile", "smoke"]
 
@@ -201,7 +202,7 @@ def test_setting_reaches_every_cell_and_the_provenance(tmp_path):
     settings += ["copies=5", "groups=3", "batch=90"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     arguments += ["accuracy_alie", "--profile", "smoke"]
-    (plan,), store = _checked(parser().parse_args(arguments)), Store(tmp_path)
+    (plan,), store = checked(parser().parse_args(arguments)), Store(tmp_path)
     execute(None, plan.cells, store, {"packages": {}, "commit": None, "dirty": None}, print)
     (cell,) = plan.cells
     assert (cell.fields["copies"], cell.fields["groups"], cell.fields["steps"]) == (5, 3, 2)
@@ -224,7 +225,7 @@ def test_unfinished_run_is_reported_and_continued(smoke, tmp_path, capsys):
     absent.unlink()
     damaged.write_bytes(damaged.read_bytes()[:1000])
     arguments = ["--profile", "smoke", "--output", str(output)]
-    (plan,) = _checked(parser().parse_args(["filtering", *arguments]))
+    (plan,) = checked(parser().parse_args(["filtering", *arguments]))
     (broken,) = [cell for cell in plan.cells if cell.digest == failed.stem]
     failed.unlink()
     Store(output / "cells").write_failure(broken, "RuntimeError: the disk is full")

@@ -115,7 +115,7 @@ def doctored(claim, good=True, task=None, **about):
         if study in VARIABLES
         else training.VERSIONS,
     } | about
-    return verdicts.Stored(dataset.assign_attrs(provenance=json.dumps(said)), said, True)
+    return verdicts.Stored(dataset.assign_attrs(provenance=json.dumps(said)), said, True, {})
 
 
 def _doctor(dataset, decision, number, good):

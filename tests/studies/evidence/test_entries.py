@@ -25,7 +25,7 @@ def test_every_decision_names_a_study_its_profiles_and_its_statement():
     for name, decision in verdicts.DECISIONS.items():
         known = studies.load(decision.study).profiles
         assert "laptop" in known, name
-        assert set(decision.profiles) <= set(verdicts.PROFILES), name
+        assert set(decision.profiles) <= set(studies.PROFILES), name
         assert set(decision.profiles) & set(known), name
         assert decision.scale in SCALES.values(), name
         assert (decision.decide.__doc__ or "").strip(), name

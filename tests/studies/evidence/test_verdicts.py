@@ -54,7 +54,7 @@ def stored(left, right, *, profile="paper", workers=2, steps=5, named=False, **c
         "versions": {"filtering": filtering.STUDY.version},
     } | changed
     dataset = xr.Dataset({"score": (("rule", "seed"), scores)}, axes)
-    return verdicts.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, named)
+    return verdicts.Stored(dataset.assign_attrs(provenance=json.dumps(about)), about, named, {})
 
 
 def decided(*datasets, **changed):
