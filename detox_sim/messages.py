@@ -56,3 +56,17 @@ class Messages:
                 "arrive; use 'majority'"
             )
         return self.row_of
+
+
+def check_messages(messages: object) -> None:
+    """Raise unless these are Messages.
+
+    Examples
+    --------
+    >>> check_messages([[1.0], [1.0]])
+    Traceback (most recent call last):
+    ValueError: a vote is held on Messages, as attacks return them, got list
+    """
+    if not isinstance(messages, Messages):
+        found = type(messages).__name__
+        raise ValueError(f"a vote is held on Messages, as attacks return them, got {found}")

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # DETOX, rebuilt and measured
 #
-# These pages reproduce DETOX (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) by simulation, and test its claims.
+# These pages repeat the experiments of DETOX (Rajput, Wang, Charles, Papailiopoulos, NeurIPS 2019) in simulation, and test the
+# claims of that paper.
 #
 # ## What DETOX is
 #

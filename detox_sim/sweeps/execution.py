@@ -46,6 +46,8 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
         dataset = run(fields, **more)
         if not isinstance(dataset, xr.Dataset):
             raise TypeError(f"a cell must return an xarray.Dataset, got {type(dataset).__name__}")
+        if not dataset.data_vars:
+            raise ValueError("a cell must return a Dataset with a variable, got one without")
         dataset.load()
     except Exception:
         return {"error": traceback.format_exc()}

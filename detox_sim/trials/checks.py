@@ -29,7 +29,7 @@ def check_values(trial: "Trial") -> None:
         value = getattr(trial, name)
         check_number(name, value)
         if not 0 <= value < 1e6:
-            raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+            raise ValueError(f"{name} must be a number of 0 or more, below 1e6, got {value!r}")
         object.__setattr__(trial, name, float(value))
     if trial.validation >= 1:
         raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
@@ -92,9 +92,11 @@ def check_encoding(trial: "Trial", pipeline: Pipeline) -> None:
         )
 
 
-def check_batch(batch: int, files: int, images: int) -> None:
+def check_batch(batch: int, files: int, images: int, validation: float = 0.0) -> None:
+    """Check that a batch splits into files of equal size, and that there are images for it."""
     if files > images:
-        raise ValueError(f"{files} files need as many images, and the data has {images}")
+        left = f" left by validation={validation:g}" if validation else ""
+        raise ValueError(f"{files} files need as many training images, there are {images}{left}")
     if batch > images:
         most = images // files * files
         raise ValueError(f"batch must be at most {most} of the {images} images, got {batch}")

@@ -181,7 +181,7 @@ class Trial:
             )
         files = len(pipeline.holders)
         held_out = int(self.validation * len(learnt.train_labels))
-        check_batch(self.batch, files, len(learnt.train_labels) - held_out)
+        check_batch(self.batch, files, len(learnt.train_labels) - held_out, self.validation)
         kept = learnt
         if self.validation and self.partition != "iid":
             kept, _ = data.hold_out(learnt, self.validation)

@@ -4,7 +4,7 @@ import numpy as np
 
 from detox_sim.arrays import namespace
 from detox_sim.coding import cyclic_code, cyclic_decode
-from detox_sim.messages import Messages
+from detox_sim.messages import Messages, check_messages
 from detox_sim.primitives import combine
 from detox_sim.voting.votes import Votes
 
@@ -52,6 +52,7 @@ def cyclic(messages: Messages, /, *, holders: np.ndarray, rng: np.random.Generat
     ----------
     Chen, Wang, Charles, Papailiopoulos, DRACO, ICML 2018.
     """
+    check_messages(messages)
     files, copies = holders.shape
     expected = (np.arange(files)[:, None] - np.arange(copies)) % files
     if not np.array_equal(holders, expected):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from detox_sim.messages import Messages
+from detox_sim.messages import Messages, check_messages
 from detox_sim.primitives import equal_rows
 from detox_sim.voting.votes import Votes, majority, outcome
 
@@ -40,6 +40,7 @@ def clique(messages: Messages, /, *, holders: np.ndarray) -> Votes:
     Cliques are found by Bron and Kerbosch's algorithm (networkx), which is exponential in the
     number of Byzantine workers at worst.
     """
+    check_messages(messages)
     labels = equal_rows(messages.rows, messages.all_arrived("clique"))
     trusted = trusted_workers(labels, holders)
     plain = majority(messages)

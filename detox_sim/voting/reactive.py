@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from detox_sim.catalogue import check_number
-from detox_sim.messages import Messages
+from detox_sim.messages import Messages, check_messages
 from detox_sim.primitives import equal_rows
 from detox_sim.voting.votes import Reaction, Votes, outcome
 
@@ -80,6 +80,7 @@ def reactive(
     Byzantine-resilient gradient coding through local gradient computations, 2024 (abstract read),
     who descend to one sample; here the server computes the whole file.
     """
+    check_messages(messages)
     check_number("chance", chance)
     if not 0 <= chance <= 1:
         raise ValueError(f"chance must be between 0 and 1, got {chance!r}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from detox_sim.arrays import namespace
 from detox_sim.catalogue import check_number
-from detox_sim.messages import Messages
+from detox_sim.messages import Messages, check_messages
 from detox_sim.primitives import combine, distances, equal_rows, order_mean, take
 
 NO_MAJORITY = ("zero", "mean", "median")
@@ -118,6 +118,7 @@ def majority(
     Rajput et al., DETOX, NeurIPS 2019, step 2c. Tolerance: the code of Aspis compares element
     by element; here lengths are compared, so that the unit of the tolerance is the gradient's.
     """
+    check_messages(messages)
     check_number("tolerance", tolerance)
     if not 0 <= tolerance < np.inf:
         raise ValueError(f"tolerance must be a number of 0 or more, got {tolerance!r}")
@@ -188,6 +189,7 @@ def streaming(
     ----------
     Boyer, Moore, MJRTY: a fast majority vote algorithm, 1981; the DETOX code.
     """
+    check_messages(messages)
     if _checked(per_layer, sizes):
         return _by_layer(streaming, messages, sizes)
     labels = equal_rows(messages.rows, messages.all_arrived("streaming"))

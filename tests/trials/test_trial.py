@@ -132,8 +132,13 @@ IMPOSSIBLE = [
     ({"evaluate_every": 0}, "evaluate_every must be an integer of 1 or more, got 0"),
     ({"seed": -1}, "seed must be an integer of 0 or more, got -1"),
     ({"seed": None}, "seed must be an integer of 0 or more, got None"),
-    ({"rate": -0.1}, "rate must be a number of 0 or more, got -0.1"),
-    ({"rate": float("nan")}, "rate must be a number of 0 or more, got nan"),
+    ({"rate": -0.1}, "rate must be a number of 0 or more, below 1e6, got -0.1"),
+    ({"rate": float("inf")}, "rate must be a number of 0 or more, below 1e6, got inf"),
+    (
+        {"validation": 0.999},
+        "15 files need as many training images, there are 2 left by validation=0.999",
+    ),
+    ({"rate": float("nan")}, "rate must be a number of 0 or more, below 1e6, got nan"),
     ({"rate": "fast"}, "rate must be a number, got 'fast'"),
     (
         {"vote": "outside:unfit_reaction", "placement": "fixed"},
@@ -189,7 +194,10 @@ IMPOSSIBLE = [
         "must return a list of 45 integer arrays",
     ),
     ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
-    ({"worker_momentum": -0.1}, "worker_momentum must be a number of 0 or more, got -0.1"),
+    (
+        {"worker_momentum": -0.1},
+        "worker_momentum must be a number of 0 or more, below 1e6, got -0.1",
+    ),
     (
         {"worker_momentum": 0.9, "assignment_options": {"reshuffle": True}},
         "worker_momentum needs the same workers for a file at every step",
@@ -246,7 +254,10 @@ LEARNING = [
     ({"validation": 1.0}, "validation must be a share below 1, got 1.0"),
     ({"validation": "half"}, "validation must be a number, got 'half'"),
     ({"validation": 0.99}, "batch must be at most 15 of the 15 images, got 30"),
-    ({"validation": 0.999}, "5 files need as many images, and the data has 2"),
+    (
+        {"validation": 0.999},
+        "5 files need as many training images, there are 2 left by valid.*0.999",
+    ),
 ]
 
 
