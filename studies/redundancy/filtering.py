@@ -25,7 +25,7 @@ HIERARCHIES: dict[str, tuple[int | None, str | None, str]] = {
 FIELDS = ("workers", "copies", "byzantine_of_45", "draws", "seed")
 _COMMON = {"byzantine_of_45": list(range(1, 23)), "seed": 0}
 PROFILES = {
-    "smoke": (_COMMON | {"draws": 100}, {"workers": [45, 450], "copies": [3, 5, 9, 15]}),
+    "smoke": (_COMMON | {"draws": 50}, {"workers": [45, 450], "copies": [3, 5, 9, 15]}),
     "laptop": (_COMMON | {"draws": 500}, {"workers": [45, 450, 1800], "copies": [3, 5, 9, 15]}),
 }
 
