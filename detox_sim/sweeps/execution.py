@@ -128,6 +128,7 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
     given_up = []
     for future, outcome in _outcomes(client, list(futures)):
         cell = futures.pop(future)
+        future.release()  # else Dask computes it again where the process that has it is lost
         if isinstance(outcome, BaseException):
             # A client that reconnects has cancelled what it submitted, and runs again already.
             if client.status != "running" or isinstance(outcome, CANCELLED):

@@ -64,6 +64,36 @@ def test_machine_that_never_comes_back_changes_no_bit(tmp_path, trials):
     assert stored(cells, store) == expected
 
 
+def noted(fields):
+    """Draw, and note in a file that this ran."""
+    with Path(fields["notes"]).open("a") as notes:
+        notes.write(f"{fields['seed']}\n")
+    return draw(fields)
+
+
+def test_stored_cell_does_not_run_again_where_its_process_is_lost(tmp_path):
+    """A result that Dask keeps in a process is computed again once that process is gone."""
+    store, notes = Store(tmp_path / "cells"), tmp_path / "notes"
+    cells = [
+        Cell("noted", (s,), {"seed": s, "notes": str(notes)}, {"draws": 1}, noted, 1.0, 0.0)
+        for s in range(8)
+    ]
+    stored_before = []
+
+    def lose_a_process():
+        stored_before.extend(cell.fields["seed"] for cell in cells if store.read(cell) is not None)
+        kill(started("worker")[0])
+
+    path = os.pathsep.join(map(str, Path(__file__).parents[:3]))
+    with scheduler(tmp_path, workers=2, path=path) as address, connect(address) as client:
+        client.wait_for_workers(2, timeout=30)
+        execute(client, cells, store, RECORD, after(5, lose_a_process))
+    ran = notes.read_text().split()
+    assert len(stored_before) >= 5
+    assert [ran.count(str(seed)) for seed in stored_before] == [1] * len(stored_before)
+    assert len(stored(cells, store)) == 8
+
+
 def test_scheduler_whose_processes_are_gone_for_good_ends_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "ALONE_SECONDS", 2.0)
     monkeypatch.setattr(execution, "RESULT_SECONDS", 1.0)
