@@ -19,10 +19,12 @@ def launch(command, *options, environment=()):
 
 
 @contextlib.contextmanager
-def scheduler(folder, workers=1, path=None, port=0, options=(), more=(), environment=()):
+def scheduler(
+    folder, workers=1, path=None, port=0, options=(), more=("--no-nanny",), environment=()
+):
     """Start a real dask-scheduler and workers on loopback; yield the address.
 
-    `options` go to all of them, `more` to the workers.
+    `options` go to all of them, `more` to the workers. A nanny is one more process for each.
     """
     file = folder / "scheduler.json"
     environment = dict(environment)

@@ -1,5 +1,6 @@
 """Connecting to Dask: what is wrong is said within seconds, and nothing listens to strangers."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -8,7 +9,8 @@ import time
 
 import psutil
 import pytest
-from schedulers import scheduler
+from distributed import Client
+from schedulers import launch, scheduler
 
 from detox_sim.cluster import PACKAGES, connect, cores, here, joining, versions
 from studies.reproduce import main
@@ -49,31 +51,37 @@ def test_impossible_address_is_an_error():
 
 
 def test_scheduler_without_what_is_needed_is_an_error(tmp_path, monkeypatch):
+    """First it has no worker, then one of ours, then a second one that has another xarray."""
     fake = tmp_path / "site" / "xarray-0.0.1.dist-info"
     fake.mkdir(parents=True)
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: xarray\nVersion: 0.0.1\n")
+    environments = [{}, {"PYTHONPATH": str(fake.parent)}]
     cases = [
-        ({"workers": 0}, {}, "has no workers after 1 s; start one with: dask worker"),
-        (
-            {},
-            {"modules": ["numpy", "no_such"]},
-            "cannot import .*: no_such; .* in a clone",
-        ),
-        ({}, {"gpu": True}, "no worker of .* offers a GPU; start one with: dask worker"),
-        (
-            {"path": fake.parent},
-            {"packages": PACKAGES},
-            r"xarray 0\.0\.1 \(here .*constraints\.txt",
-        ),
+        (0, {}, "has no workers after 1 s; start one with: dask worker"),
+        (1, {"modules": ["numpy", "no_such"]}, "cannot import .*: no_such; .* in a clone"),
+        (1, {"gpu": True}, "no worker of .* offers a GPU; start one with: dask worker"),
+        (2, {"packages": PACKAGES}, r"xarray 0\.0\.1 \(here .*constraints\.txt"),
     ]
-    for start, options, message in cases:
-        monkeypatch.setattr(joining, "PROCESS_SECONDS", 1.0 if start.get("workers") == 0 else 60.0)
-        with (
-            scheduler(tmp_path, **start) as address,
-            pytest.raises(ConnectionError, match=message),
-            connect(address, **options),
-        ):
-            pass
+    workers = []
+    with scheduler(tmp_path, workers=0) as address, contextlib.ExitStack() as stack:
+        for count, options, message in cases:
+            if len(workers) < count:
+                some = [
+                    "--nthreads",
+                    1,
+                    "--no-nanny",
+                    "--scheduler-file",
+                    tmp_path / "scheduler.json",
+                ]
+                worker = launch("worker", *some, environment=environments[len(workers)])
+                stack.callback(worker.wait, 20)
+                stack.callback(worker.terminate)
+                workers.append(worker)
+                with Client(address, set_as_default=False) as client:
+                    client.wait_for_workers(count, timeout=60)
+            monkeypatch.setattr(joining, "PROCESS_SECONDS", 60.0 if count else 1.0)
+            with pytest.raises(ConnectionError, match=message), connect(address, **options):
+                pass
 
 
 def test_versions_name_what_is_missing():

@@ -10,7 +10,6 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim import aggregators, costs, theory
-from studies.style import draw
 from studies.timing import scaling
 from studies.timing import scaling_results as results
 from studies.timing.fits import exponent
@@ -128,7 +127,7 @@ def test_figure_is_drawn_of_any_cells(dataset):
     for kept in ([0, 1, 2, 3, 4, 5, 6, 7], [7], [0, 5, 6], []):
         part = dataset.part[kept] if kept else []
         holes = dataset.where(dataset.part.isin(part)).assign_attrs(dataset.attrs)
-        assert isinstance(draw(scaling.figure, holes), Figure), kept
+        assert isinstance(scaling.figure(holes), Figure), kept
 
 
 # --- Measuring -----------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from detox_sim import costs
 from detox_sim.training import PHASES, train
-from studies.style import draw
 from studies.timing import step_time
 from studies.timing import step_time_results as results
 from studies.timing.rounds import BARS, METHODS, PAIRS, shape
@@ -202,4 +201,4 @@ def test_figure_is_drawn_of_any_cells(dataset):
     for kept in ([0, 1, 2], [2], [0], []):
         part = dataset.setting[kept] if kept else []
         holes = dataset.where(dataset.setting.isin(part)).assign_attrs(dataset.attrs)
-        assert isinstance(draw(step_time.figure, holes), Figure), kept
+        assert isinstance(step_time.figure(holes), Figure), kept

@@ -478,8 +478,9 @@ def variants(dataset):
 @pytest.mark.parametrize("name", STUDIES)
 def test_figure_draws_narrowed_and_incomplete_datasets(name, datasets):
     for said, dataset in variants(datasets[name]).items():
-        figure = draw(module(name).STUDY.figure, dataset.assign_attrs(datasets[name].attrs))
+        figure = module(name).STUDY.figure(dataset.assign_attrs(datasets[name].attrs))
         assert len(figure.axes) >= 2, said
+    assert draw(module(name).STUDY.figure, dataset.assign_attrs(datasets[name].attrs)).axes
 
 
 def test_figure_has_rows_for_each_task_with_its_own_reported_values(datasets):
