@@ -7,14 +7,13 @@
 # %%
 import json
 
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
-from reports import describe, open_study, show, show_drawn, show_findings, show_larger, table
+from reports import describe, open_study, show, show_findings, show_larger, table
 from reports.tables import sortable
 from studies.training.atlas import STUDY
 from studies.training.worst_case import tables
 from studies.training.worst_case.comparisons import ran
-from studies.training.worst_case.figure import heat_maps
 
 dataset, about = open_study("atlas")
 
@@ -63,18 +62,14 @@ def show_tables(dataset):
         sortable(shown, numbers, choices=tables.CHOICES)
         display(
             Markdown(
-                "By attack: mean test accuracy and half of its interval, in hundredths. The frame "
-                "is around the attack that was worst on the tuning seeds; the last column is the "
-                "worst case, estimated on fresh ones. An empty column: that attack needs a vote."
+                "By attack: mean test accuracy and half of its interval, in hundredths; yellow is "
+                "high. The frame is around the attack that was worst on the tuning seeds; the last "
+                "column is the worst case, estimated on fresh ones."
             )
         )
-        schemes = [str(scheme) for scheme in ran(dataset, case).scheme.values]
-        for some in (schemes[at : at + 2] for at in range(0, len(schemes), 2)):
-            show_drawn(
-                lambda one, case=case, some=some: heat_maps(one, case, some),
-                dataset,
-                f"accuracy by attack, {case}: {' and '.join(some)}",
-            )
+        for scheme in (str(name) for name in ran(dataset, case).scheme.values):
+            content = tables.by_attack(dataset, case, scheme)
+            display(HTML(f'<div class="table heat">{content}</div>'))
         display(
             Markdown(
                 "By how much a rule is less accurate in the worst case than the best one behind the "

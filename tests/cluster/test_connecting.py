@@ -103,7 +103,14 @@ def test_dead_scheduler_leaves_stored_cells_and_no_folder(tmp_path, impatient, c
 def test_scheduler_lost_in_mid_sweep_is_one_clear_error(tmp_path):
     with scheduler(tmp_path, workers=1) as address:
         command = [sys.executable, "-m", "studies.reproduce", "filtering", "--profile"]
-        command += ["smoke", "--output", str(tmp_path / "out"), "--scheduler", address]
+        command += [
+            "smoke",
+            "--output",
+            str(tmp_path / "out"),
+            "--no-report",
+            "--scheduler",
+            address,
+        ]
         driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         until = time.monotonic() + 120
         while not list(tmp_path.rglob("cells/*/*.nc")):

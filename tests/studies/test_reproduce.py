@@ -178,7 +178,7 @@ def test_kills_in_mid_sweep_change_no_bit(smoke, tmp_path):
 def test_interrupt_prints_the_command_that_resumes(tmp_path):
     """As on a terminal: the signal goes to the driver and to all its processes."""
     output = tmp_path / "out"
-    arguments = ["filtering", "--processes", "1", "--output", str(output)]
+    arguments = ["filtering", "--processes", "1", "--output", str(output), "--no-report"]
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--fresh"],
         stdout=subprocess.PIPE,
@@ -291,7 +291,7 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
     arguments = ["draco", "--profile", "smoke", "--output", str(tmp_path / "out")]
     arguments += ["--processes", "1"]
     try:
-        assert main([*arguments, *settings]) == 1
+        assert main([*arguments, *settings, "--no-report"]) == 1
         told = r"RuntimeError: the disk is full \(.*failing\.py, line \d+\)"
         assert re.search(told, capsys.readouterr().err)
         (tmp_path / "broken").unlink()

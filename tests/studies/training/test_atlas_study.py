@@ -1,6 +1,7 @@
 """How the atlas tunes a pair and chooses its worst attack, and what its page says of a dataset."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -333,13 +334,32 @@ def test_package_holds_the_summary_of_the_dataset_in_the_repository(tmp_path):
     assert (tmp_path / "atlas.json").read_bytes() == ATLAS_FILE.read_bytes()
 
 
-@pytest.mark.parametrize("view", [figure.figure, lambda one: figure.heat_maps(one, "q=5")])
-def test_figure_is_drawn_from_a_dataset_with_pairs_that_were_not_run(view):
+def test_pairs_that_were_not_run_are_left_out():
     dataset = made_up({})
     dataset["worst_attack"] = dataset.worst_attack.where(
         (dataset.rule != "mean") | (dataset.scheme != comparisons.DETOX_3)
     )
-    assert draw(view, dataset).axes
+    assert draw(figure.figure, dataset).axes
+    for scheme, kept in ((comparisons.ALONE, RULES), (comparisons.DETOX_3, RULES[1:])):
+        content = tables.by_attack(dataset, comparisons.MAIN, scheme)
+        assert sorted(re.findall("row_heading[^>]*>([^<]*)<", content)) == kept
+
+
+def test_table_by_attack_frames_the_worst_attack_and_escapes_labels():
+    dataset = made_up({}).assign_coords(
+        rule=[f"<script>{name}" for name in RULES], attack=[f"<b>{name}" for name in ATTACKS]
+    )
+    content = tables.by_attack(dataset, comparisons.MAIN, comparisons.ALONE)
+    assert content.count("&lt;script&gt;") == len(RULES)
+    assert not re.search("<script|<b>", content)
+    texts = re.findall(r'class="data row(\d) col(\d)" >(\d+)±\d+<', content)
+    assert len(texts) == len(RULES) * (len(ATTACKS) + 1)
+    expected = {"0": "70", "1": "60", "2": "50", "3": "50"}  # the last is the worst case
+    assert all(abs(int(text) - int(expected[column])) <= 1 for _, column, text in texts)
+    framed = re.findall(r"([^{}]*)\{[^}]*outline: 2px", content)
+    assert set(re.findall(r"_row(\d)_col(\d)", " ".join(framed))) == {
+        (str(k), "2") for k in range(3)
+    }
 
 
 def test_run_narrowed_to_another_case_is_drawn_and_told():
