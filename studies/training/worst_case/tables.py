@@ -63,9 +63,8 @@ def by_attack(dataset: xr.Dataset, case: str, scheme: str) -> str:
     extra = extra.mask(values.isna(), "background-color: transparent")
     extra["worst case"] = "border-left: 0.4rem solid transparent; background-clip: padding-box"
     top = float(dataset.accuracy.sel(case=case).mean("seed").max())
-    styled = texts.style.set_uuid(re.sub(r"\W", "-", f"{case} {scheme}")).set_caption(
-        escape(scheme)
-    )
+    name = re.sub(r"\W", "-", f"{case} {scheme}")
+    styled = texts.style.set_uuid(name).set_caption(escape(scheme))
     styled = styled.background_gradient(COLOURS, axis=None, vmin=GUESSING, vmax=top, gmap=values)
     styled = styled.apply(lambda _: extra, axis=None).format(escape="html")
     return styled.format_index(escape="html").format_index(escape="html", axis=1).to_html()
