@@ -57,7 +57,10 @@ _BASE = {
 }
 _AXES = {"scheme": SCHEMES, "rule": RULES, "arrangement": ARRANGEMENTS}
 PROFILES: dict = {
-    "smoke": (_BASE | {"steps": 2, "evaluate_every": 1}, _AXES | {"seed": [0]}),
+    "smoke": (
+        _BASE | {"steps": 2, "evaluate_every": 1},
+        _AXES | {"rule": {"median": RULES["median"]}, "seed": [0]},
+    ),
     "laptop": (_BASE | {"steps": 30}, _AXES | {"seed": [0]}),
 }
 
