@@ -158,10 +158,11 @@ def train(
         Over `step` (1..steps): `loss` (mean over files, before the update), `gradient_error`
         (distance of the aggregate from the mean of all honest gradients), `gradient_norm` (of that
         mean), `gradient_spread` (root mean square distance of the honest gradients from it),
-        `cosine` (between the two), `distorted_files`, `undecided_files`; `weight` (step, vote)
-        of each vote in the aggregate (``trials.outcome.weights``), with `distorted_weight`, the sum
-        over distorted files, and `effective_votes`, one over the sum of squares, all NaN where they
-        leave more than three quarters of it `unexplained` (share); `search_evaluations` and
+        `cosine` (between the aggregate and that mean), `distorted_files`, `undecided_files`;
+        `weight` (step, vote) of each vote in the aggregate (``trials.outcome.weights``), with
+        `distorted_weight`, the sum over distorted files, and `effective_votes`, one over the sum of
+        squares, all NaN where they leave more than three quarters of it `unexplained` (share);
+        `search_evaluations` and
         `search_value` (what an attack that searches spent and found; 0 otherwise);
         `gradients_computed` by workers for files (copies that a reactive vote does not ask for do
         not count), `gradients_at_server`, `checked_files` and `excluded_workers` so far;

@@ -61,7 +61,8 @@ for word in verdicts.VERDICTS:
 # * **depends on the evaluation**: with the batch-norm statistics of one worker and with recalibrated ones the answers differ.
 # * **undecided**: the interval covers the limit, or there are too few seeds: five for damage and defence, two for other
 #   comparisons.
-# * **attack did not bite**: the damage to the rule alone is not above 0.02 of accuracy, so a defence cannot show.
+# * **attack did not bite**: the damage to the rule alone is not shown to be above 0.02 of accuracy, so the runs say
+#   nothing about a defence.
 # * **contradicted**: the interval lies wholly on the other side.
 # * **not run**: no dataset of today's version, a missing part of one, a number that only the paper's scale can tell, or no
 #   study tests it.

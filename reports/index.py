@@ -27,8 +27,7 @@ show_main_finding()
 
 # %% [markdown]
 # The bars are the damage to each rule alone, in parts: what disappears with another evaluation (batch-norm statistics
-# recalibrated), what disappears when every worker of the rule alone computes as many images as with DETOX, what the vote
-# adds to that, and what remains with DETOX. These runs come with the repository.
+# recalibrated), what disappears when every worker of the rule alone computes as many images as with DETOX, what of the rest disappears with the vote, and what remains with DETOX. These runs come with the repository.
 
 # %%
 from IPython.display import Markdown, display
@@ -109,7 +108,7 @@ if rows:
     table(pd.DataFrame(rows).set_index("study"))
 
 # %% [markdown]
-# The table gives the scale of each study of this run; the figure at the top is of runs that come with the repository, whose
+# The table gives the scale of each study of this run; the figure under "Does it defend?" is of runs that come with the repository, whose
 # provenance the page on ALIE gives. Training on handwritten digits shows directions, not the
 # paper's numbers; pages of training studies also show the larger runs that come with the repository. In the
 # profile `laptop` the synthetic mean and the law of distorted files are at the paper's scale. Each page

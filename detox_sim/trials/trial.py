@@ -90,7 +90,8 @@ class Trial:
     decay, decay_every : float, int
         The rate of step t is rate * decay ** (t // decay_every).
     seed : int
-        Same seed, same data order, initial parameters and placement, whatever the method.
+        Same seed, same initial parameters and placement, whatever the method; at the same batch
+        also the same images in the same order.
     backend : {"numpy", "cupy"}
         Array library of votes and aggregation; with "cupy" the model runs on the GPU too.
     precision : {"float32", "tf32", "bfloat16"}

@@ -34,7 +34,8 @@ show("accuracy_alie")
 #
 # Accuracies of a run are means over its last five evaluations, on the test images. Differences are paired by seed.
 #
-# * **damage**: accuracy when nobody attacks, less that under the attack. Below 0.02 the attack did not bite.
+# * **damage**: accuracy when nobody attacks, less that under the attack. Where it is not shown to be above 0.02 the attack did
+#   not bite, and these runs say nothing about a defence.
 # * **price**: accuracy of the mean, less that of the rule, when nobody attacks.
 # * **defence**: damage to the rule alone, less damage with DETOX; at equal batch, as the paper compares, or at equal
 #   compute, as somebody compares who can spend the computation otherwise.

@@ -28,10 +28,12 @@ show("atlas")
 
 # %% [markdown]
 # **How to read it.** Left: the test accuracy of each pair of a scheme (columns) and a rule (rows) under the attack that was
-# worst for it on two tuning seeds. A dash: the condition of the rule forbids the pair; blank: not part of the grid. Right: the same against what a round costs. The line joins the pairs that no cheaper pair
+# worst for it on the tuning seeds (two in the profile `atlas`, one in `laptop`). A dash: the condition of the rule forbids the pair; blank: not part of the grid. Middle: the same against the modelled seconds of a
+# round. Right: against the load. In both, the line joins the pairs that no cheaper pair
 # beats, by their means; their rules are named. The least accurate tenth of the pairs is drawn on the dotted line, so that the others lie apart.
 #
-# **How a pair is measured.** One setting (rate, momentum at the server or at the workers) is chosen for all attacks, on
+# **How a pair is measured.** One setting (rate, momentum at the server or at the workers; in the profile `laptop` the
+# place of the momentum alone) is chosen for all attacks, on
 # validation images and on seeds that are used for nothing else. The worst attack is chosen there too. Then the pair is trained
 # anew on five other seeds, and the test images are used once. The minimum over several noisy means is too low. An estimate on
 # fresh seeds is not; but it is too high where the two tuning seeds chose an attack that is not the worst. The table has both,
@@ -45,9 +47,12 @@ show("atlas")
 
 # %% [markdown]
 # ## All pairs, ranked
+# A *case* changes one thing: the number *q* of Byzantine workers, images that differ between workers (Dirichlet 0.3), or momentum
+# at the server alone or at the workers alone.
+#
 # Sort by a column with a click on its head; filter by words, or by the lists above the table. Values are means over seeds
-# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds, which reaches too low. *price*: what is
-# lost when nobody attacks, against the rule that is then the most accurate with no redundancy. *load*: images computed, over
+# with 95 % Student t intervals; that of the plain minimum is a bootstrap over the seeds, which reaches too low. *price*: how much less accurate the pair is when nobody attacks than
+# the rule that is then the most accurate with no redundancy (on the other pages: than the mean). *load*: images computed, over
 # the common batch. *MB* and *seconds*: what a worker sends and what a round takes on the paper's cluster, modelled. *fails*:
 # the chance that in a step more rows are distorted than the rule withstands, under a random placement. *than the first*:
 # whether the pair is shown to be less accurate than that of rank 1.
