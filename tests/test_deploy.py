@@ -1,7 +1,10 @@
 """The recipes: those by hand are run as a user would; of the others what can be checked is."""
 
+import importlib.util
+import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import xarray as xr
 import yaml
 
 from detox_sim.cluster import Tls, connect
@@ -207,7 +211,7 @@ def test_links_in_recipes_exist():
 
 
 def test_recipes_that_were_not_run_say_so():
-    for name in ("slurm.py", "kubernetes.md", "dask_cuda.md"):
+    for name in ("slurm.py", "kubernetes.md", "dask_cuda.md", "gpu.py"):
         assert re.search(r"[Nn]ot\s+run where this was written", (DEPLOY / name).read_text()), name
 
 
@@ -274,3 +278,25 @@ def test_image_copies_what_is_there():
     copied = [name for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for name in line.split()]
     assert {"detox_sim", "studies", "reports", "constraints.txt"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
+
+
+# --- a GPU's script, on the CPU -------------------------------------------------------------------
+
+
+def test_script_for_a_gpu_measures_and_keeps_what_is_there(tmp_path, capsys):
+    """Its parts run small on a CPU; without a GPU the default is refused in one line."""
+    script = runpy.run_path(str(DEPLOY / "gpu.py"))
+    assert script["main"]([str(tmp_path), "--backend", "numpy"]) == 0
+    assert "D-Median: " in capsys.readouterr().out
+    for name, variable in (("kernels", "milliseconds"), ("rounds", "seconds")):
+        with xr.open_dataset(tmp_path / f"{name}.nc", engine="netcdf4") as found:
+            assert float(found[variable].min()) >= 0
+            assert float(found[variable].max()) > 0
+            assert json.loads(found.attrs["provenance"])["device"] == "CPU"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert script["main"]([str(tmp_path), "--backend", "numpy"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    if importlib.util.find_spec("cupy") is None:
+        assert script["main"]([str(tmp_path / "none")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not (tmp_path / "none").exists()
