@@ -48,7 +48,7 @@ _PAPER = {**tasks.PAPER["ResNet-18 on CIFAR-10"], "batch": 1440}
 PROFILES = {
     "smoke": (
         _DIGITS | {"steps": 5, "evaluate_every": 5},
-        _axes(_ALIE, RATES[1::5], 2),
+        _axes(_ALIE | tasks.NOBODY, RATES[1::5], 1),
     ),
     "laptop": (_DIGITS | {"steps": 100, "evaluate_every": 100}, _axes(_ALIE, RATES[3::2])),
     "paper": (_PAPER | _LAST, _axes(_EVERY, RATES)),
