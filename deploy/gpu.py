@@ -1,4 +1,4 @@
-"""Measure a GPU: ``python deploy/gpu.py FOLDER``, in less than eight minutes.
+"""Measure a GPU: ``python deploy/gpu.py FOLDER``, meant to take less than eight minutes.
 
 Three parts leave a file each, and a part whose file is there is left out: the tests that need a
 GPU (``tests.txt``), the time of rules and votes beside one read of the rows (``kernels.nc``), and
@@ -71,7 +71,8 @@ def _tests(backend: str) -> str:
     """Return what the tests that need a GPU print."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
     root = Path(__file__).resolve().parents[1]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True).stdout
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    return f"{done.stderr}{done.stdout}\nexit code {done.returncode}\n"
 
 
 def _kernels(backend: str) -> xr.Dataset:
