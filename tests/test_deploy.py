@@ -135,9 +135,7 @@ def test_recipe_for_one_machine_runs_a_study(terminals, tmp_path):
     first = shells.start(scheduler)
     second = shells.start(workers)
     family = [*wait_for_workers(second, 2, port), *family_of(first)]
-    listening = {
-        c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"
-    }
+    listening = {c.laddr.ip for p in family for c in connections(p) if c.status == "LISTEN"}
     assert listening == {"127.0.0.1"}
     printed = shells.run(study)
     assert f"ok      scheduler  tcp://127.0.0.1:{port}: 2 processes" in printed
