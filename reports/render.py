@@ -1,15 +1,11 @@
 """Execute the notebooks on stored datasets and write one self-contained HTML page each."""
 
-import asyncio
 import base64
 import functools
 import hashlib
 import json
-import os
 import queue
 import re
-import sys
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -19,14 +15,14 @@ from typing import Any
 import xarray as xr
 
 import studies
-from reports import FOLDER, tables
+from reports import tables
 from studies import GENERAL
 
 HERE = Path(__file__).parent
 # A page shows what a dataset says of itself, and lets a browser run or load none of it. A page with
 # scripts (`_scripts`) allows these by their digests.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-PAGES_PER_KERNEL = 4  # about what the start of a second kernel costs
+PAGES_PER_KERNEL = 4  # fewer take less time than the start of a second kernel
 
 
 class Report:
@@ -45,7 +41,7 @@ class Report:
         self.results, self.studies = results, names
         self.folder = results / "report"
         self._bodies: dict[str, tuple[str, list[str]]] = {}
-        self._idle: queue.LifoQueue[_Kernel] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
 
     def __enter__(self) -> "Report":
         return self
@@ -61,14 +57,14 @@ class Report:
         return GENERAL | {name: _title(path) for name, path in files.items() if path.exists()}
 
     def prepare(self) -> None:
-        """Start a kernel, and import here and there what pages need."""
+        """Import what pages need, and compute what the first one shows of no run."""
         import jupytext  # noqa: F401
-        import nbformat
+        import nbformat  # noqa: F401
 
-        self._idle.put(kernel := _Kernel(self.results))
-        cell = nbformat.v4.new_code_cell("import reports\nreports.prepare()")
-        with ThreadPoolExecutor(1) as thread:  # where nbclient handles no signals
-            thread.submit(kernel.execute, nbformat.v4.new_notebook(cells=[cell])).result()
+        import reports
+        from reports import kernels  # noqa: F401
+
+        reports.prepare()
         assert self._exporter
 
     def execute(self, names: Sequence[str], draw: Collection[str] = ()) -> None:
@@ -123,6 +119,8 @@ class Report:
         import nbformat
         from nbclient.exceptions import CellExecutionError
 
+        from reports.kernels import Kernel
+
         notebook = jupytext.read(source(name))
         code = f"from reports import draw_figure\ndraw_figure({name!r})"
         first = [nbformat.v4.new_code_cell(code)] if draw else []
@@ -132,7 +130,7 @@ class Report:
         try:
             kernel = self._idle.get_nowait()
         except queue.Empty:
-            kernel = _Kernel(self.results)
+            kernel = Kernel(self.results)
         try:
             kernel.execute(notebook)
         except CellExecutionError as error:
@@ -228,52 +226,3 @@ def _neighbours(name: str, pages: Mapping[str, str]) -> str:
 def _title(path: Path) -> str:
     with xr.open_dataset(path, engine="netcdf4") as dataset:
         return json.loads(dataset.attrs["provenance"])["title"]
-
-
-class _Kernel:
-    """A process of this Python that executes notebooks one after the other and opens no port."""
-
-    def __init__(self, results: Path):
-        from jupyter_client.kernelspec import KernelSpec
-        from jupyter_client.manager import AsyncKernelManager
-
-        self._loop = asyncio.new_event_loop()
-        self._private = tempfile.TemporaryDirectory()
-        connection = Path(self._private.name) / "kernel.json"
-        self._manager = AsyncKernelManager(transport="ipc", connection_file=str(connection))
-        # The kernel is this very Python, whatever kernels the user has installed.
-        self._manager._kernel_spec = KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            display_name="Python 3",
-            language="python",
-            env={FOLDER: str(results.resolve()), "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        self._channels: Any = None
-
-    def execute(self, notebook: Any) -> None:
-        """Execute a notebook in place, in a namespace that is empty before and after."""
-        self._loop.run_until_complete(self._execute(notebook))
-
-    async def _execute(self, notebook: Any) -> None:
-        from nbclient import NotebookClient
-
-        client = NotebookClient(
-            notebook, timeout=300, kernel_name="", resources={}, km=self._manager
-        )
-        client.kc = self._channels
-        try:
-            await client.async_execute()
-        finally:
-            self._channels = client.kc
-            if client.kc is not None:
-                reset = client.kc.execute("get_ipython().reset(new_session=True)", silent=True)
-                await client.async_wait_for_reply(reset)
-
-    def close(self) -> None:
-        """End the process."""
-        if self._channels is not None:
-            self._channels.stop_channels()
-        if self._manager.has_kernel:
-            self._loop.run_until_complete(self._manager.shutdown_kernel(now=True))
-        self._loop.close()
-        self._private.cleanup()

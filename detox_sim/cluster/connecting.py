@@ -22,6 +22,13 @@ ENVIRONMENT = {
     for name in ("TRIM", "MMAP")
 } | {"distributed.nanny.pre-spawn-environ.OMP_WAIT_POLICY": "PASSIVE"}
 
+# Dask samples the stack of each process 100 times a second for a page of its dashboard, and each of
+# its servers measures its own delay 50 times: half of what an idle cluster takes of a core.
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+}
+
 # What tasks import, which takes seconds; the processes are forked from one that has done so.
 PRELOADED = ["distributed.nanny", "xarray", "scipy.stats", "sklearn.datasets", "torch"]
 
@@ -96,7 +103,7 @@ def connect(
         return
     if tls:
         raise ConnectionError("tls needs the address of a scheduler: tls://HOST:PORT")
-    with dask.config.set(ENVIRONMENT), _forked():
+    with dask.config.set(ENVIRONMENT | QUIET), _forked():
         with _ignoring_interrupts(), _starting():
             cluster = LocalCluster(
                 n_workers=1 if gpu else processes or cores(),
