@@ -62,7 +62,7 @@ class Report:
         import nbformat  # noqa: F401
 
         import reports
-        from reports import kernels  # noqa: F401
+        from reports import processes  # noqa: F401
 
         reports.prepare()
         assert self._exporter
@@ -119,7 +119,7 @@ class Report:
         import nbformat
         from nbclient.exceptions import CellExecutionError
 
-        from reports.kernels import Kernel
+        from reports.processes import Kernel
 
         notebook = jupytext.read(source(name))
         code = f"from reports import draw_figure\ndraw_figure({name!r})"
@@ -169,7 +169,7 @@ def source(name: str) -> Path:
     """
     if name not in GENERAL and studies.group(name) == "own":
         return HERE / "own.py"
-    found = [*HERE.glob(f"{name}.py"), *HERE.glob(f"*/{name}.py")]
+    found = [*HERE.glob(f"{name}.py" if name in GENERAL else f"*/{name}.py")]
     if not found:
         raise FileNotFoundError(
             f"the study {name} has no page; write reports/GROUP/{name}.py, in the group of the study"

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -73,11 +74,10 @@ class Kernel:
 class _Forking(LocalProvisioner):
     """Forks a kernel from this process in place of starting a new Python."""
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
-        self.process = _Fork(
-            [*cmd[3:], f"--IPKernelApp.parent_handle={os.getpid()}"], kwargs["env"]
-        )
-        self.pid = self.process.pid
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        parent = f"--IPKernelApp.parent_handle={os.getpid()}"
+        fork: Any = _Fork([*cmd[3:], parent], kwargs["env"])
+        self.process, self.pid = fork, fork.pid
         return self.connection_info
 
 
@@ -85,6 +85,7 @@ class _Fork:
     """A forked kernel, with the methods of subprocess.Popen that Jupyter calls."""
 
     stdin = stdout = stderr = None
+    pid: Any
 
     def __init__(self, arguments: list[str], environment: dict[str, str]):
         context = multiprocessing.get_context("fork")
