@@ -283,6 +283,9 @@ def describe(about: dict[str, Any], brief: bool = False) -> None:
         f"{' and '.join(about['hardware'])}, {about['cell_seconds']:g} s of one core; commit "
         f"`{environment['commit']}`{state}; {packages}.",
     ]
+    fields = ", ".join(f"`{name}={value}`" for name, value in about.get("fields", {}).items())
+    if fields:
+        lines.append(f"**Fields that all cells share.** {fields}.")
     if not brief:
         items = "\n".join(f"* {item}" for item in about["definitions"])
         lines.insert(0, f"**What the paper says.** {about['claim']}")
@@ -304,8 +307,8 @@ def warnings(about: dict[str, Any]) -> list[str]:
     count = about.get("count", {})
     if count and count["finished"] + count["failed"] < count["planned"]:
         found.append(
-            f"**Not finished:** {count['finished']} of {count['planned']} cells. The others were not "
-            "run and are left out."
+            f"**Not finished:** {count['finished']} of {count['planned']} cells have run. The others "
+            "are left out."
         )
     if about["failures"]:
         found.append(

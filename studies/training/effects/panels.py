@@ -18,6 +18,14 @@ COMPUTE = sns.color_palette("colorblind")[4]
 ALONE, MORE, WITH = "rule alone", "alone, equal compute", "with DETOX"
 STYLES = {ALONE: (VANILLA, "o"), MORE: (COMPUTE, "^"), WITH: (DETOX, "s")}
 PART_COLOURS = dict(zip(differences.PARTS, ("#d55e00", "#cc78bc", "#029e73", "0.6"), strict=True))
+COLOURS = {  # of effects: damages as the lines of the same runs
+    "damage": VANILLA,
+    "damage_equal_compute": COMPUTE,
+    "damage_detox": DETOX,
+    "defence": "#029e73",
+    "defence_equal_compute": "#0a5c46",
+    "price": "0.5",
+}
 LIMITS = -0.3, 1.1  # of differences of accuracy; wider intervals are cut
 BELOW: dict = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
 MECHANISM = {
@@ -101,30 +109,29 @@ def effects_panel(ax, found: xr.Dataset) -> None:
     found : xarray.Dataset
         `differences.effects` of one task.
     """
-    names = [
-        n for n in differences.QUANTITIES if n not in ("price_detox",) and found[n].notnull().any()
-    ]
+    names = [name for name in COLOURS if found[name].notnull().any()]
     rules = [str(rule) for rule in found.rule.values]
-    colours = sns.color_palette("colorblind", len(names))
     height = 0.84 / max(len(names), 1)
     for k, name in enumerate(names):
         for i, rule in enumerate(rules):
             for evaluation, fill in zip(
-                differences.EVALUATIONS, (colours[k], "white"), strict=True
+                differences.EVALUATIONS, (COLOURS[name], "white"), strict=True
             ):
                 values = found[name].sel(rule=rule, evaluation=evaluation).values.astype(float)
                 if np.isnan(values).all():
                     continue
                 place = i - 0.42 + height * (k + 0.3 + 0.4 * (fill == "white"))
-                ax.plot(student_t(values), [place, place], color=colours[k], lw=1)
-                ax.plot(np.nanmean(values), place, "o", ms=3.5, mec=colours[k], mfc=fill)
-        ax.plot([], [], "o", color=colours[k], label=differences.QUANTITIES[name])
+                ax.plot(student_t(values), [place, place], color=COLOURS[name], lw=1)
+                ax.plot(np.nanmean(values), place, "o", ms=3.5, mec=COLOURS[name], mfc=fill)
+        ax.plot([], [], "o", color=COLOURS[name], label=differences.QUANTITIES[name])
     ax.axvline(0, color="0.4", lw=0.8)
     ax.axvline(estimates.THRESHOLD, color="0.4", lw=0.8, ls=":")
     ax.set_yticks(range(len(rules)), rules)
     ax.set_ylim(max(len(rules), 1) - 0.5, -0.5)
     ax.set_xlim(*LIMITS)
-    ax.set_xlabel("test accuracy; filled: statistics of one worker, hollow: recalibrated")
+    ax.set_xlabel(
+        "test accuracy; filled: statistics of one worker,\nhollow: recalibrated; dots: 0.02"
+    )
     if names:
         ax.legend(ncols=2, **BELOW)
 
@@ -202,6 +209,8 @@ def mechanism_panels(figure, place, dataset: xr.Dataset, rule: str) -> None:
                 values = runs[above].astype(float)
                 _lines(ax, values if below is None else values / runs[below].astype(float), name)
         ax.set(xlabel="step", title=label)
+        if cell.is_first_col():
+            ax.set_ylabel(f"{rule}, {dataset.attack.item()}")
         if below is None:
             ax.set_ylim(-1.05, 1.05)
         elif ax.lines:

@@ -272,9 +272,9 @@ def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
     if parts.seed.size:
         of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
         said += (
-            f" Of the damage {of['evaluation']} disappears when the batch-norm statistics are "
-            f"recalibrated (evaluation), a further {of['compute']} when the rule alone gets three "
-            f"times the images (compute), and a further {of['vote']} with the vote (vote); "
+            f" Of the damage {of['evaluation']} is taken away by recalibrated batch-norm "
+            f"statistics (evaluation), {of['compute']} by three times the images for the rule "
+            f"alone (compute), and {of['vote']} by DETOX in place of these (vote); "
             f"{of['remainder']} remains with DETOX, recalibrated."
         )
     judged = [f"{ANSWERS.get(w, w)} at {name}" for name, w in words.items() if w != NOT_RUN]
