@@ -90,7 +90,7 @@ def _effects(figure, place, dataset: xr.Dataset) -> None:
     left, right = (figure.add_subplot(cell) for cell in place.subgridspec(1, 2))
     found = differences.effects(dataset.expand_dims("task")).isel(task=0)
     effects_panel(left, found)
-    left.set_title("what the attack does, what DETOX saves, and its price")
+    left.set_title("what the attack does and what DETOX saves (dotted: 0.02)")
     decomposition_panel(right, differences.decomposition(found))
     right.set_title("the damage, in parts")
 

@@ -129,9 +129,7 @@ def effects_panel(ax, found: xr.Dataset) -> None:
     ax.set_yticks(range(len(rules)), rules)
     ax.set_ylim(max(len(rules), 1) - 0.5, -0.5)
     ax.set_xlim(*LIMITS)
-    ax.set_xlabel(
-        "test accuracy; filled: statistics of one worker,\nhollow: recalibrated; dots: 0.02"
-    )
+    ax.set_xlabel("test accuracy; filled: statistics of one worker, hollow: recalibrated")
     if names:
         ax.legend(ncols=2, **BELOW)
 
