@@ -55,7 +55,7 @@ def test_cluster_gives_bits_of_one_process(client, server):
         assert (history.seconds.sel(phase=phase) > 0).all(), phase
 
 
-FEW = SMALL | {"steps": 1}
+FEW, TWO = SMALL | {"steps": 1}, SMALL | {"steps": 2}
 NO_GROUPS = {"groups": None, "steps": 1}
 OTHERS = {
     "no redundancy, mixer, multi-Krum": Trial(
@@ -70,21 +70,22 @@ OTHERS = {
         **NO_GROUPS, workers=6, byzantine=1, assignment="subsets", vote="clique",
         attack="constant", batch=40,
     ),
-    "streaming": Trial(**FEW, byzantine=2, vote="streaming", attack="reverse"),
+    "streaming, adaptive placement": Trial(
+        **FEW, byzantine=2, vote="streaming", attack="reverse", placement="adaptive",
+    ),
     "worker momentum, relabelled, from the last aggregate": Trial(
-        **SMALL, byzantine=2, attack="label_flip", worker_momentum=0.9, knowledge="groups",
+        **TWO, byzantine=2, attack="label_flip", worker_momentum=0.9, knowledge="groups",
         partition="similarity", partition_options={"similarity": 0.2},
         outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
     ),
     "the same, searched": Trial(
-        **SMALL, byzantine=2, attack="searched", attack_options={"evaluations": 8},
+        **TWO, byzantine=2, attack="searched", attack_options={"evaluations": 8},
         outer="centered_clipping", outer_options={"radius": 1.0, "start": "previous"},
         mixers=["past_clipping"],
     ),
     "adaptive placement, searched through the vote": Trial(
         **FEW, byzantine=2, attack="searched", knowledge="groups", placement="adaptive",
     ),
-    "adaptive placement, no attack": Trial(**FEW, byzantine=2, placement="adaptive"),
     "batch norm, augmented": Trial(
         **FEW, byzantine=1, attack="mimic", model="outside:normed", data="outside:pictures",
     ),
