@@ -92,7 +92,12 @@ def _verify(folders: Sequence[Path], count: int) -> int:
         for path in sorted(path for folder in folders for path in folder.glob("*.nc")):
             for one in verify(path, count, Path(folder)):
                 labels = ", ".join(str(label) for label in one.labels)
-                said = "the same bits" if one.equal else f"differs by up to {one.difference:.3g}"
+                said = "the same bits"
+                if not one.equal:
+                    said = (
+                        f"differs by up to {one.difference:.3g}; means over steps by at most "
+                        f"{one.share:.2f} of the range of the seeds"
+                    )
                 print(f"{path.parent.name}/{path.name}: {labels}: {said}", flush=True)
                 equal &= one.equal
     return int(not equal)

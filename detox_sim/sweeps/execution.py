@@ -55,10 +55,22 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
     return {"dataset": dataset, "seconds": time.perf_counter() - start, "hardware": hardware}
 
 
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the kind of this machine's processor: its last bits are equal within one kind only."""
+    names = {"model name": "", "cpu family": "family ", "model": "model "}
+    with contextlib.suppress(OSError):
+        pairs = (line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+        found = {name.strip(): value.strip() for name, value in pairs}
+        return " ".join(
+            [platform.machine(), *(p + found[n] for n, p in names.items() if n in found)]
+        )
+    return platform.processor() or platform.machine()
+
+
 @functools.cache
 def _hardware() -> str:
     """Return the processor, the cores and NVIDIA's GPUs of this machine."""
-    parts = [platform.machine(), f"{os.cpu_count()} cores"]
+    parts = [_processor(), f"{os.cpu_count()} cores"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)

@@ -17,11 +17,16 @@ from studies.workflow.plans import make_plans
 
 
 class Recomputed(NamedTuple):
-    """One recomputed cell: its labels, whether all bits are equal, and the largest difference."""
+    """A recomputed cell: its labels, whether all bits are equal, and how far it is from the stored.
+
+    `difference` is the largest of any value. `share` is the largest difference of a variable's mean
+    over steps, as a share of the range of these means over the stored seeds.
+    """
 
     labels: tuple
     equal: bool
     difference: float
+    share: float
 
 
 def verify(path: Path, count: int, folder: Path) -> list[Recomputed]:
@@ -78,7 +83,26 @@ def _compared(dataset: xr.Dataset, digest: str, cell: Cell, store: Store) -> Rec
         raise ValueError(f"{cell} failed: {summary(error)}")
     now, then = store.read(cell), cell_of(dataset, digest)
     if now is None or then is None:
-        return Recomputed(cell.labels, False, np.inf)
+        return Recomputed(cell.labels, False, np.inf, np.inf)
     shared = [name for name in then.data_vars if name in now and then[name].dtype.kind == "f"]
     gaps = [float(abs(now[name].astype(float) - then[name]).max()) for name in shared]
-    return Recomputed(cell.labels, content(now) == content(then), max(gaps, default=np.inf))
+    shares = [_share(dataset[name], cell, now[name]) for name in shared]
+    return Recomputed(
+        cell.labels,
+        content(now) == content(then),
+        max(gaps, default=np.inf),
+        max(shares, default=0),
+    )
+
+
+def _share(stored: xr.DataArray, cell: Cell, now: xr.DataArray) -> float:
+    """Return by which share of the seeds' range the mean of a recomputed variable differs."""
+    where = dict(zip(stored.dims, cell.labels, strict=False))
+    seed = where.pop("seed", None)
+    if seed is None:
+        return 0.0
+    means = stored.sel(where).astype(float)
+    means = means.mean([name for name in means.dims if name != "seed"])
+    difference = abs(float(now.astype(float).mean()) - float(means.sel(seed=seed)))
+    spread = float(means.max() - means.min())
+    return 0.0 if difference == 0 else difference / spread if spread else np.inf

@@ -286,6 +286,16 @@ def test_process_without_the_folder_runs_without_checkpoint(tmp_path):
     assert outcome["dataset"].given.item() == "None"
 
 
+def test_processor_is_named_by_its_kind(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor : 0\ncpu family : 6\nmodel : 167\nmodel name : A (R) CPU\n\n" * 2)
+    machine = platform.machine()
+    assert execution._processor(path) == f"{machine} A (R) CPU family 6 model 167"
+    path.write_text("processor : 0\nBogoMIPS : 50.00\n")  # as on ARM
+    assert execution._processor(path) == machine
+    assert execution._processor(tmp_path / "none") == platform.processor() or machine
+
+
 def test_hardware_names_gpus(tmp_path, monkeypatch):
     tool = tmp_path / "nvidia-smi"
     for script, gpus in (("echo H100; echo H100", ", H100, H100"), ("exit 9", ""), ("", "")):
@@ -293,7 +303,7 @@ def test_hardware_names_gpus(tmp_path, monkeypatch):
         tool.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
         execution._hardware.cache_clear()
-        assert execution._hardware() == f"{platform.machine()}, {os.cpu_count()} cores{gpus}"
+        assert execution._hardware() == f"{execution._processor()}, {os.cpu_count()} cores{gpus}"
     monkeypatch.setenv("PATH", "")
     execution._hardware.cache_clear()
     assert execution._hardware().endswith(" cores")

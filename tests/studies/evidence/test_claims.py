@@ -1,13 +1,16 @@
 """The command ``python -m studies.claims``."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import xarray as xr
 from paper_claims import CLAIMS, doctored
 
 from detox_sim.sweeps import write_netcdf
 from studies import claims, outdated
+from studies.workflow.verify import _share
 
 CLAIM = "table-1-resnet18-median"
 
@@ -72,6 +75,16 @@ def test_markdown_is_a_table_with_a_row_for_each_claim(capsys):
     assert {line.count("|") for line in lines} == {len(claims.COLUMNS) + 2}
     for name, line in zip(CLAIMS, lines[2:], strict=True):
         assert line.startswith(f"| {name} | ")
+
+
+def test_recomputed_cell_is_compared_with_the_range_of_the_seeds():
+    cell, now = SimpleNamespace(labels=("alie", 1)), xr.DataArray([5.0, 6.0], dims="step")
+    stored = xr.DataArray([[[0.0, 2.0], [4.0, 6.0]]], dims=("attack", "seed", "step"))
+    stored = stored.assign_coords(attack=["alie"], seed=[0, 1])
+    assert _share(stored, cell, now) == 0.5 / 4
+    assert _share(stored, cell, now - 0.5) == 0
+    assert _share(0 * stored, cell, now) == np.inf
+    assert _share(stored.isel(seed=0, drop=True), cell, now) == 0  # no seeds to compare with
 
 
 def test_recomputed_cells_make_a_dataset_of_an_older_version_count_again(smoke, tmp_path, capsys):
