@@ -30,32 +30,36 @@ def estimate(
         of the mean being the threshold; `adjusted`, the same by Holm's method over the family; and
         `seeds`. Fewer than two seeds leave no interval and no p.
     """
-    count = values.notnull().sum("seed")
-    mean, deviation = values.mean("seed"), values.std("seed", ddof=1).where(count > 1)
-    error = deviation / np.sqrt(count.where(count > 1))
-    freedom = (count - 1).where(count > 1)
-    half = error * stats.t.ppf((1 + LEVEL) / 2, freedom)
+    dims = tuple(dim for dim in values.dims if dim != "seed")
+    seeds = values.transpose(*dims, "seed").values
+    count = np.count_nonzero(~np.isnan(seeds), axis=-1)
+    some, several = np.where(count > 0, count, np.nan), np.where(count > 1, count, np.nan)
+    mean = np.nansum(seeds, axis=-1) / some
+    squares = np.nansum((seeds - mean[..., None]) ** 2, axis=-1)
+    error = np.sqrt(squares / (several - 1) / several)
+    half = error * stats.t.ppf((1 + LEVEL) / 2, several - 1)
     distance = abs(mean - threshold)
-    exact = xr.where(distance > 0, np.inf, 0.0)  # all seeds agree
-    statistic = xr.where(error > 0, distance / error.where(error > 0), exact)
-    p = mean.copy(data=2 * stats.t.sf(statistic, freedom)).where(count > 1)
-    adjusted = p if family is None else xr.apply_ufunc(
-        holm, p, input_core_dims=[[family]], output_core_dims=[[family]], vectorize=True
-    )  # fmt: skip
-    return xr.Dataset(
-        {
-            "mean": mean,
-            "low": mean - half,
-            "high": mean + half,
-            "p": p,
-            "adjusted": adjusted,
-            "seeds": count,
-        }
-    )
+    exact = np.where(distance > 0, np.inf, 0.0)  # all seeds agree
+    statistic = np.where(error > 0, distance / np.where(error > 0, error, np.nan), exact)
+    p = 2 * stats.t.sf(statistic, several - 1)
+    adjusted = p
+    if family is not None:
+        axis = dims.index(family)
+        adjusted = np.moveaxis(holm(np.moveaxis(p, axis, -1)), -1, axis)
+    arrays = {
+        "mean": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "p": p,
+        "adjusted": adjusted,
+        "seeds": count,
+    }
+    labels = {name: one for name, one in values.coords.items() if "seed" not in one.dims}
+    return xr.Dataset({name: (dims, array) for name, array in arrays.items()}, labels)
 
 
 def holm(p) -> np.ndarray:
-    """Return p values adjusted by Holm's method; NaN is no test and stays.
+    """Return p values adjusted by Holm's method over the last axis; NaN is no test and stays.
 
     Examples
     --------
@@ -63,10 +67,13 @@ def holm(p) -> np.ndarray:
     [0.03, 0.06, nan, 0.06]
     """
     p = np.asarray(p, dtype=float)
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]
-    adjusted = np.full(p.shape, np.nan)
-    steps = p[order] * np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    order = np.argsort(p, axis=-1)  # NaN is last
+    tests = np.count_nonzero(~np.isnan(p), axis=-1, keepdims=True)
+    steps = np.take_along_axis(p, order, -1) * (tests - np.arange(p.shape[-1]))
+    adjusted = np.empty_like(p)
+    np.put_along_axis(
+        adjusted, order, np.minimum(np.maximum.accumulate(steps, axis=-1), 1.0), axis=-1
+    )
     return adjusted
 
 
@@ -79,9 +86,10 @@ def decisions(found: xr.Dataset, threshold: float = THRESHOLD) -> xr.DataArray:
         "above" or "below" where the adjusted p is below 0.05 and there are at least five seeds,
         else "undecided"; "not run" without any seed.
     """
-    sure = (found.adjusted < 1 - LEVEL) & (found.seeds >= SEEDS)
-    side = xr.where(found["mean"] > threshold, "above", "below")
-    return xr.where(found.seeds > 0, xr.where(sure, side, UNDECIDED), NOT_RUN)
+    sure = (found.adjusted.values < 1 - LEVEL) & (found.seeds.values >= SEEDS)
+    side = np.where(found["mean"].values > threshold, "above", "below")
+    words = np.where(found.seeds.values > 0, np.where(sure, side, UNDECIDED), NOT_RUN)
+    return found.seeds.copy(data=words).rename(None)
 
 
 def binomial_interval(count, runs, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
