@@ -10,6 +10,7 @@ from detox_sim.costs.model import PHASES, Cluster, counts, slowest
 from detox_sim.streams import stream
 
 _RATES = {"byte": "bandwidth", "flop": "worker_flops"}  # operations a second
+_Equation = tuple[dict[str, float], float]  # counts and seconds of a measured phase
 
 
 class Measured(NamedTuple):
@@ -86,31 +87,40 @@ def fit(
     (0.01, 1000000000)
     """
     start = start or Cluster()
-    if not any(_equations(one) for one in rounds):
+    equations = [_equations(one) for one in rounds]
+    if not any(equations):
         raise ValueError("fit needs at least one measured round with a phase above 0 seconds")
-    cluster = _solve(rounds, start)
+    cluster = _solve(rounds, equations, start)
     rng = stream(seed, "costs bootstrap")
     samples = rng.integers(len(rounds), size=(draws, len(rounds)))
-    again = [_solve([rounds[i] for i in sample], cluster) for sample in samples]
+    again = [
+        _solve([rounds[i] for i in sample], [equations[i] for i in sample], cluster)
+        for sample in samples
+    ]
     return Fitted(cluster, again)
 
 
-def _equations(one: Measured) -> list[tuple[dict[str, float], float]]:
+def _equations(one: Measured) -> list[_Equation]:
     """Return (counts, seconds) of each measured phase."""
     work = counts(**one.shape)
     found = [(work[phase], one.seconds[phase]) for phase in PHASES if phase in one.seconds]
     return [(each, seconds) for each, seconds in found if seconds > 0 and any(each.values())]
 
 
-def _solve(rounds: Sequence[Measured], start: Cluster) -> Cluster:
-    """Return the cluster of least squared relative errors; constants not counted as in `start`."""
+def _solve(
+    rounds: Sequence[Measured], equations: Sequence[list[_Equation]], start: Cluster
+) -> Cluster:
+    """Return the cluster of least squared relative errors; constants not counted as in `start`.
+
+    `equations` are those of each round.
+    """
     from scipy.optimize import nnls
 
-    equations = [equation for one in rounds for equation in _equations(one)]
-    names = sorted({name for work, _ in equations for name, count in work.items() if count})
+    every = [equation for some in equations for equation in some]
+    names = sorted({name for work, _ in every for name, count in work.items() if count})
     if not names:
         return start
-    rows = [[work.get(name, 0) / seconds for name in names] for work, seconds in equations]
+    rows = [[work.get(name, 0) / seconds for name in names] for work, seconds in every]
     table = np.array(rows)
     scale = np.linalg.norm(table, axis=0)
     prices = nnls(table / scale, np.ones(len(table)))[0] / scale

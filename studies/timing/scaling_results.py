@@ -1,5 +1,6 @@
 """What a dataset of `scaling` says: exponents, fitted constants, efficiency; and its figure."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,19 @@ def along(dataset: xr.Dataset, name: str) -> xr.Dataset:
 def measured_rounds(dataset: xr.Dataset) -> Rounds:
     """Return the measured sizes; every third is held out."""
     sizes = servers(dataset).sortby(["parameters", "workers"])
+    medians = sizes.seconds.sel(pipeline=list(METHODS)).median("turn")
+    medians = medians.transpose("part", "pipeline", "stage").values
+    stages = [str(stage) for stage in sizes.stage.values]
     kept = Rounds([], [])
-    for number, part in enumerate(sizes.part.values):
-        one = sizes.sel(part=part)
-        for method in METHODS:
-            seconds = one.seconds.sel(pipeline=method).median("turn")
+    each = zip(sizes.workers.values, sizes.parameters.values, medians, strict=True)
+    for number, (workers, parameters, rows) in enumerate(each):
+        for method, seconds in zip(METHODS, rows.tolist(), strict=True):
             if np.isfinite(seconds).all():
-                phases = {
-                    str(stage): float(seconds.sel(stage=stage)) for stage in sizes.stage.values
-                }
-                size: dict[str, Any] = {"parameters": int(one.parameters), "sample_flops": 0.0}
+                size: dict[str, Any] = {"parameters": int(parameters), "sample_flops": 0.0}
                 size["distorted"] = DISTORTED
+                phases = dict(zip(stages, seconds, strict=True))
                 kept[number % 3 == 1].append(
-                    costs.Measured(shape(method, int(one.workers), **size), phases)
+                    costs.Measured(shape(method, int(workers), **size), phases)
                 )
     return kept
 
@@ -72,9 +73,14 @@ def modelled(found: costs.Fitted, model: str = "ResNet-18") -> xr.Dataset:
         each bootstrap sample of the constants.
     """
     clusters = [found.cluster, *found.draws, costs.Cluster()]
+    names = [field.name for field in fields(costs.Cluster)]
+    arrays: dict[str, Any] = {
+        name: np.array([getattr(c, name) for c in clusters]) for name in names
+    }
+    together = costs.Cluster(**arrays)
     work = [[shape(name, p, **MODELS[model]) for p in WORKERS] for name in METHODS]
     seconds = np.array([
-        [[sum(costs.round_seconds(cluster=c, **each).values()) for c in clusters] for each in row]
+        [sum(costs.round_seconds(cluster=together, **each).values()) for each in row]
         for row in work
     ])  # fmt: skip
     dims = ("pipeline", "workers")
