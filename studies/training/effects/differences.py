@@ -16,6 +16,7 @@ apart in an order that was fixed beforehand: evaluation, compute, vote, remainde
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import xarray as xr
 
 from studies.training.comparisons import attack_in
@@ -68,12 +69,12 @@ def final_accuracy(dataset: xr.Dataset) -> xr.DataArray:
         (evaluation, task, attack, pipeline, variant, seed), the evaluations `EVALUATIONS`. The
         evaluation before the first step never counts.
     """
+    names = [name if name in dataset else "accuracy" for name in EVALUATIONS.values()]
+    dataset = dataset[list(dict.fromkeys(names))]
     if "variant" not in dataset.dims:
         dataset = dataset.expand_dims(variant=["equal batch"])
-    trained = dataset.isel(eval_step=(dataset.eval_step > 0).values)
-    last = trained.isel(eval_step=slice(-LAST, None))
-    arrays = [last[name if name in last else "accuracy"] for name in EVALUATIONS.values()]
-    means = [array.mean("eval_step", skipna=False).rename("accuracy") for array in arrays]
+    last = dataset.isel(eval_step=np.flatnonzero(dataset.eval_step.values > 0)[-LAST:])
+    means = [last[name].mean("eval_step", skipna=False).rename("accuracy") for name in names]
     labels = xr.DataArray(list(EVALUATIONS), dims="evaluation", name="evaluation")
     return xr.concat(means, labels)
 
@@ -120,33 +121,37 @@ def effects(
     pairs = [pair for pair in pairs if set(pair) <= present]
     rules = [rule for rule, _ in pairs]
 
-    def runs(names: list[str], variant: str = "equal batch") -> xr.DataArray:
-        found = accuracy.reindex(pipeline=names, variant=[variant], attack=["nobody", attack])
-        found = found.isel(variant=0, drop=True).rename(pipeline="rule")
-        return found.assign_coords(rule=rules)
+    with_detox = [name for _, name in pairs]
+    names = list(dict.fromkeys([*rules, *with_detox, "Mean"]))
+    runs = accuracy.reindex(
+        attack=["nobody", attack], variant=["equal batch", "equal compute"], pipeline=names
+    )
+    runs = runs.transpose("attack", "variant", ...)
+    axis = runs.dims.index("pipeline") - 1
 
-    alone, detox = runs(rules), runs([name for _, name in pairs])
-    compute, mean = runs(rules, "equal compute"), runs(["Mean"] * len(rules))
+    def of(some: list[str], variant: int = 0) -> np.ndarray:
+        """Return accuracies when nobody attacks, and under the attack."""
+        return runs.values[:, variant].take(np.array([names.index(n) for n in some], int), axis)
 
-    def unharmed(of: xr.DataArray) -> xr.DataArray:
-        return of.sel(attack="nobody", drop=True)
-
-    def damage(of: xr.DataArray) -> xr.DataArray:
-        return unharmed(of) - of.sel(attack=attack, drop=True)
-
+    alone, compute, detox = of(rules), of(rules, variant=1), of(with_detox)
+    mean = of(["Mean"] * len(rules))
+    damage, damage_compute, damage_detox = (one[0] - one[1] for one in (alone, compute, detox))
+    arrays = {
+        "damage": damage,
+        "damage_equal_compute": damage_compute,
+        "damage_detox": damage_detox,
+        "price": mean[0] - alone[0],
+        "price_detox": mean[0] - detox[0],
+        "defence": damage - damage_detox,
+        "defence_equal_compute": damage_compute - damage_detox,
+        "lead_equal_compute": detox[1] - compute[1],
+        "lead": detox[1] - alone[1],
+        "unharmed": alone[0],
+    }
+    labels = runs.isel(attack=0, variant=0, pipeline=0, drop=True).coords
+    dims = ["rule" if dim == "pipeline" else dim for dim in runs.dims[2:]]
     return xr.Dataset(
-        {
-            "damage": damage(alone),
-            "damage_equal_compute": damage(compute),
-            "damage_detox": damage(detox),
-            "price": unharmed(mean - alone),
-            "price_detox": unharmed(mean - detox),
-            "defence": damage(alone) - damage(detox),
-            "defence_equal_compute": damage(compute) - damage(detox),
-            "lead_equal_compute": (detox - compute).sel(attack=attack, drop=True),
-            "lead": (detox - alone).sel(attack=attack, drop=True),
-            "unharmed": unharmed(alone),
-        }
+        {name: (dims, array) for name, array in arrays.items()}, {**labels, "rule": rules}
     )
 
 

@@ -43,22 +43,23 @@ def doses(dataset: xr.Dataset, rule: str = RULE) -> dict[str, xr.Dataset]:
     """
     pair = rule, PAIRS[rule]
     there = "variant" in dataset.dims and "gradient_spread" in dataset
-    if not there or not {*pair} <= {*dataset.pipeline.values.tolist()}:
+    there = there and {*pair} <= {*dataset.pipeline.values} and "nobody" in dataset.attack.values
+    if not there:
         return {}
+    needed = ["accuracy", "recalibrated_accuracy", "gradient_spread", "gradient_norm"]
+    dataset = dataset[[name for name in needed if name in dataset]]
     found = {}
     for variant in (str(name) for name in dataset.variant.values):
         if variant != "equal batch" and not variant.removeprefix("batch ").isdigit():
             continue
+        one = dataset.sel(variant=[variant]).assign_coords(variant=["equal batch"])
+        effects = differences.effects(one, pairs=[pair]).isel(rule=0, drop=True)
+        unharmed = one.sel(attack="nobody", pipeline=rule, drop=True).isel(variant=0, drop=True)
+        spread = (unharmed.gradient_spread / unharmed.gradient_norm).mean("eval_step")
         for task in (str(name) for name in dataset.task.values):
-            one = dataset.sel(task=[task], variant=[variant])
-            one = one.assign_coords(variant=["equal batch"])
-            of = differences.effects(one, pairs=[pair]).isel(task=0, rule=0, drop=True)
-            if not of.defence.notnull().any():
-                continue
-            unharmed = one.sel(attack="nobody", pipeline=rule).isel(task=0, variant=0, drop=True)
-            ratio = unharmed.gradient_spread / unharmed.gradient_norm
-            spread = ratio.mean("eval_step").drop_vars(["attack", "pipeline"])
-            found[f"{task}, {variant}"] = of.assign(spread=spread)
+            of = effects.assign(spread=spread).sel(task=task, drop=True)
+            if of.defence.notnull().any():
+                found[f"{task}, {variant}"] = of
     return dict(sorted(found.items(), key=lambda item: float(item[1].spread.mean())))
 
 

@@ -1,7 +1,5 @@
 """Tables of what an attack does to each rule, and the finding in words."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -11,6 +9,7 @@ from studies.training.comparisons import attack_in, tasks_in
 from studies.training.effects import differences, estimates
 from studies.training.effects.estimates import NOT_RUN
 
+COMPARISONS = {"equal batch": "defence", "equal compute": "defence_equal_compute"}
 # Attacks as a sentence names them; others by their label.
 ANSWERS = {
     differences.SAME_DIRECTION: "yes, at this scale,",
@@ -73,8 +72,7 @@ def verdicts_table(found: xr.Dataset) -> pd.DataFrame:
         `differences.effects` of one task.
     """
     rows: dict[str, dict[str, str]] = {str(rule): {} for rule in found.rule.values}
-    comparisons = {"defence": "equal batch", "defence_equal_compute": "equal compute"}
-    for quantity, comparison in comparisons.items():
+    for comparison, quantity in COMPARISONS.items():
         words = differences.verdicts(found, quantity)
         judged = estimates.estimate(found[quantity])
         for rule, row in rows.items():
@@ -117,21 +115,17 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
     classes : int
     """
     found = differences.collapsed(dataset, 1 / classes)
+    axes = ("attack", "pipeline", "variant")
+    found = found.transpose(*axes, "evaluation")
+    arrays = [found[name].values for name in ("collapsed", "runs", "low", "high")]
     rows: dict[str, dict[str, str]] = {}
-    for attack, pipeline, variant in itertools.product(
-        found.attack.values, found.pipeline.values, found.variant.values
-    ):
-        one = found.sel(attack=attack, pipeline=pipeline, variant=variant)
-        if int(one.collapsed.sum()):
-            row = rows.setdefault(f"{pipeline}, {variant}", {})
-            for name in differences.EVALUATIONS:
-                row[f"{attack}: {name}"] = _share(one.sel(evaluation=name))
+    for place in zip(*np.nonzero(arrays[0].any(axis=-1)), strict=True):
+        attack, pipeline, variant = (found[a].values[i] for a, i in zip(axes, place, strict=True))
+        row = rows.setdefault(f"{pipeline}, {variant}", {})
+        numbers = zip(*(array[place] for array in arrays), strict=True)
+        for name, (count, runs, low, high) in zip(differences.EVALUATIONS, numbers, strict=True):
+            row[f"{attack}: {name}"] = f"{count} of {runs} ({100 * low:.0f} to {100 * high:.0f} %)"
     return pd.DataFrame(rows).T.fillna("none").rename_axis("pipeline")
-
-
-def _share(one: xr.Dataset) -> str:
-    low, high = (f"{100 * float(one[name]):.0f}" for name in ("low", "high"))
-    return f"{int(one.collapsed)} of {int(one.runs)} ({low} to {high} %)"
 
 
 def interval_text(values: xr.DataArray) -> str:
@@ -171,11 +165,14 @@ def finding(dataset: xr.Dataset) -> str:
     found, blocks = differences.effects(dataset), []
     for task in tasks_in(dataset):
         one = found.sel(task=task)
+        parts = differences.decomposition(one)
+        words = {
+            name: differences.verdicts(one, quantity) for name, quantity in COMPARISONS.items()
+        }
         attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
-        sentences = [_sentence(one, str(rule), attack) for rule in one.rule.values]
-        blocks.append(
-            "\n".join([f"**On {task}.** {_summary(one)}\n", *(f"* {s}" for s in sentences)])
-        )
+        sentences = [_sentence(one, parts, words, str(r), attack) for r in one.rule.values]
+        summary = _summary(one, parts, words)
+        blocks.append("\n".join([f"**On {task}.** {summary}\n", *(f"* {s}" for s in sentences)]))
     return "\n\n".join(blocks)
 
 
@@ -190,8 +187,9 @@ def answer(dataset: xr.Dataset) -> str:
         See `differences.final_accuracy`.
     """
     attack, sentences = ATTACKS.get(attack_in(dataset), attack_in(dataset)), []
+    effects = differences.effects(dataset)
     for task in tasks_in(dataset):
-        found = differences.effects(dataset).sel(task=task)
+        found = effects.sel(task=task)
         harmed = found.rule[(differences.verdicts(found) != differences.NO_BITE).values]
         parts = differences.decomposition(found).sel(rule=harmed)
         known = parts.dropna("rule", how="all").dropna("seed").mean("rule")
@@ -207,13 +205,12 @@ def answer(dataset: xr.Dataset) -> str:
     return "\n\n".join(sentences)
 
 
-def _summary(found: xr.Dataset) -> str:
+def _summary(found: xr.Dataset, parts: xr.DataArray, verdicts: dict[str, xr.DataArray]) -> str:
     """Return the range of each part over the rules that suffer, and how many DETOX defends."""
     seeds = int(found.defence.notnull().sum("seed").max()) if found.rule.size else 0
     if not seeds:
         return "No rule ran yet in all the ways that a comparison needs."
-    parts = differences.decomposition(found)
-    bitten = differences.verdicts(found) != differences.NO_BITE
+    bitten = verdicts["equal batch"] != differences.NO_BITE
     rules = [str(rule) for rule in found.rule.values[bitten.values]]
     whole = [one for rule in rules if (one := differences.complete(parts, rule)).seed.size]
     said = []
@@ -235,12 +232,12 @@ def _summary(found: xr.Dataset) -> str:
         said.append(f"With {_seeds(seeds)} no defence is decided; that takes {estimates.SEEDS}.")
         return " ".join(said)
     counted = []
-    for name, quantity in (("batch", "defence"), ("compute", "defence_equal_compute")):
-        words = [str(word) for word in differences.verdicts(found, quantity).values]
+    for name, of in verdicts.items():
+        words = [str(word) for word in of.values]
         known = [word for word in words if word != NOT_RUN]
         shown = sum(word in (differences.SAME_DIRECTION, differences.REPRODUCED) for word in known)
         if known:
-            counted.append(f"{shown} of {len(known)} at equal {name}")
+            counted.append(f"{shown} of {len(known)} at {name}")
     said.append(
         "Rules that DETOX is shown to defend, by more than "
         f"{estimates.THRESHOLD:g} of accuracy: {', '.join(counted)}."
@@ -248,7 +245,13 @@ def _summary(found: xr.Dataset) -> str:
     return " ".join(said)
 
 
-def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
+def _sentence(
+    found: xr.Dataset,
+    parts: xr.DataArray,
+    verdicts: dict[str, xr.DataArray],
+    rule: str,
+    attack: str,
+) -> str:
     one = found.sel(rule=rule, evaluation="one worker")
     one = one.isel(seed=one.defence.notnull().values)
     if not one.seed.size:
@@ -259,16 +262,10 @@ def _sentence(found: xr.Dataset, rule: str, attack: str) -> str:
         f"**{rule}** ({_seeds(one.seed.size)}): alone it ends at {before:.2f} when nobody attacks "
         f"and at {after:.2f} under {attack}, a damage of {interval_text(one.damage)}."
     )
-    words = {
-        name: str(differences.verdicts(found, quantity).sel(rule=rule).item())
-        for name, quantity in (
-            ("equal batch", "defence"),
-            ("equal compute", "defence_equal_compute"),
-        )
-    }
+    words = {name: str(of.sel(rule=rule).item()) for name, of in verdicts.items()}
     if words["equal batch"] == differences.NO_BITE:
         return said + " The attack did not bite, so these runs say nothing of a defence."
-    parts = differences.complete(differences.decomposition(found), rule)
+    parts = differences.complete(parts, rule)
     if parts.seed.size:
         of = {name: interval_text(parts.sel(part=name)) for name in differences.PARTS}
         said += (
