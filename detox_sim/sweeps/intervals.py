@@ -19,14 +19,14 @@ def student_t(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     known = np.asarray(values, dtype=float)
     known = known[~np.isnan(known)]
     if known.size < 2:
         centre = float(known.mean()) if known.size else float("nan")
         return centre, centre
-    half = student.ppf((1 + level) / 2, known.size - 1) * known.std(ddof=1) / known.size**0.5
+    half = stdtrit(known.size - 1, (1 + level) / 2) * known.std(ddof=1) / known.size**0.5
     return float(known.mean() - half), float(known.mean() + half)
 
 

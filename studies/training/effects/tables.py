@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from detox_sim.sweeps.intervals import student_t
 from studies.training.comparisons import attack_in, tasks_in
@@ -128,15 +129,16 @@ def collapsed_table(dataset: xr.Dataset, classes: int = 10) -> pd.DataFrame:
     return pd.DataFrame(rows).T.fillna("none").rename_axis("pipeline")
 
 
-def interval_text(values: xr.DataArray) -> str:
+def interval_text(values: ArrayLike) -> str:
     """Return "mean [low, high]" over seeds; "not run" without a seed.
 
     Examples
     --------
-    >>> interval_text(xr.DataArray([0.5, 0.6, np.nan]))
+    >>> interval_text([0.5, 0.6, np.nan])
     '0.550 [-0.085, 1.185]'
     """
-    known = values.values[np.isfinite(values.values)]
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
     if not known.size:
         return "not run"
     if known.size == 1:

@@ -135,11 +135,12 @@ def _attack(dataset: xr.Dataset) -> str:
     names, counts = np.unique(names[names != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:3]
     often = ", ".join(f"{names[k]} for {counts[k]}" for k in order)
-    found = comparisons.ran(dataset, case)
-    plain = comparisons.plain_minimum(dataset)["mean"].sel(case=case)
-    crossed = comparisons.cross_fitted(dataset).sel(case=case).mean("seed")
+    found, one = comparisons.ran(dataset, case), dataset.sel(case=case, drop=True)
+    plain = comparisons.plain_minimum(one)["mean"]
+    crossed = comparisons.cross_fitted(one).mean("seed")
     means = found.mean("seed").stack(pair=("scheme", "rule")).dropna("pair")
-    low = [student_t(found.sel(scheme=s, rule=r))[0] for s, r in means.pair.values]
+    pairs = found.stack(pair=("scheme", "rule")).sel(pair=means.pair)
+    low = [student_t(seeds)[0] for seeds in pairs.transpose("pair", "seed").values]
     below = int((plain.stack(pair=("scheme", "rule")).sel(pair=means.pair).values < low).sum())
     lower = float((means - crossed.stack(pair=("scheme", "rule"))).mean())
     wrong = ": two tuning seeds chose an attack that is not the worst" if below else ""

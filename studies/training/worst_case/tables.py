@@ -1,6 +1,5 @@
 """Tables of the atlas: all pairs ranked by their worst case, and the differences that decide."""
 
-import itertools
 import json
 import re
 from html import escape
@@ -25,6 +24,8 @@ QUESTIONS = {
     "Momentum and vote: gains over server momentum and no redundancy, at equal batch": "difference",
 }
 CHOICES = ["scheme", "rule", "worst attack"]
+PAIR = ("scheme", "rule")
+COSTS = {"mean_load": "load", "megabytes_per_worker": "MB", "modelled_round_seconds": "seconds"}
 
 
 COLOURS = "viridis"
@@ -97,54 +98,57 @@ def ranked(dataset: xr.Dataset, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         The last column says which pairs are less accurate than the first, decided by Holm's method
         over all others.
     """
-    one = dataset.sel(case=case)
-    found = comparisons.ran(dataset, case).stack(pair=("scheme", "rule")).dropna("pair", how="all")
+    found = comparisons.ran(dataset, case).stack(pair=PAIR).dropna("pair", how="all")
     found = found.isel(pair=np.argsort(-found.mean("seed").values, kind="stable"))
-    plain, prices = comparisons.plain_minimum(dataset), comparisons.prices(dataset)
-    crossed, words = comparisons.cross_fitted(dataset), _behind_first(found)
-    names = comparisons.worst_names(dataset).sel(case=case)
-    texts, numbers = [], []
-    for place, (scheme, rule) in enumerate(found.pair.values):
-        at = {"scheme": scheme, "rule": rule}
-        pair, worst = one.sel(at), found.sel(pair=(scheme, rule))
-        lowest = plain.sel({"case": case, **at})
-        nobody, price = pair.accuracy.sel(attack=NOBODY), prices.sel({"case": case, **at})
-        again = crossed.sel({"case": case, **at})
-        number = {
-            "worst case": float(worst.mean()),
-            "cross-fitted": float(again.mean()),
-            "plain minimum": float(lowest["mean"]),
-            "nobody attacks": float(nobody.mean()),
-            "price": float(price.mean()),
-            "load": float(pair.mean_load),
-            "MB": float(pair.megabytes_per_worker),
-            "seconds": float(pair.modelled_round_seconds),
-            "fails": float(pair.fails),
-            "rate": float(pair.rate),
-        }
-        texts.append(
-            {
-                "scheme": scheme,
-                "rule": rule,
-                "worst case": interval_text(worst),
-                "cross-fitted": interval_text(again),
-                "plain minimum": f"{number['plain minimum']:.3f} "
-                f"[{float(lowest.low):.3f}, {float(lowest.high):.3f}]",
-                "worst attack": str(names.sel(at).item()),
-                "load": f"{number['load']:.2f}",
-                "seconds": f"{number['seconds']:.1f}",
-                "nobody attacks": interval_text(nobody),
-                "price": f"{number['price']:.3f}",
-                "than the first": words[place],
-                "MB": f"{number['MB']:.0f}",
-                "fails": f"{number['fails']:.2g}",
-                "momentum": "workers" if pair.worker_momentum else "server",
-                "rate": f"{float(pair.rate):g}",
-            }
-        )
-        numbers.append(number)
-    index = pd.RangeIndex(1, len(texts) + 1, name="rank")
-    return pd.DataFrame(texts, index), pd.DataFrame(numbers, index)
+    found = found.transpose("pair", "seed")
+    one = dataset.sel(case=case, drop=True)
+    plain = comparisons.plain_minimum(one)
+    pairs = one[["fails", "rate", "worker_momentum", *COSTS]].assign(
+        plain=plain["mean"],
+        low=plain.low,
+        high=plain.high,
+        crossed=comparisons.cross_fitted(one),
+        nobody=one.accuracy.sel(attack=NOBODY, drop=True),
+        price=comparisons.prices(one),
+        name=comparisons.worst_names(one),
+    )
+    pairs = pairs.stack(pair=PAIR).sel(pair=found.pair).transpose("pair", ...)
+    index = pd.RangeIndex(1, found.sizes["pair"] + 1, name="rank")
+    seeds = {"worst case": found, "cross-fitted": pairs.crossed, "nobody attacks": pairs.nobody}
+    numbers = pd.DataFrame(
+        {
+            **{name: values.mean("seed").values for name, values in seeds.items()},
+            "plain minimum": pairs.plain.values,
+            "price": pairs.price.mean("seed").values,
+            "fails": pairs.fails.values,
+            "rate": pairs.rate.values,
+            **{name: pairs[cost].values for cost, name in COSTS.items()},
+        },
+        index,
+    )
+    shown = {name: [interval_text(row) for row in each.values] for name, each in seeds.items()}
+    bootstrap = zip(numbers["plain minimum"], pairs.low.values, pairs.high.values, strict=True)
+    texts = pd.DataFrame(
+        {
+            "scheme": found.scheme.values,
+            "rule": found.rule.values,
+            "worst case": shown["worst case"],
+            "cross-fitted": shown["cross-fitted"],
+            "plain minimum": [f"{m:.3f} [{low:.3f}, {high:.3f}]" for m, low, high in bootstrap],
+            "worst attack": pairs.name.values,
+            "load": numbers.load.map("{:.2f}".format),
+            "seconds": numbers.seconds.map("{:.1f}".format),
+            "nobody attacks": shown["nobody attacks"],
+            "price": numbers.price.map("{:.3f}".format),
+            "than the first": _behind_first(found),
+            "MB": numbers.MB.map("{:.0f}".format),
+            "fails": numbers.fails.map("{:.2g}".format),
+            "momentum": np.where(pairs.worker_momentum, "workers", "server"),
+            "rate": numbers.rate.map("{:g}".format),
+        },
+        index,
+    )
+    return texts, numbers
 
 
 def _behind_first(found: xr.DataArray) -> list[str]:
@@ -203,13 +207,13 @@ def behind_table(dataset: xr.Dataset, case: str) -> pd.DataFrame:
     """
     values = comparisons.behind_best(dataset, case)
     words = comparisons.decided(values).word
+    axes = ("rule", "scheme")
+    means, above = values.mean("seed").transpose(*axes), (words == "above").transpose(*axes)
     rows: dict[str, dict[str, str]] = {}
-    for rule, scheme in itertools.product(values.rule.values, values.scheme.values):
-        one = values.sel(rule=rule, scheme=scheme)
-        if one.notnull().any():
-            mean = float(one.mean())
-            star = " *" * (str(words.sel(rule=rule, scheme=scheme).item()) == "above")
-            rows.setdefault(str(rule), {})[str(scheme)] = f"{mean:.3f}{star}"
+    for i, k in np.argwhere(means.notnull().values):
+        star = " *" if above.values[i, k] else ""
+        row = rows.setdefault(str(means.rule.values[i]), {})
+        row[str(means.scheme.values[k])] = f"{means.values[i, k]:.3f}{star}"
     return pd.DataFrame(rows).T.fillna("").rename_axis("rule")
 
 
