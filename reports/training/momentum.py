@@ -58,19 +58,22 @@ show("momentum")
 
 # %%
 def show_tables(dataset):
+    damage, accuracy = damages.damages(dataset), damages.accuracies(dataset)
+    said, price, spread = damages.answers(damage), damages.prices(dataset), damages.spreads(dataset)
     for q, attack in damages.cases(dataset):
+        at = {"byzantine": q, "attack": attack}
         display(Markdown(f"### Damage by {attack}, q = {q}"))
-        table(tables.damage_table(dataset, q, attack))
+        table(tables.damage_table(damage.sel(at), said.sel(at)))
         display(Markdown("What decides the word:"))
-        table(tables.deciding_table(dataset, q, attack))
+        table(tables.deciding_table(damage.sel(at), said.sel(at)))
         display(Markdown("Test accuracy under the attack:"))
-        table(tables.accuracy_table(dataset, q, attack))
+        table(tables.by_rule(accuracy.sel(at)))
     for q in (int(q) for q in dataset.byzantine.values):
         display(Markdown(f"### When nobody attacks, q = {q}"))
         if "nobody" in dataset.attack.values:
-            table(tables.accuracy_table(dataset, q, "nobody"))
+            table(tables.by_rule(accuracy.sel(byzantine=q, attack="nobody")))
         display(Markdown("Price:"))
-        table(tables.price_table(dataset, q))
+        table(tables.by_rule(price.sel(byzantine=q)))
         display(
             Markdown(
                 "Spread of honest messages (root mean square distance from their mean) over the "
@@ -78,7 +81,7 @@ def show_tables(dataset):
                 "momentum by a mean over steps:"
             )
         )
-        table(tables.spread_table(dataset, q))
+        table(tables.by_rule(spread.sel(byzantine=q).mean("eval_step")))
 
 
 show_tables(dataset)

@@ -38,14 +38,14 @@ JOINED = {  # (replaces, adds) -> word
 
 def by_configuration(values: xr.DataArray) -> xr.DataArray:
     """Return values over (memory, redundancy) by configuration; NaN where not run."""
-    found = [
-        values.reindex(memory=[memory], redundancy=[redundancy]).isel(
-            memory=0, redundancy=0, drop=True
-        )
-        for memory, redundancy in CONFIGURATIONS.values()
-    ]
-    labels = xr.DataArray(list(CONFIGURATIONS), dims="configuration", name="configuration")
-    return xr.concat(found, labels)
+    found = values.reindex(memory=[*MEMORY], redundancy=[*REDUNDANCY, COMPUTE])
+    names = {"configuration": list(CONFIGURATIONS)}
+    memory, redundancy = (
+        xr.DataArray([labels[k] for labels in CONFIGURATIONS.values()], names, ["configuration"])
+        for k in (0, 1)
+    )
+    found = found.sel(memory=memory, redundancy=redundancy).drop_vars(["memory", "redundancy"])
+    return found.transpose("configuration", ...)
 
 
 def accuracies(dataset: xr.Dataset) -> xr.DataArray:

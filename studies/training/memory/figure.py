@@ -34,8 +34,10 @@ def figure(dataset: xr.Dataset) -> Figure:
     dataset : xarray.Dataset
         See `damages.accuracies`; also `gradient_spread` and `gradient_norm`.
     """
+    damage = damages(dataset)
     byzantine = [int(q) for q in dataset.byzantine.values]
-    attacks = {q: [attack for n, attack in cases(dataset) if n == q] for q in byzantine}
+    ran = cases(dataset)
+    attacks = {q: [attack for n, attack in ran if n == q] for q in byzantine}
     columns = max(len(some) for some in attacks.values()) + 1
     heights = [LINE * dataset.rule.size + 0.8, CURVES] * len(byzantine)
     result = Figure(figsize=(max(WIDTH, COLUMN * columns + MARGIN), sum(heights) + 0.5))
@@ -44,7 +46,7 @@ def figure(dataset: xr.Dataset) -> Figure:
         one = dataset.sel(byzantine=[q])
         for k, attack in enumerate(attacks[q]):
             axes = [result.add_subplot(grid[2 * i + row, k]) for row in (0, 1)]
-            _attacked(axes, one, attack)
+            _attacked(axes, one, attack, damage.sel(byzantine=q, attack=attack))
             for ax in axes:
                 ax.tick_params(labelleft=k == 0)
         last = [result.add_subplot(grid[2 * i + row, columns - 1]) for row in (0, 1)]
@@ -54,10 +56,10 @@ def figure(dataset: xr.Dataset) -> Figure:
     return result
 
 
-def _attacked(axes: list, dataset: xr.Dataset, attack: str) -> None:
+def _attacked(axes: list, dataset: xr.Dataset, attack: str, damage: xr.DataArray) -> None:
     """Draw the damage by an attack, and accuracy by step, of one number of Byzantine workers."""
     (q,), shown, (above, below) = dataset.byzantine.values, _shown(dataset), axes
-    _points(above, damages(dataset).sel(byzantine=q, attack=attack))
+    _points(above, damage)
     above.set(title=f"damage by {attack},\nq = {q}", xlim=LIMITS)
     accuracy = dataset.accuracy.sel(byzantine=q, attack=attack, rule=shown)
     _lines(below, by_configuration(accuracy))
@@ -83,9 +85,10 @@ def _shown(dataset: xr.Dataset) -> str:
 def _points(ax, values: xr.DataArray) -> None:
     """Draw a point with its interval for each rule and configuration."""
     rules = [str(rule) for rule in values.rule.values]
-    for place, rule in enumerate(rules):
-        for k, (name, (colour, marker)) in enumerate(STYLES.items()):
-            seeds = values.sel(rule=rule, configuration=name).values.astype(float)
+    values = values.sel(configuration=[*STYLES]).transpose("rule", "configuration", "seed")
+    for place in range(len(rules)):
+        for k, (colour, marker) in enumerate(STYLES.values()):
+            seeds = values.values[place, k].astype(float)
             if np.isnan(seeds).all():
                 continue
             at = place + 0.18 * (k - 1.5)

@@ -16,13 +16,11 @@ from studies.training.memory.damages import (
     REDUNDANCY,
     REPLACES,
     WORDS,
-    accuracies,
     answers,
     cases,
     comparisons,
     damages,
     prices,
-    spreads,
 )
 
 DIFFERENCES = {
@@ -35,47 +33,39 @@ DECIDED = (REPLACES, BOTH, ADDS, NEITHER)
 QUESTIONS = {"replaces": "replaces redundancy?", "adds": "adds to it?"}
 
 
-def damage_table(dataset: xr.Dataset, byzantine: int, attack: str) -> pd.DataFrame:
-    """Return the damage to each rule by configuration, and the word for it."""
-    damage, at = damages(dataset), {"byzantine": byzantine, "attack": attack}
-    said = answers(damage).word.sel(at)
-    table = by_rule(damage.sel(at))
-    return table.assign(word=[str(said.sel(rule=rule).item()) for rule in table.index])
+def damage_table(damage: xr.DataArray, said: xr.Dataset) -> pd.DataFrame:
+    """Return the damage to each rule by configuration, and the word for it.
+
+    Parameters
+    ----------
+    damage : xarray.DataArray
+        `damages.damages` at one number of Byzantine workers and one attack.
+    said : xarray.Dataset
+        `damages.answers` there.
+    """
+    table = by_rule(damage)
+    return table.assign(word=[str(said.word.sel(rule=rule).item()) for rule in table.index])
 
 
-def deciding_table(dataset: xr.Dataset, byzantine: int, attack: str) -> pd.DataFrame:
-    """Return the two answers for each rule, and the differences that decide them."""
-    damage, at = damages(dataset), {"byzantine": byzantine, "attack": attack}
-    found, said = comparisons(damage).sel(at), answers(damage).sel(at)
+def deciding_table(damage: xr.DataArray, said: xr.Dataset) -> pd.DataFrame:
+    """Return the two answers for each rule, and the differences that decide them.
+
+    Parameters are those of `damage_table`.
+    """
+    found = comparisons(damage)
     rows: dict[str, dict[str, str]] = {}
     for name, label in DIFFERENCES.items():
-        adjusted = estimates.estimate(found[name]).adjusted
-        for rule in (str(rule) for rule in found.rule.values):
-            values = found[name].sel(rule=rule)
+        adjusted = estimates.estimate(found[name]).adjusted.values
+        for i, rule in enumerate(str(rule) for rule in found.rule.values):
+            values = found[name].isel(rule=i)
             if values.notnull().any():
-                text = interval_text(values) + _p(float(adjusted.sel(rule=rule)))
-                row = {QUESTIONS[key]: str(said[key].sel(rule=rule).item()) for key in QUESTIONS}
-                rows.setdefault(rule, row)[label] = text
+                row = {text: str(said[key].values[i]) for key, text in QUESTIONS.items()}
+                rows.setdefault(rule, row)[label] = interval_text(values) + _p(adjusted[i])
     return pd.DataFrame(rows).T.rename_axis("rule")
 
 
 def _p(value: float) -> str:
     return "" if np.isnan(value) else ", p < 0.001" if value < 0.001 else f", p = {value:.3f}"
-
-
-def accuracy_table(dataset: xr.Dataset, byzantine: int, attack: str) -> pd.DataFrame:
-    """Return the accuracy of each rule by configuration under an attack, or nobody."""
-    return by_rule(accuracies(dataset).sel(byzantine=byzantine, attack=attack))
-
-
-def price_table(dataset: xr.Dataset, byzantine: int) -> pd.DataFrame:
-    """Return the price of each rule by configuration."""
-    return by_rule(prices(dataset).sel(byzantine=byzantine))
-
-
-def spread_table(dataset: xr.Dataset, byzantine: int) -> pd.DataFrame:
-    """Return what `spreads` does, the mean over steps, of each rule by configuration."""
-    return by_rule(spreads(dataset).sel(byzantine=byzantine).mean("eval_step"))
 
 
 def by_rule(values: xr.DataArray) -> pd.DataFrame:
@@ -86,15 +76,15 @@ def by_rule(values: xr.DataArray) -> pd.DataFrame:
     values : xarray.DataArray
         (rule, configuration, seed)
     """
-    known = values.notnull().any("seed")
+    values = values.transpose("rule", "configuration", "seed")
+    known = values.notnull().any("seed").values
     rows = {
-        str(rule): {
-            str(name): interval_text(values.sel(rule=rule, configuration=name))
-            for name in values.configuration.values
-            if known.sel(configuration=name).any()
+        str(values.rule.values[i]): {
+            str(name): interval_text(values.values[i, k])
+            for k, name in enumerate(values.configuration.values)
+            if known[:, k].any()
         }
-        for rule in values.rule.values
-        if known.sel(rule=rule).any()
+        for i in np.flatnonzero(known.any(axis=1))
     }
     return pd.DataFrame(rows).T.rename_axis("rule")
 

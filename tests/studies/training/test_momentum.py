@@ -128,14 +128,18 @@ def test_damage_and_price_are_paired_by_seed():
 
 def test_tables_show_intervals_answers_and_what_was_not_run():
     dataset = made_up({"Multi-Krum": CASES[damages.REPLACES], "Median": CASES[damages.NOT_RUN]})
-    frame = tables.damage_table(dataset, 11, "ALIE z=1")
+    damage = damages.damages(dataset)
+    at = {"byzantine": 11, "attack": "ALIE z=1"}
+    there = damage.sel(at), damages.answers(damage).sel(at)
+    frame = tables.damage_table(*there)
     assert list(frame.columns) == [*FOUR, "word"]
     assert frame.loc["Multi-Krum", FOUR[0]].startswith("0.500 [")
     assert frame.loc["Median", FOUR[2]] == "not run"
-    frame = tables.deciding_table(dataset, 11, "ALIE z=1")
+    frame = tables.deciding_table(*there)
     assert list(frame.loc["Multi-Krum"].iloc[:2]) == ["yes", "no"]
     assert frame.loc["Multi-Krum", tables.DIFFERENCES["gap"]].endswith("p < 0.001")
-    spread = tables.spread_table(dataset, 11).loc["Multi-Krum"]
+    spread = damages.spreads(dataset).sel(byzantine=11).mean("eval_step")
+    spread = tables.by_rule(spread).loc["Multi-Krum"]
     assert list(spread) == ["3.000 [3.000, 3.000]"] * len(FOUR)
 
 
