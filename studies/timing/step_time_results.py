@@ -85,19 +85,19 @@ def measured_rounds(dataset: xr.Dataset, server: str) -> Rounds:
         sizes: dict[str, Any] = {"server": server, "sample_flops": float(one.sample_flops)}
         sizes |= {"parameters": int(one.parameters), "batch": int(one.batch)}
         sizes["machines"] = int(one.processes)
-        for name in METHODS:
-            measured = one.sel(pipeline=name)
-            seconds = measured.seconds.median(("turn", "step"))
-            if seconds.isnull().any():
-                continue
-            compute = measured.worker_seconds.median(("turn", "step"))
-            phases = {phase: float(seconds.sel(phase=phase)) for phase in costs.PHASES}
-            phases["compute"] = float(compute.sel(statistic="mean"))
-            slowest = float(compute.sel(statistic="max"))
-            out = bool(one.held_out) or name in HELD_OUT
-            kept[out].append(
-                costs.Measured(shape(name, int(one.workers), **sizes), phases, slowest)
-            )
+        of_phases = one.seconds.sel(pipeline=list(METHODS), phase=list(costs.PHASES))
+        of_workers = one.worker_seconds.sel(pipeline=list(METHODS), statistic=["mean", "max"])
+        medians = (
+            values.median(("turn", "step")).transpose("pipeline", ...).values.tolist()
+            for values in (of_phases, of_workers)
+        )
+        for name, seconds, (mean, slowest) in zip(METHODS, *medians, strict=True):
+            if not np.isnan(seconds).any():
+                phases = dict(zip(costs.PHASES, seconds, strict=True)) | {"compute": mean}
+                out = bool(one.held_out) or name in HELD_OUT
+                kept[out].append(
+                    costs.Measured(shape(name, int(one.workers), **sizes), phases, slowest)
+                )
     return kept
 
 

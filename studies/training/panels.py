@@ -192,16 +192,16 @@ def speed_up_panel(ax, dataset: xr.Dataset, reported: Mapping[tuple[str, float],
     thresholds = [float(threshold) for threshold in dataset.threshold.values]
     colours = sns.color_palette("viridis", len(thresholds))
     width = 0.8 / len(thresholds)
+    known = [
+        (speed_up(dataset, *pair).values, speed_up_ends(dataset, *pair).values) for pair in pairs
+    ]
     for k, threshold in enumerate(thresholds):
         ax.bar([0], [np.nan], color=colours[k], label=f"{threshold:.0%}")
         for i, (slow, fast) in enumerate(pairs):
             place = i + width * (k - (len(thresholds) - 1) / 2)
-            seeds, ends = (
-                ratio(dataset, slow, fast).sel(threshold=threshold).values
-                for ratio in (speed_up, speed_up_ends)
-            )
+            ratios, ends = known[i]
             who = _who(dataset, slow, fast, threshold)
-            _bar(ax, place, 0.9 * width, seeds, ends, colours[k], who)
+            _bar(ax, place, 0.9 * width, ratios[k], ends[:, k], colours[k], who)
             if (slow, threshold) in reported:
                 ax.plot(place, reported[slow, threshold], "*", mec="0.2", **STAR)
     ax.axhline(1, color="0.4", lw=0.8)
