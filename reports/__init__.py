@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -166,23 +166,25 @@ def first_paragraph(markdown: str) -> str:
     return markdown.strip().splitlines()[0].removeprefix("* ")
 
 
-def show_gallery(names: Sequence[str]) -> None:
-    """Display a small figure and the first finding of each study, in the groups of studies."""
+def show_gallery(stored: Mapping[str, tuple[xr.Dataset, dict[str, Any]]]) -> None:
+    """Display a small figure and the first finding of each study, in the groups of studies.
+
+    `stored` has datasets and their provenance, as of `open_study`, by study.
+    """
     from IPython.display import HTML, Markdown, display
 
     for group in GROUPS:
-        cards = [_card(name) for name in names if studies.group(name) == group]
+        cards = [_card(n, *one) for n, one in stored.items() if studies.group(n) == group]
         if cards:
             display(Markdown(f"### {group.capitalize()}"))
             display(HTML(f"<div class=gallery>{''.join(cards)}</div>"))
 
 
-def _card(name: str) -> str:
+def _card(name: str, dataset: xr.Dataset, about: dict[str, Any]) -> str:
     """Return a study's title, first finding and small figure, as HTML that links to its page."""
     from nbconvert.filters import markdown2html
     from PIL import Image
 
-    dataset, about = open_study(name)
     finding = load(name).finding
     found = about["claim"] if finding is None else first_paragraph(finding(dataset))
     path, image = results_folder() / "figures" / f"{name}.png", ""

@@ -73,7 +73,8 @@ display(
 # ## The studies
 
 # %%
-stored = [name for name in studies.names() if (results_folder() / f"{name}.nc").exists()]
+there = [name for name in studies.names() if (results_folder() / f"{name}.nc").exists()]
+stored = {name: open_study(name) for name in there}
 counts = "; ".join(f"{name} {n} of {of} cells" for name, (n, of) in unfinished().items())
 if counts:
     display(Markdown(f"**Still running or not finished when this page was made:** {counts}."))
@@ -92,7 +93,6 @@ if absent:
 # %%
 import pandas as pd
 
-found = {name: open_study(name) for name in stored}
 rows = [
     {
         "study": about["title"],
@@ -102,7 +102,7 @@ rows = [
         "core seconds": about["cell_seconds"],
         "commit": (about["environments"][-1]["commit"] or "none")[:10],
     }
-    for dataset, about in found.values()
+    for _, about in stored.values()
 ]
 if rows:
     table(pd.DataFrame(rows).set_index("study"))

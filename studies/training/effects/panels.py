@@ -72,7 +72,7 @@ def accuracy_panel(ax, dataset: xr.Dataset, rule: str, name: str = "accuracy") -
     name : str
         "accuracy" or "recalibrated_accuracy".
     """
-    for label, runs in contenders(dataset, rule).items():
+    for label, runs in contenders(dataset[["accuracy", name]], rule).items():
         _lines(ax, runs[name], label)
     ax.set(ylim=(0, 1.02), xlabel="step")
 
@@ -199,10 +199,10 @@ def mechanism_panels(figure, place, dataset: xr.Dataset, rule: str) -> None:
         One task and one attack.
     rule : str
     """
-    cells = place.subgridspec(1, len(MECHANISM))
+    cells, there = place.subgridspec(1, len(MECHANISM)), contenders(dataset, rule)
     for cell, (label, (above, below)) in zip(cells, MECHANISM.items(), strict=True):
         ax = figure.add_subplot(cell)
-        for name, runs in contenders(dataset, rule).items():
+        for name, runs in there.items():
             if above in runs:
                 values = runs[above].astype(float)
                 _lines(ax, values if below is None else values / runs[below].astype(float), name)
