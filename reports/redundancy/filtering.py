@@ -61,7 +61,7 @@ table(pd.DataFrame(rows).round(3).set_index("p"))
 
 # %%
 if 45 in dataset.workers.values:
-    point = dataset.sel(workers=45, byzantine_of_45=5)
+    point = dataset.sel(workers=45, byzantine_of_45=5).dropna("copies", subset=["exact"])
     frame = pd.DataFrame(
         {
             "files": [45 // int(r) for r in point.copies.values],
