@@ -31,7 +31,7 @@ _PAPER = {"workers": 220_000, "copies": 11, "byzantine": 19_958, "backend": "num
 _SMALL = {"workers": 11_000, "copies": 11, "byzantine": 998, "backend": "numpy"}
 FIELDS = (*_PAPER, "dimension", "seed")
 PROFILES = {
-    "smoke": (_SMALL, {"dimension": [20, 40, 60], "seed": [0, 1]}),
+    "smoke": (_SMALL, {"dimension": [10, 20, 40], "seed": [0, 1]}),
     "laptop": (_PAPER, {"dimension": list(range(20, 101, 20)), "seed": list(range(5))}),
 }
 

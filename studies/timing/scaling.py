@@ -41,7 +41,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": {f"p = {p}": _size(p, 400) for p in (15, 150, 450, 1500)}
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (400, 4000, 40_000)}
-            | {"sweep": _sweep(2, 40)}
+            | {"sweep": _sweep(2, 16)}
         },
     ),
     "laptop": (

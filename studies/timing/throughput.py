@@ -56,7 +56,6 @@ PROFILES: dict[str, tuple[dict, dict]] = {
             "setting": {
                 "softmax": _beside_torch("softmax", GREY, 4, 2),
                 "lenet5": _beside_torch("lenet5", GREY, 4, 1),
-                "resnet8, 8 x 8": _beside_torch("resnet8", SMALL, 2, 1),
                 "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 1),
             }
         },
