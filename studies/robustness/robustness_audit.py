@@ -74,8 +74,7 @@ _COMMON = {"largest_scale": 1e4, "offset": 3.0}
 PROFILES = {
     "smoke": (
         _COMMON | {"dimensions": [2], "evaluations": 8},
-        {"rule": RULES, "setting": {"n=11, f=4": _SETTINGS["n=11, f=4"]}}
-        | {"seed": [0]},
+        {"rule": RULES, "setting": {"n=11, f=4": _SETTINGS["n=11, f=4"]}} | {"seed": [0]},
     ),
     "laptop": (
         _COMMON | {"dimensions": [2, 10], "evaluations": 50},
