@@ -18,7 +18,7 @@ from studies.timing import throughput_results as results
 
 def fields(setting, **others):
     base, axes = throughput.PROFILES["smoke"]
-    return throughput.prepare(base | axes["setting"][setting] | {"turns": 1} | others)
+    return throughput.prepare(base | axes["setting"].get(setting, {}) | {"turns": 1} | others)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ def lenet5():
 
 @pytest.fixture(scope="module")
 def resnet8():
-    return throughput.run(fields("resnet8, 8 x 8", turns=1))
+    sizes = {"shape": throughput.SMALL, "images": 2, "rounds": 1}
+    return throughput.run(fields("", model="resnet8", **sizes))
 
 
 def test_plain_torch_learns_the_same_parameters(lenet5, resnet8):
