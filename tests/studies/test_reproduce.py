@@ -306,13 +306,21 @@ def test_failed_cells_are_printed_and_run_again(tmp_path, capsys):
 
 
 def test_lost_process_of_outputs_is_one_clear_error(tmp_path):
+    """The processes that execute notebooks end with it."""
     with Background([], Store(tmp_path / "cells"), tmp_path) as outputs:
         assert outputs.wait() == []
+        until, kernels = time.monotonic() + 60, []
+        while not kernels and time.monotonic() < until:
+            kernels = psutil.Process(outputs._process.pid).children()
+            time.sleep(0.05)
+        assert kernels
         assert outputs.start([], ())
         outputs._process.kill()
         outputs._process.join()
         with pytest.raises(OutputError, match="makes figures and pages ended"):
             outputs.wait()
+    _, left = psutil.wait_procs(kernels, timeout=30)
+    assert left == []
 
 
 def test_module_that_cannot_be_imported_is_one_clear_error(tmp_path, monkeypatch, capsys):
