@@ -122,6 +122,19 @@ def _main_finding() -> tuple[bytes, list[str]]:
     return as_svg(figure), found
 
 
+def judged() -> list[Any]:
+    """Return the verdict on each claim, as of `studies.evidence.verdicts.judged`.
+
+    By the datasets at hand, and by those that come with the repository unless all at hand are of
+    own grids or of studies that ``--set`` changed.
+    """
+    from studies.evidence import verdicts
+
+    at_hand = [n for n in studies.names() if (results_folder() / f"{n}.nc").exists()]
+    whole = [n for n in at_hand if studies.group(n) != "own" and not open_study(n)[1]["settings"]]
+    return verdicts.judged([results_folder(), *(verdicts.committed() if whole else [])])
+
+
 def show_main_finding() -> None:
     """Display the texts of `main_finding`, and its figure."""
     from IPython.display import Markdown, display
@@ -187,6 +200,8 @@ def _card(name: str, dataset: xr.Dataset, about: dict[str, Any]) -> str:
 
     finding = load(name).finding
     found = about["claim"] if finding is None else first_paragraph(finding(dataset))
+    if finding is not None and larger(name, about):
+        found += " (This run; its page has larger ones, too.)"
     path, image = results_folder() / "figures" / f"{name}.png", ""
     if path.exists():
         picture = io.BytesIO()

@@ -9,12 +9,12 @@ from html import escape
 
 from IPython.display import HTML, Markdown, display
 
-from reports import results_folder, table
+from reports import judged, table
 from studies.evidence import verdicts
 from studies.evidence.decisions import SCALES
 
-judged = verdicts.judged([results_folder(), *verdicts.committed()])
-counted = verdicts.counts(judged)
+found = judged()
+counted = verdicts.counts(found)
 display(Markdown(", ".join(f"{n} {word}" for word, n in counted.items() if n) + "."))
 
 # %%
@@ -48,7 +48,7 @@ def line(each):
 
 
 for word in verdicts.VERDICTS:
-    some = [each for each in judged if each.verdict == word]
+    some = [each for each in found if each.verdict == word]
     if some:
         display(Markdown(f"## {word[0].upper()}{word[1:]}"))
         display(HTML("\n".join(line(each) for each in some)))

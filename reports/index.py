@@ -56,15 +56,15 @@ display(Markdown(answers.advice()))
 
 # %%
 import studies
-from reports import open_study, results_folder, show_gallery, table, unfinished
+from reports import judged, open_study, results_folder, show_gallery, table, unfinished
 from studies.evidence import verdicts
 
-judged = verdicts.judged([results_folder(), *verdicts.committed()])
-counted = {word: count for word, count in verdicts.counts(judged).items() if count}
+found = judged()
+counted = {word: count for word, count in verdicts.counts(found).items() if count}
 total = ", ".join(f"{count} {word}" for word, count in counted.items())
 display(
     Markdown(
-        f"The [page on claims](claims.html) has {len(judged)} claims. Those that the same runs decide in the same way "
+        f"The [page on claims](claims.html) has {len(found)} claims. Those that the same runs decide in the same way "
         f"count once here: {total}. What the paper reports is quoted from memory."
     )
 )

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print("\n".join([legend(everything=chosen.all), fill(notes, WIDTH), fill(others, WIDTH)]))
     if ranked:
-        print("\n" + trial_line(ranked[0]))
+        print("\n" + trial_line(ranked[0], chosen.batch or BATCH))
     return 0
 
 
@@ -315,8 +315,14 @@ def _chance(option: Option) -> str:
     return f"~{option.fails:.2g}"
 
 
-def trial_line(option: Option) -> str:
+def trial_line(option: Option, batch: int = BATCH) -> str:
     """Return Python that makes a Trial of this option, on data that come with the package.
+
+    Parameters
+    ----------
+    option : Option
+    batch : int
+        Images a step; the Trial has as many as can be split equally, one a file or more.
 
     Examples
     --------
@@ -324,11 +330,11 @@ def trial_line(option: Option) -> str:
     Trial(workers=9, byzantine=1, copies=3, assignment='detox', ..., batch=180, attack='alie')
     """
     fields: dict[str, Any] = {k: v for k, v in option.fields.items() if v != {}}
-    fields["batch"] = max(1, BATCH // option.files) * option.files
+    images = len(data.load("digits").train_labels)
+    fields["batch"] = max(1, min(batch, images) // option.files) * option.files
     if fields["byzantine"]:
         fields["attack"] = "alie"
     line = f"Trial({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
-    images = len(data.load("digits").train_labels)
     if option.files > images:
         return f"# The digits have {images} images; with larger data=...: {line}"
     return line

@@ -35,8 +35,9 @@ def check_values(trial: "Trial") -> None:
         raise ValueError(f"validation must be a share below 1, got {trial.validation!r}")
     if trial.attack_rate > 1:
         raise ValueError(f"attack_rate must be a chance of 0..1, got {trial.attack_rate!r}")
-    if trial.worker_momentum >= 1:
-        raise ValueError(f"worker_momentum must be below 1, got {trial.worker_momentum!r}")
+    for name in ("momentum", "worker_momentum"):
+        if getattr(trial, name) >= 1:
+            raise ValueError(f"{name} must be below 1, got {getattr(trial, name)!r}")
     if not trial.byzantine < trial.workers / 2:
         raise ValueError(
             f"byzantine must be below workers / 2 = {trial.workers / 2:g}, got {trial.byzantine}; "

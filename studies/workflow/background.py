@@ -115,7 +115,8 @@ def _serve(
     os.environ[studies.OUTSIDE] = outside
     cells = [cell for plan in plans for cell in plan.cells]
     with Outputs(plans, store, folder, pages) as outputs:
-        outputs.prepare()
+        with contextlib.suppress(OSError):  # of the folder; the driver says so
+            outputs.prepare()
         while True:
             try:
                 names, digests = pipe.recv()

@@ -22,6 +22,17 @@ def print_findings(plans: list[Plan], folder: Path) -> None:
     print(f"more: python -m studies.results {shlex.quote(str(folder))}")
 
 
+def _time(seconds: float) -> str:
+    """Return seconds as text, from two hours on as hours.
+
+    Examples
+    --------
+    >>> _time(95.2), _time(47_490)
+    ('95 s', '13.2 hours')
+    """
+    return f"{seconds:.0f} s" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 def _seconds(cells: list[Cell], processes: int, plan: Plan) -> float:
     return sum(cell.seconds for cell in cells) / (1 if plan.study.exclusive else processes)
 
@@ -52,7 +63,7 @@ def print_plan(plans: list[Plan], todo: list[Cell], options, folder: Path, proce
     if todo:
         where = f"{processes} processes{' of the scheduler' if options.scheduler else ''}"
         print(
-            f"expected: about {seconds + START_SECONDS:.0f} s in all with {processes} processes, "
+            f"expected: about {_time(seconds + START_SECONDS)} in all with {processes} processes, "
             f"at most {peak:.1f} GB on {where}; output in {folder}"
         )
     else:

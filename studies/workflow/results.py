@@ -175,8 +175,11 @@ def merge(paths: Sequence[Path], target: Path) -> None:
     for path in paths[1:]:
         dataset, more = open_stored(path)
         _check_joinable(paths[0], about, path, more)
-        cells = _cells(dataset, more) | cells
-        about = _joined(about, more)
+        about, others = _joined(about, more), _cells(dataset, more)
+        for labels in cells.keys() & others.keys():
+            if not cells[labels].equals(others[labels]):
+                raise ValueError(f"{paths[0]} and {path} have other numbers in the cell {labels}")
+        cells = others | cells
     joined, positions = join(cells, about["axes"])
     for cell in about["cells"].values():
         cell["positions"] = positions[tuple(cell["labels"])]

@@ -81,6 +81,12 @@ def test_merge_joins_disjoint_sweeps_and_refuses_conflicts(folders, capsys):
     assert all(cell_of(joined, digest) is not None for digest in about["cells"])
     assert main(["merge", a, b, "--output", target]) == 2
     assert "exists; name another folder" in capsys.readouterr().err
+    dataset = opened(folders / "all" / "mine.nc")
+    (folders / "edited").mkdir()
+    write_netcdf(dataset.assign(value=dataset.value + 1), folders / "edited" / "mine.nc")
+    call = [a, str(folders / "edited"), "--output", str(folders / "c")]
+    assert main(["merge", *call]) == 2  # the digests are those of before
+    assert "have other numbers in the cell (1, 0)" in capsys.readouterr().err
     changed(folders / "a" / "mine.nc")
     assert main(["merge", a, str(folders / "all"), "--output", str(folders / "c")]) == 2
     assert "both have the cell 1, 1, with other values" in capsys.readouterr().err

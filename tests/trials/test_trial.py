@@ -194,6 +194,7 @@ IMPOSSIBLE = [
         "must return a list of 45 integer arrays",
     ),
     ({"worker_momentum": 1.0}, "worker_momentum must be below 1, got 1.0"),
+    ({"momentum": 2}, "momentum must be below 1, got 2.0"),
     (
         {"worker_momentum": -0.1},
         "worker_momentum must be a number of 0 or more, below 1e6, got -0.1",

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +65,24 @@ def decided(*datasets, **changed):
 
 
 # --- Scale ----------------------------------------------------------------------------------------
+
+
+def test_datasets_of_the_package_come_from_clean_commits_of_the_repository():
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists() or _git(root, "rev-parse", "--is-shallow-repository") == "true":
+        pytest.skip("this is no whole clone")
+    commits = set(_git(root, "rev-list", "HEAD").split())
+    for folder in verdicts.committed():
+        for path in folder.glob("*.nc"):
+            _, about = verdicts.open_stored(path)
+            for environment in about["environments"]:
+                assert environment["commit"] in commits, path
+                assert not environment["dirty"], path
+
+
+def _git(root, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_only_a_dataset_that_states_the_papers_scale_reproduces():

@@ -60,7 +60,11 @@ def test_file_is_a_study_with_figure_and_page(tmp_path, capsys):
     page = (output / "report" / "two_rules.html").read_text()
     assert "Two rules</h1>" in page.replace('<a class="anchor-link"', "</h1>")
     assert 'src="data:image/svg+xml;base64,' in page
-    assert "two_rules.html" in (output / "report" / "index.html").read_text()
+    index = (output / "report" / "index.html").read_text()
+    assert "two_rules.html" in index
+    assert (
+        "in the same way count once here: 43 not run." in index
+    )  # the package's datasets do not count
     with xr.open_dataset(output / "two_rules.nc", engine="netcdf4") as dataset:
         about = json.loads(dataset.attrs["provenance"])
         assert about["axes"] == {"seed": [0, 1], "rule": ["Median", "Krum"]}
