@@ -232,7 +232,9 @@ def _own_cell(
     try:
         signature.bind(**given, **fields)
     except TypeError as error:
-        raise ValueError(f"{label}: {error} of {name}{signature}") from error
+        raise ValueError(
+            f"{label}: {error} of {name}{signature}; the fields are {', '.join(fields)}"
+        ) from error
     for field, value in fields.items():
         try:
             json.dumps(value)

@@ -257,10 +257,24 @@ def show_findings(name: str) -> None:
     others = larger(name, about)
     for profile, (one, _) in others.items():
         display(Markdown(f"### {COMMITTED[profile]} (these runs come with the repository)"))
-        display(Markdown(finding(one)))
+        display(Markdown(_folded(finding(one))))
     if others:
         display(Markdown(f"### This run (profile `{about['profile']}`)"))
-    display(Markdown(finding(dataset)))
+    display(Markdown(_folded(finding(dataset))))
+
+
+def _folded(finding: str) -> str:
+    """Return a finding with the items below a sentence folded, so that the figure comes soon.
+
+    Examples
+    --------
+    >>> _folded("* One.") == "* One.", "<details>" in _folded("All.\\n\\n* One.")
+    (True, True)
+    """
+    first, *others = finding.split("\n\n")
+    folded = "<details><summary>In detail</summary>\n\n{}\n\n</details>"
+    items = [folded.format(b) if b.startswith("* ") else b for b in others]
+    return "\n\n".join([first, *items])
 
 
 def show_larger(name: str, about: dict[str, Any], tables: Callable[[xr.Dataset], None]) -> None:

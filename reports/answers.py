@@ -51,8 +51,9 @@ def advice() -> str:
     fails = f"fail with chance {best.fails:.2g} per step" if best.fails else "cannot fail"
     return (
         f"For {WORKERS} workers of which {BYZANTINE} are Byzantine, and at most {MOST_COPIES} copies: "
-        f"{best.scheme}, then {best.pipeline.replace(', ', ' and ')}, of the least modelled time to a given error; its rules "
+        f"scheme `{best.scheme}`, then {best.pipeline.replace(', ', ' and ')}, of the least modelled time to a given error; its rules "
         f"{fails} where attackers are placed at random; a modelled round of ResNet-18 takes "
-        f"{seconds[0]:.1f} [{min(seconds):.1f}, {max(seconds):.1f}] s.\n\n"
+        f"{seconds[0]:.1f} s, and {min(seconds):.1f} to {max(seconds):.1f} s within what is not known of "
+        "workers and network.\n\n"
         "For your numbers: `detox-sim plan`; how to weigh it: [How to choose](how_to_choose.html)."
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detox_sim.catalogue import check_known
 from studies.evidence.verdicts import open_stored
-from studies.style import curves, statement
+from studies.style import FORMATS, curves, statement
 
 
 def plot(
@@ -39,8 +39,12 @@ def plot(
     Raises
     ------
     ValueError
-        For a name that the dataset does not have, or more axes than a figure can show.
+        For a name that the dataset does not have, more axes than a figure can show, another format
+        than SVG, PDF or PNG, or no folder to write to.
     """
+    check_known("format of the figure", [target.suffix.removeprefix(".")], FORMATS)
+    if not target.parent.is_dir():
+        raise ValueError(f"{target.parent} is not a folder")
     check_known("dataset", [name], files)
     dataset, about = open_stored(files[name])
     check_known("variable", [variable], [str(v) for v in dataset.data_vars])

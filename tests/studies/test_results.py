@@ -127,6 +127,12 @@ def test_plot_draws_a_variable_over_an_axis(folders, capsys):
     ):
         assert main([*call, *more]) == 2
         assert said in capsys.readouterr().err
+    for place, said in (
+        (folders / "plot.bmp", "unknown format of the figure 'bmp'"),
+        (folders / "none" / "plot.png", "none is not a folder"),
+    ):
+        assert main([*call[:-1], str(place)]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_export_is_whole_and_the_same_bytes(smoke, tmp_path, capsys):

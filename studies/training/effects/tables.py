@@ -173,8 +173,9 @@ def finding(dataset: xr.Dataset) -> str:
         }
         attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
         sentences = [_sentence(one, parts, words, str(r), attack) for r in one.rule.values]
-        summary = _summary(one, parts, words)
-        blocks.append("\n".join([f"**On {task}.** {summary}\n", *(f"* {s}" for s in sentences)]))
+        vote, summary = _vote_saves(one, attack), _summary(one, parts, words)
+        said = f"{vote[0].upper()}{vote[1:]} {summary}" if vote else summary
+        blocks.append("\n".join([f"**On {task}.** {said}\n", *(f"* {s}" for s in sentences)]))
     return "\n\n".join(blocks)
 
 
@@ -188,23 +189,26 @@ def answer(dataset: xr.Dataset) -> str:
     dataset : xarray.Dataset
         See `differences.final_accuracy`.
     """
-    attack, sentences = ATTACKS.get(attack_in(dataset), attack_in(dataset)), []
+    attack = ATTACKS.get(attack_in(dataset), attack_in(dataset))
     effects = differences.effects(dataset)
-    for task in tasks_in(dataset):
-        found = effects.sel(task=task)
-        harmed = found.rule[(differences.verdicts(found) != differences.NO_BITE).values]
-        parts = differences.decomposition(found).sel(rule=harmed)
-        known = parts.dropna("rule", how="all").dropna("seed").mean("rule")
-        if not known.size:
-            continue
-        rules = parts.dropna("rule", how="all").rule.size
-        sentences.append(
-            f"**On {task}** the vote saves {interval_text(known.sel(part='vote'))} of accuracy "
-            f"under {attack}, beyond what as many images save without a vote: mean over {rules} "
-            f"rules and {_seeds(known.seed.size)}, of a damage of "
-            f"{float(known.sum('part').mean()):.2f}."
-        )
-    return "\n\n".join(sentences)
+    said = {task: _vote_saves(effects.sel(task=task), attack) for task in tasks_in(dataset)}
+    return "\n\n".join(f"**On {task}** {text}" for task, text in said.items() if text)
+
+
+def _vote_saves(found: xr.Dataset, attack: str) -> str:
+    """Return what the vote saves, mean over rules that the attack harms; "" if not known."""
+    harmed = found.rule[(differences.verdicts(found) != differences.NO_BITE).values]
+    parts = differences.decomposition(found).sel(rule=harmed)
+    known = parts.dropna("rule", how="all").dropna("seed").mean("rule")
+    if not known.size:
+        return ""
+    rules = parts.dropna("rule", how="all").rule.size
+    return (
+        f"the vote saves {interval_text(known.sel(part='vote'))} of accuracy under {attack}, "
+        f"beyond what as many images save without a vote: mean over {rules} "
+        f"rule{'s' if rules > 1 else ''} and {_seeds(known.seed.size)}, of a damage of "
+        f"{float(known.sum('part').mean()):.2f}."
+    )
 
 
 def _summary(found: xr.Dataset, parts: xr.DataArray, verdicts: dict[str, xr.DataArray]) -> str:
@@ -226,7 +230,7 @@ def _summary(found: xr.Dataset, parts: xr.DataArray, verdicts: dict[str, xr.Data
             )
         }
         said.append(
-            f"Of a damage of {ends['damage']}, by rule, {ends['evaluation']} is the evaluation, "
+            f"Of the damage of {ends['damage']}, by rule, {ends['evaluation']} is the evaluation, "
             f"{ends['compute']} what three times the images save without a vote, and "
             f"{ends['vote']} what the vote saves beyond that."
         )

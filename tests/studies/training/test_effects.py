@@ -298,7 +298,7 @@ def test_finding_states_every_part_of_the_damage():
     assert "ends at 0.90 when nobody attacks and at 0.40 under ALIE" in median
     assert "(5 seeds)" in median
     summary = said.splitlines()[0]
-    assert "a damage of 0.10 to 0.50, by rule, 0.00 to 0.20 is the evaluation" in summary
+    assert "the damage of 0.10 to 0.50, by rule, 0.00 to 0.20 is the evaluation" in summary
     assert "0.00 to 0.15 what three times" in summary
     mean = next(line for line in said.splitlines() if "**Mean**" in line)
     assert mean.endswith("The attack did not bite, so these runs say nothing of a defence.")
