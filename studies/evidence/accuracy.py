@@ -26,10 +26,10 @@ OUTCOMES = {
 }
 
 
-def final(results: Results, **labels: Any) -> xr.DataArray:
-    """Return the test accuracy of the last evaluation, at equal batch."""
+def final(results: Results, name: str = "accuracy", **labels: Any) -> xr.DataArray:
+    """Return the test accuracy, by one evaluation, after the last step at equal batch."""
     variant = {"variant": "equal batch"} if "variant" in results.dataset.dims else {}
-    values = results.values("accuracy", "eval_step", **variant, **labels)
+    values = results.values(name, "eval_step", **variant, **labels)
     return values.isel(eval_step=-1, drop=True)
 
 
@@ -77,10 +77,24 @@ def ends_at(results: Results, attack: str, pipeline: str) -> Finding:
 def is_many_times_as_accurate(results: Results) -> Finding:
     """Under ALIE, DETOX ends with ten times the accuracy of some rule alone.
 
-    Below the paper's scale twice is asked, a margin fixed beforehand.
+    Below the paper's scale twice is asked, a margin fixed beforehand. With both evaluations.
     """
-    with_detox, alone = (final(results, attack="alie", pipeline=p) for p in (DETOX, ALONE))
-    return ratio(with_detox, alone, 10.0 if results.paper_scale else MAGNITUDE, some=True)
+    least, found = 10.0 if results.paper_scale else MAGNITUDE, {}
+    for evaluation, name in differences.EVALUATIONS.items():
+        if name in results.dataset:
+            with_detox, alone = (
+                final(results, name, attack="alie", pipeline=p) for p in (DETOX, ALONE)
+            )
+            found[evaluation] = ratio(with_detox, alone, least, some=True)
+    outcomes = {one.outcome for one in found.values()}
+    joined = "undecided" if "undecided" in outcomes else "depends"
+    ours = "; ".join(f"{evaluation}: {one.ours}" for evaluation, one in found.items())
+    return Finding(
+        outcomes.pop() if len(outcomes) == 1 else joined,
+        f"{least:g} times is asked, of both evaluations",
+        ours if len(found) > 1 else found["one worker"].ours,
+        "margin",
+    )
 
 
 def all_converge(results: Results) -> Finding:
