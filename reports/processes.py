@@ -75,8 +75,7 @@ class _Forking(LocalProvisioner):
     """Forks a kernel from this process in place of starting a new Python."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        parent = f"--IPKernelApp.parent_handle={os.getpid()}"
-        fork: Any = _Fork([*cmd[3:], parent], kwargs["env"])
+        fork: Any = _Fork(cmd[3:], kwargs["env"])
         self.process, self.pid = fork, fork.pid
         return self.connection_info
 
@@ -88,8 +87,8 @@ class _Fork:
     pid: Any
 
     def __init__(self, arguments: list[str], environment: dict[str, str]):
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_serve, args=(arguments, environment), daemon=True)
+        context, given = multiprocessing.get_context("fork"), (arguments, environment, os.getpid())
+        self._process = context.Process(target=_serve, args=given, daemon=True)
         self._process.start()
         self.pid = self._process.pid
 
@@ -104,10 +103,11 @@ class _Fork:
         os.kill(self.pid, number)
 
 
-def _serve(arguments: list[str], environment: dict[str, str]) -> None:
+def _serve(arguments: list[str], environment: dict[str, str], parent: int) -> None:
     """Be a kernel, until its end is asked for or its parent has ended."""
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()  # Ctrl-C in a terminal is for the driver
     os.environ.update(environment)
-    IPKernelApp.launch_instance(arguments)
+    if os.getppid() == parent:  # IPython would look for the end of another one
+        IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={parent}"])

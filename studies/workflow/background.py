@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ class Background:
         if self._busy:
             self._busy = False
             with _lost():
+                # Kernels that it forked may hold its end of the pipe open.
+                if self._pipe not in connection.wait([self._pipe, self._process.sentinel]):
+                    raise EOFError
                 made, error = self._pipe.recv()
             self._made, self._error = self._made + made, self._error or error
 
@@ -99,7 +102,7 @@ def _lost() -> Iterator[None]:
 
 
 def _serve(
-    pipe: Connection,
+    pipe: connection.Connection,
     plans: list[Plan],
     store: Store,
     folder: Path,
