@@ -86,13 +86,15 @@ def is_many_times_as_accurate(results: Results) -> Finding:
                 final(results, name, attack="alie", pipeline=p) for p in (DETOX, ALONE)
             )
             found[evaluation] = ratio(with_detox, alone, least, some=True)
+    if len(found) == 1:
+        return found["one worker"]
     outcomes = {one.outcome for one in found.values()}
     joined = "undecided" if "undecided" in outcomes else "depends"
     ours = "; ".join(f"{evaluation}: {one.ours}" for evaluation, one in found.items())
     return Finding(
         outcomes.pop() if len(outcomes) == 1 else joined,
         f"{least:g} times is asked, of both evaluations",
-        ours if len(found) > 1 else found["one worker"].ours,
+        ours,
         "margin",
     )
 
