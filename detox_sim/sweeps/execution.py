@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import functools
 import inspect
+import operator
 import os
 import platform
 import subprocess
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from detox_sim.sweeps.store import Cell, Fields, Store
+from detox_sim.sweeps.store import Cell, Fields, Store, cell_file, description
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -34,10 +35,11 @@ class SchedulerLostError(Exception):
     """The scheduler, or all its processes, ended while cells were running."""
 
 
-def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) -> dict:
-    """Run one cell; return its dataset, seconds and hardware, or its exception as text.
+def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str, record: dict) -> dict:
+    """Run one cell; return its netCDF file and seconds, or its exception as text.
 
-    A `run` with a keyword `checkpoint` is given that path if its folder exists on this machine.
+    The file is made here, so that the driver, which all processes share, has less to do. A `run`
+    with a keyword `checkpoint` is given that path if its folder exists on this machine.
     """
     start = time.perf_counter()
     resumes = "checkpoint" in inspect.signature(run).parameters
@@ -49,10 +51,11 @@ def _attempt(run: Callable[..., xr.Dataset], fields: Fields, checkpoint: str) ->
         if not dataset.data_vars:
             raise ValueError("a cell must return a Dataset with a variable, got one without")
         dataset.load()
+        seconds = time.perf_counter() - start
+        facts = {"seconds": seconds, "hardware": _hardware(), "time": _now()}
+        return {"file": cell_file(dataset, record | facts), "seconds": seconds}
     except Exception:
         return {"error": traceback.format_exc()}
-    hardware = _hardware()
-    return {"dataset": dataset, "seconds": time.perf_counter() - start, "hardware": hardware}
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -115,8 +118,8 @@ def execute(
     ordered = sorted(cells, key=lambda cell: (cell.rank, -cell.seconds))
     if client is None:
         for cell in ordered:
-            outcome = _attempt(cell.run, cell.fields, str(store.checkpoint(cell)))
-            _keep(cell, outcome, store, record, done)
+            outcome = _task(cell, store, record)()
+            _keep(cell, outcome, store, done)
         return
     given_up = _pass(client, ordered, store, record, done, resources, last=False)
     for cell in given_up:
@@ -125,21 +128,17 @@ def execute(
 
 def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cell]:
     """Run cells once on Dask; return those that Dask gave up, or record them as failed if last."""
-    futures = {
-        client.submit(
-            _attempt,
-            cell.run,
-            cell.fields,
-            str(store.checkpoint(cell)),
-            key=f"{cell.study}-{cell.digest}-{time.monotonic_ns()}",
-            priority=-rank,
-            resources=resources,
-        ): cell
-        for rank, cell in enumerate(cells)
-    }
+    started = time.monotonic_ns()
+    futures = client.map(  # by priority in their order
+        operator.call,
+        [_task(cell, store, record) for cell in cells],
+        key=[f"{cell.study}-{cell.digest}-{started}-{i}" for i, cell in enumerate(cells)],
+        resources=resources,
+    )
+    of = dict(zip(futures, cells, strict=True))
     given_up = []
-    for future, outcome in _outcomes(client, list(futures)):
-        cell = futures.pop(future)
+    for future, outcome in _outcomes(client, futures):
+        cell = of.pop(future)
         future.release()  # else Dask computes it again where the process that has it is lost
         if isinstance(outcome, BaseException):
             # A client that reconnects has cancelled what it submitted, and runs again already.
@@ -151,8 +150,16 @@ def _pass(client, cells, store, record, done, resources, last: bool) -> list[Cel
             killed = type(outcome).__name__ == "KilledWorker"
             what = "its process was killed" if killed else "Dask could not run it"
             outcome = {"error": f"{what}: {outcome}"}
-        _keep(cell, outcome, store, record, done)
+        _keep(cell, outcome, store, done)
     return given_up
+
+
+def _task(cell: Cell, store: Store, record: dict) -> Callable[[], dict]:
+    """Return what runs a cell: without arguments, in which Dask would look for other tasks."""
+    described = record | description(cell)
+    return functools.partial(
+        _attempt, cell.run, cell.fields, str(store.checkpoint(cell)), described
+    )
 
 
 def _outcomes(
@@ -168,8 +175,13 @@ def _outcomes(
     patience: dict[str, float] = {}  # seconds, of results that were waited for in vain
     alive = looked = time.monotonic()
     while not waiting.is_empty():
+        time.sleep(POLL_SECONDS)
         finished = waiting.next_batch(block=False)
+        results = _results(client, finished)
         for future in finished:
+            if future.key in results:
+                yield future, results[future.key]
+                continue
             seconds = patience.get(future.key, RESULT_SECONDS)
             try:
                 outcome = future.result(timeout=seconds)
@@ -186,7 +198,6 @@ def _outcomes(
         if finished:
             alive = now
             continue
-        time.sleep(POLL_SECONDS)
         if now - looked < ALONE_SECONDS / 20 or client.status != "running":
             continue
         looked = now
@@ -200,13 +211,30 @@ def _outcomes(
             raise SchedulerLostError(f"the scheduler has had no process for {ALONE_SECONDS:g} s")
 
 
-def _keep(cell: Cell, outcome: dict, store: Store, record: dict, done: Callable) -> None:
+def _results(client: "Client", futures: list["Future"]) -> dict[str, dict]:
+    """Return the results of several finished futures by key, or none where one is late or failed.
+
+    Asked for one by one they take twice the driver's time for a small cell.
+    """
+    sound = {future.key: future for future in futures if future.status == "finished"}
+    if len(sound) < 2:
+        return {}
+
+    async def gather():
+        return await asyncio.wait_for(client.gather(sound, asynchronous=True), RESULT_SECONDS)
+
+    try:
+        return client.sync(gather)
+    except (Exception, asyncio.CancelledError):  # each is asked for alone then
+        return {}
+
+
+def _keep(cell: Cell, outcome: dict, store: Store, done: Callable) -> None:
     """Store the outcome of a cell and report it."""
     if "error" in outcome:
         store.write_failure(cell, outcome["error"])
     else:
-        facts = {key: outcome[key] for key in ("seconds", "hardware")} | {"time": _now()}
-        store.write(cell, outcome["dataset"], record | facts)
+        store.write_file(cell, outcome["file"])
     done(cell, outcome.get("error"), outcome.get("seconds", 0.0))
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -157,6 +158,86 @@ def test_damaged_cell_is_not_read(tmp_path, finished):
     assert store.read(cell) is None, "a sound file with values of another digest"
 
 
+EVERY_KIND = xr.Dataset(
+    {
+        **{
+            name: ("item", np.array([0, 1, 200]).astype(name), {"units": "s"})
+            for name in ("float64", "float32", "int64", "int32", "int16", "uint8", "uint64", "bool")
+        },
+        "nan": ("item", np.array([np.nan, -0.0, np.inf])),
+        "large": ("item", np.array([-(2**63), 2**63 - 1, 2**53 + 1])),
+        "matrix": (("item", "column"), np.arange(6.0).reshape(3, 2)),
+        "text": ("item", np.array(["", "a b", "é∑"], dtype=object)),
+        "fixed": ("item", np.array(["a", "bcd", "e"])),
+        "bytes": ("item", np.array([b"a", b"bcd", b"e"])),
+        "time": ("item", np.array([0, 1, 2], dtype="datetime64[ns]")),
+        "scalar": ((), 3),
+        "scalar_text": ((), np.array("one", dtype=object)),
+        "scalar_bool": ((), np.array(True)),
+        "none": ("nothing", np.zeros(0)),
+        "no_text": ("nothing", np.array([], dtype="U1")),
+        "none_either": (("empty", "item"), np.zeros((0, 3), dtype=np.int32)),
+    },
+    coords={
+        "item": np.array(["x", "y", "z"], dtype=object),
+        "column": [10, 20],
+        "other": ("item", [1.5, 2.5, 3.5], {"long_name": "no index"}),
+        "level": 7,
+    },
+    attrs={"title": "é", "number": 3, "list": [1.0, 2.0]},
+)
+
+
+def test_stored_cell_is_what_xarray_itself_writes_and_reads(tmp_path):
+    """Bits, dtypes, dims, coordinates, attributes and encodings, of every kind of variable."""
+    store, cell = Store(tmp_path), cells()[0]
+    store.write(cell, EVERY_KIND, dict(RECORD))
+    EVERY_KIND.to_netcdf(tmp_path / "plain.nc", engine="netcdf4")
+    with xr.open_dataset(tmp_path / "plain.nc", engine="netcdf4") as plain:
+        expected = plain.load()
+    found = store.read(cell)
+    assert content(found) == content(EVERY_KIND)
+    assert json.loads(found.attrs.pop("cell"))["content"] == content(EVERY_KIND)
+    assert found.identical(expected)
+    for name, variable in EVERY_KIND.variables.items():
+        assert found[name].dtype == expected[name].dtype, name
+        assert variable.dtype.kind in "OUS" or found[name].dtype == variable.dtype, name
+        storage = [each[name].encoding | {"source": ""} for each in (found, expected)]
+        assert str(storage[0]) == str(storage[1]), name  # a NaN differs from itself
+    with xr.open_dataset(store.path(cell)) as guessed:  # the engine is found by the file
+        assert guessed.drop_attrs(deep=False).identical(expected.drop_attrs(deep=False))
+
+
+def test_threads_write_and_read_at_once(tmp_path):
+    """HDF5 is not thread-safe; tasks that wait for others leave a process several threads."""
+    store, one = Store(tmp_path), cells()[0]
+
+    def write_and_read(number):
+        cell = dataclasses.replace(one, fields={"factor": 2, "x": number})
+        store.write(cell, multiply(cell.fields), dict(RECORD))
+        return store.read(cell) is not None
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(write_and_read, range(60)))
+
+
+def test_cell_that_netcdf_cannot_hold_fails_alone(tmp_path):
+    """Its error is recorded, as that of a run that raises; others are stored."""
+    for processes in (0, 1):
+        store = Store(tmp_path / str(processes))
+        todo = [dataclasses.replace(cell, run=odd) for cell in cells()]
+        done = run(todo, store, processes)
+        failed = [cell for cell, error in done if error]
+        assert [cell.fields["x"] for cell in failed] == [4, 4], processes
+        assert all("bad" in store.failure(cell) for cell in failed), processes
+        assert sum(store.read(cell) is not None for cell in todo) == 4, processes
+
+
+def odd(fields):
+    bad = {"bad": np.array([{"a": 1}, 2, None], dtype=object)} if fields["x"] == 4 else {}
+    return multiply(fields).assign({name: ("item", values) for name, values in bad.items()})
+
+
 def test_committed_dataset_fills_the_store(finished, tmp_path):
     grid = [cell for cell in cells() if cell.labels != ("treble", 4)]
     dataset = assemble(grid, AXES, finished, {}, lambda fields, cell: cell.assign(z=2 * cell.y))
@@ -234,6 +315,17 @@ def test_processes_and_order_change_no_bit(finished, tmp_path):
         assert content(store.read(cell)) == content(finished.read(cell)), str(cell)
 
 
+def test_dask_runs_cells_by_rank_then_longest_first_and_equal_ones_each(tmp_path):
+    todo = [
+        dataclasses.replace(cell, rank=(0, i % 2)) for i, cell in enumerate([*cells(), *cells()])
+    ]
+    ordered = sorted(todo, key=lambda cell: (cell.rank, -cell.seconds))
+    done = run(todo, Store(tmp_path), processes=1)
+    assert [(cell.labels, cell.rank, error) for cell, error in done] == [
+        (cell.labels, cell.rank, None) for cell in ordered
+    ]
+
+
 def test_failure_is_recorded_and_stops_nothing(tmp_path):
     for processes in (0, 2):
         store, todo = Store(tmp_path / str(processes)), cells(raises=1)
@@ -282,8 +374,10 @@ def test_process_without_the_folder_runs_without_checkpoint(tmp_path):
     def run(fields, *, checkpoint=None):
         return xr.Dataset({"given": ((), np.array(str(checkpoint), dtype=object))})
 
-    outcome = execution._attempt(run, {}, str(tmp_path / "not here" / "a.checkpoint"))
-    assert outcome["dataset"].given.item() == "None"
+    path = str(tmp_path / "not here" / "a.checkpoint")
+    stored = Store(tmp_path)
+    stored.write_file(cells()[0], execution._attempt(run, {}, path, {})["file"])
+    assert stored.read(cells()[0]).given.item() == "None"
 
 
 def test_processor_is_named_by_its_kind(tmp_path):
