@@ -21,8 +21,8 @@ from typing import Any
 import netCDF4
 import numpy as np
 import xarray as xr
-from xarray.backends.common import ArrayWriter
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK, NetCDF4DataStore
+from xarray.conventions import encode_dataset_coordinates
 
 from detox_sim.files import uninterrupted, write_whole
 
@@ -213,26 +213,36 @@ def cell_file(dataset: xr.Dataset, record: dict) -> bytes:
     with tempfile.TemporaryDirectory() as folder, uninterrupted():
         path = Path(folder, "cell.nc")
         with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path, "w") as file:
-            writer = _ValuesLast()
-            whole.dump_to_store(NetCDF4DataStore(file, lock=False), writer=writer)
-            writer.write()
+            _fill(file, whole)
         return path.read_bytes()
 
 
-class _ValuesLast(ArrayWriter):
-    """Write the values of variables when all are defined.
+def _fill(file: netCDF4.Dataset, dataset: xr.Dataset) -> None:
+    """Write a dataset into an empty file as xarray does, but all values after all definitions.
 
-    As xarray writes them, variable by variable, netCDF writes the definitions to the file anew for
+    As xarray writes it, variable by variable, netCDF writes the definitions to the file anew for
     each: of 14 variables this takes more than half of the time.
     """
-
-    def add(self, source, target, region=None):
-        self.sources.append(source)
-        self.targets.append(target)
-
-    def write(self):
-        for source, target in zip(self.sources, self.targets, strict=True):
-            target[...] = source
+    store = NetCDF4DataStore(file, lock=False)
+    variables, attributes = store.encode(*encode_dataset_coordinates(dataset))
+    store.set_attributes(attributes)
+    for dim, size in {d: n for v in variables.values() for d, n in v.sizes.items()}.items():
+        file.createDimension(dim, size)
+    defined = []
+    for name, variable in variables.items():
+        attributes = dict(variable.attrs)
+        target = file.createVariable(
+            name,
+            str if variable.dtype.kind in "OU" else variable.dtype,
+            variable.dims,
+            fill_value=attributes.pop("_FillValue", None),
+        )
+        target.setncatts(attributes)
+        defined.append((target, variable.values))
+    file.set_auto_maskandscale(False)
+    file.set_auto_chartostring(False)
+    for target, values in defined:
+        target[...] = values
 
 
 def summary(error: str) -> str:
