@@ -1,4 +1,4 @@
-"""Growth of time: of a round with workers and parameters, and of a sweep with processes."""
+"""Growth of time: of a round with workers and parameters; and what Dask takes of a sweep."""
 
 import time
 from collections.abc import Callable
@@ -10,27 +10,28 @@ import xarray as xr
 
 from detox_sim import aggregators, theory, voting
 from detox_sim.catalogue import check_integer, check_known
-from detox_sim.cluster import here
 from detox_sim.messages import Messages
 from detox_sim.primitives import use_threads
 from detox_sim.streams import stream
-from detox_sim.training import train
-from detox_sim.trials.trial import make_trial
 from studies import Study
+from studies.timing.beside_plain import PROCESSES, Times, measured
 from studies.timing.rounds import METHODS
 from studies.timing.scaling_results import DISTORTED, figure, finding
 
 STAGES = ("vote", "aggregate")
-PROCESSES = (1, 2)
-FIELDS = ("workers", "parameters", "turns", "seed", "runs", "steps")
+WAYS = ("Dask", "plain", "plain, with a bare netCDF-4 file")
+CLOCKS = Times._fields
+FIELDS = ("workers", "parameters", "turns", "seed", "runs", "steps", "empty_cells")
 
 
 def _size(workers: int, parameters: int) -> dict[str, int]:
-    return {"workers": workers, "parameters": parameters, "runs": 0, "steps": 0}
+    of_sweeps = {"runs": 0, "steps": 0, "empty_cells": 0}
+    return {"workers": workers, "parameters": parameters} | of_sweeps
 
 
-def _sweep(runs: int, steps: int) -> dict[str, int]:
-    return {"workers": 15, "parameters": 1, "runs": runs, "steps": steps}
+def _sweep(runs: int, steps: int, empty_cells: int, turns: int) -> dict[str, int]:
+    sizes = {"workers": 15, "parameters": 1, "turns": turns}
+    return sizes | {"runs": runs, "steps": steps, "empty_cells": empty_cells}
 
 
 _BASE = {"seed": 0}
@@ -41,7 +42,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": {f"p = {p}": _size(p, 400) for p in (15, 150, 450, 1500)}
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (400, 4000, 40_000)}
-            | {"sweep": _sweep(2, 16)}
+            | {"sweep": _sweep(2, 0, 10, 1)}
         },
     ),
     "laptop": (
@@ -49,7 +50,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": _GROWTH
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000)}
-            | {"sweep": _sweep(4, 60)}
+            | {"sweep": _sweep(4, 40, 150, 4)}
         },
     ),
 }
@@ -59,15 +60,18 @@ def prepare(fields: dict) -> dict:
     """Return the fields, checked, or raise ValueError."""
     check_known("field of scaling", fields, FIELDS)
     for name in FIELDS:
-        check_integer(name, fields[name], 0 if name in ("seed", "runs", "steps") else 1)
+        check_integer(name, fields[name], int(name in ("workers", "parameters", "turns")))
     if fields["workers"] % 15:
         near = max(15, fields["workers"] // 15 * 15)
         raise ValueError(
             f"workers must be a multiple of 15 = 3 copies x 5 vote groups, got "
             f"{fields['workers']}; use {near}"
         )
-    if fields["runs"] and not fields["steps"]:
-        raise ValueError("a sweep of runs needs steps >= 1, got 0")
+    if bool(fields["runs"]) != bool(fields["empty_cells"]):
+        raise ValueError(
+            "a sweep needs runs >= 1 and empty_cells >= 1, other parts have neither; got "
+            f"runs={fields['runs']}, empty_cells={fields['empty_cells']}"
+        )
     return fields
 
 
@@ -75,7 +79,8 @@ def cost(fields: dict) -> tuple[float, float]:
     """Return (seconds, bytes) of a cell, roughly."""
     p, d = fields["workers"], fields["parameters"]
     if fields["runs"]:
-        return 2 + fields["turns"] * fields["runs"] * fields["steps"] * 0.013, 3e8
+        steps = sum(2 / k for k in PROCESSES) * fields["runs"] * fields["steps"]
+        return 5 + fields["turns"] * (0.01 * steps + 0.01 * fields["empty_cells"]), 1e9
     values = p * d
     return 1 + (fields["turns"] + 1) * (1e-7 * values + 1e-10 * p * values), 12.0 * values + 1e8
 
@@ -83,30 +88,32 @@ def cost(fields: dict) -> tuple[float, float]:
 def run(fields: dict) -> xr.Dataset:
     """Measure the server at one size, or a sweep; what is not measured is NaN."""
     seconds = np.full((len(METHODS), len(STAGES), fields["turns"]), np.nan)
-    swept = np.full((2, len(PROCESSES), fields["turns"]), np.nan)
+    swept = np.full((2, len(PROCESSES), fields["turns"], len(CLOCKS)), np.nan)
+    empty = np.full((len(WAYS), fields["turns"], len(CLOCKS)), np.nan)
     if fields["runs"]:
-        swept = _sweeps(fields)
+        found = measured(*(fields[name] for name in ("runs", "steps", "empty_cells", "turns")))
+        swept = np.array([found["dask"], found["plain"]])
+        empty = np.array([found[f"empty_{way}"] for way in ("dask", "plain", "file")])
     else:
         seconds = _servers(fields)
     size = np.nan if fields["runs"] else 1.0
-    sweep = ("processes", "turn")
     return xr.Dataset(
         {
             "seconds": (("pipeline", "stage", "turn"), seconds, {"units": "s"}),
-            "sweep_seconds": (sweep, swept[0], {"units": "s", "long_name": "a whole sweep"}),
-            "run_seconds": (
-                sweep,
-                swept[1],
-                {"units": "s", "long_name": "inside its runs, summed"},
-            ),
+            "sweep_seconds": (("side", "processes", "turn", "clock"), swept, {"units": "s"}),
+            "empty_seconds": (("way", "turn", "clock"), empty, {"units": "s"}),
             "workers": ((), size * fields["workers"]),
             "parameters": ((), size * fields["parameters"]),
             "runs": ((), float(fields["runs"])),
+            "empty_cells": ((), float(fields["empty_cells"])),
         },
         coords={
             "pipeline": np.array(list(METHODS), dtype=object),
             "stage": np.array(STAGES, dtype=object),
             "processes": list(PROCESSES),
+            "side": np.array(["Dask", "plain"], dtype=object),
+            "way": np.array(WAYS, dtype=object),
+            "clock": np.array(CLOCKS, dtype=object),
         },
     )
 
@@ -178,43 +185,6 @@ def _rule(name: str, options: dict, rows: np.ndarray) -> np.ndarray:
     return rule(rows, byzantine=min(DISTORTED, theory.withstands(name, len(rows))), **options)
 
 
-# --- The sweep ------------------------------------------------------------------------------------
-
-
-def one_run(steps: int, seed: int) -> float:
-    """Train one model in one process; return the seconds it took there."""
-    start = time.perf_counter()
-    train(make_trial({"steps": steps, "seed": seed, "model_options": {"hidden": 512}}))
-    return time.perf_counter() - start
-
-
-def _sweeps(fields: dict) -> np.ndarray:
-    """Return the seconds (of the sweep and inside its runs, processes, turns), in turns."""
-    found = np.full((2, len(PROCESSES), fields["turns"]), np.nan)
-    with here() as client:
-        addresses = sorted(client.scheduler_info(-1)["workers"])
-        _on(client, addresses, len(addresses), 2)  # imports and compiles; not counted
-        for turn in range(fields["turns"]):
-            for i, processes in enumerate(PROCESSES):
-                if processes <= len(addresses):
-                    used = addresses[:processes]
-                    found[:, i, turn] = _on(client, used, fields["runs"], fields["steps"])
-    return found
-
-
-def _on(client, addresses: list[str], runs: int, steps: int) -> tuple[float, float]:
-    """Run a sweep on some processes; return its seconds, and those inside its runs."""
-    start = time.perf_counter()
-    futures = [
-        client.submit(
-            one_run, steps, seed, workers=addresses, allow_other_workers=False, pure=False
-        )
-        for seed in range(runs)
-    ]
-    inside = client.gather(futures)
-    return time.perf_counter() - start, sum(inside)
-
-
 STUDY = Study(
     title="Growth with workers, parameters and processes",
     claim=(
@@ -233,15 +203,20 @@ STUDY = Study(
         "(b), where fixed costs no longer show; 95 % intervals: Student t for the slope through "
         "measured medians, percentiles over a bootstrap of the fitted constants for modelled "
         "rounds",
-        "(d): the same training runs on one Dask process and on several, in turns; "
-        "efficiency: time on one / (processes x time on so many)",
+        "(d): the same training runs as a sweep on the embedded Dask cluster and in plain "
+        "processes without Dask, each of which takes an equal part, in turns; the sweep stores "
+        "its cells; all processes were started and warmed up before. Efficiency: seconds in plain "
+        "processes / seconds of the sweep",
+        "overhead of a cell: seconds of a sweep on two processes, driver included, of cells that "
+        "return 14 variables and do next to nothing, over their number; processor time: of driver "
+        "and processes together, over 2 cores",
     ],
     profiles=PROFILES,
     run=run,
     figure=figure,
     finding=finding,
     scale="server measured, rest of a round modelled",
-    version=2,
+    version=3,
     exclusive=True,
     fields=FIELDS,
     prepare=prepare,
