@@ -10,7 +10,9 @@ import pandas as pd
 
 from reports import describe, open_study, show, show_findings, table
 from studies.timing.kernel_times import KERNELS
-from studies.timing.kernels import medians
+from studies.timing.kernels import in_ram, largest, medians
+from studies.timing.roofline import in_reads
+from studies.timing.small_calls import beside_peers, overhead
 
 dataset, about = open_study("kernels")
 summary = medians(dataset)
@@ -29,6 +31,9 @@ show("kernels")
 # the number of rows and of columns; the number in brackets is the fitted exponent. The floor is the time to read the
 # rows once and to write the result, at the read bandwidth measured between the calls.
 #
+# The lowest panel has the time in reads of the rows, beside two floors: one by memory, and one by the operations that
+# the kernel needs, at the rate at which this machine does nothing else. A kernel cannot be faster than the longer bar.
+#
 # **Why.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, and the others
 # with *n*; after DETOX's vote *n* is the number of files, *p / r*. A mixer returns about as many rows as it gets, and must
 # write them.
@@ -44,7 +49,7 @@ sizes = [str(size) for size in dataset["size"].values]
 
 def frame_of(values, digits):
     frame = pd.DataFrame(
-        {size: values.sel(size=size).values for size in sizes},
+        {str(size): values.sel(size=size).values for size in values["size"].values},
         index=pd.Index(KERNELS, name="kernel"),
     )
     return frame.dropna(how="all").dropna(axis=1, how="all").round(digits)
@@ -63,6 +68,20 @@ table(shown(frame_of(summary.ours, 2)))
 
 # %%
 table(shown(frame_of(summary.share, 2)))
+
+# %% [markdown]
+# ## Floors by memory and by operations
+# In reads of the rows, at the largest size held in memory: medians over the turns. *executed* counts also the operations
+# that no result needs. *share* is the longer floor over the measured time. Loads, stores and conversions are not
+# counted, so a share of 1 cannot be reached by all kernels.
+
+# %%
+one = largest(in_ram(dataset))
+reads = in_reads(one).median(["repeat", "turn"])
+table(reads.to_dataframe()[list(reads)].round(2))
+rates = one.operation_rate.to_dataframe()["operation_rate"].groupby("operation", sort=False)
+frame = rates.agg(["median", "min", "max"]).round(1)
+table(frame.rename_axis(f"1e9 operations a second, {int(one.threads)} threads"))
 
 # %% [markdown]
 # ## How many times faster than the best peer
@@ -85,6 +104,20 @@ named = {str(k): float(v) for k, v in zip(gap.kernel.values, gap.values, strict=
 print("largest difference of a result from a peer's:", {k: f"{v:.1e}" for k, v in named.items()})
 
 # %% [markdown]
+# ## Small calls
+# Our time over the best peer's at the small sizes: above 1 a peer is faster.
+
+# %%
+table(shown(frame_of(beside_peers(dataset).ratio, 2)))
+
+# %% [markdown]
+# The microseconds of a call that do not grow with the columns: twice the time on half of the columns, less the time on
+# all.
+
+# %%
+table(shown(frame_of(overhead(dataset), 0)))
+
+# %% [markdown]
 # ## Memory
 # The most that NumPy allocates during a call beside the result, in megabytes; for the size in chunks the resident
 # memory of the whole process, which never holds the rows.
@@ -99,7 +132,9 @@ for size in sizes:
             f"{size}: {held:.1f} GB of rows in chunks of {int(point.chunk_columns):,} columns, "
             f"{float(point.peak_gigabytes):.1f} GB resident at most"
         )
-speeds = pd.DataFrame({"read bandwidth, GB/s": dataset.bandwidth.values.round(1)}, index=sizes)
+speeds = pd.DataFrame(
+    {"read bandwidth, GB/s": dataset.bandwidth.median("turn").values.round(1)}, index=sizes
+)
 table(speeds.rename_axis("size"))
 
 # %% [markdown]

@@ -1,9 +1,11 @@
 """Times of kernels and their peers, in turns: on rows in memory, and drawn chunk by chunk."""
 
+import collections
 import functools
 import time
 import tracemalloc
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from detox_sim.arrays import is_array
 from detox_sim.messages import Messages
 from detox_sim.primitives.threads import spread
 from detox_sim.streams import stream
+from studies.timing.operations import count, ranks
 from studies.timing.peers import KINDS, Peer, installed, same_definition
+from studies.timing.rates import OPERATIONS, rate
 
 PRIMITIVES = ("order_mean", "distances", "combine", "equal_rows")
 COPIES = ("equal_rows", "vote", "D-Median")  # measured on real copies, three of each row
@@ -22,59 +26,82 @@ MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
 READ = 1 << 20  # values read at a time
 MOST_WORK = 2e11  # values read by a peer beyond which it is not run
 SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
+BURST, LONG = 1e-3, 0.1  # seconds that calls of one timing take; a longer call is timed alone
+MOST_RATING = 0.02  # seconds that a measurement of a rate takes at most
+HALVED = 20_000  # values up to which the first half of the columns is timed too
 
 
 def in_memory(fields: dict) -> dict:
     """Measure kernels and their peers on rows that are held in memory; return the table."""
     n, d = fields["rows"], fields["columns"]
     rows = stream(fields["seed"], "kernels", n).standard_normal((n, d), dtype=np.float32)
-    table: dict = {name: {} for name in ("milliseconds", "floor", "extra_megabytes")}
-    table |= {"peer_milliseconds": {}, "deviation": {}}
+    table: dict = collections.defaultdict(dict)
     wanted = KERNELS if n * n * d <= MOST_PAIRS or n <= 200 else GROWTH
     distinct = [name for name in wanted if name not in COPIES]
-    speeds = _take_turns(rows, distinct, fields, table)
+    _take_turns(rows, distinct, fields, table, 0)
     groups = np.arange(n // 3 * 3).reshape(-1, 3)
     for j in (1, 2):
         rows[groups[:, j]] = rows[groups[:, 0]]
-    speeds += _take_turns(
-        rows[: groups.size], [name for name in wanted if name in COPIES], fields, table
-    )
-    return table | {"bandwidth": float(np.median(speeds))}
+    copies = [name for name in wanted if name in COPIES]
+    _take_turns(rows[: groups.size], copies, fields, table, fields["repeats"])
+    return table
 
 
-Timed = tuple[str, tuple[int, ...], Callable]  # variable, place in it, call(rows)
+class Timed(NamedTuple):
+    """A call to time: the variable that has its time, the place in it, calls at a time."""
+
+    variable: str
+    where: tuple[int, ...]
+    call: Callable
+    calls: int
 
 
-def _take_turns(rows, names, fields: dict, table: dict) -> list[float]:
-    """Time kernels and their peers in turns; return the read bandwidths measured in between."""
-    calls: list[Timed] = []
+def _take_turns(rows, names, fields: dict, table: dict, first: int) -> None:
+    """Time kernels and their peers in turns, and the machine at the start of each turn."""
+    timed: list[Timed] = []
     for name in names:
-        calls += _first_call(rows, name, fields, table)
-    speeds = []
-    for repeat in range(fields["repeats"]):
-        speeds.append(rows.nbytes / _timed(_read, rows)[1] / 1e9)
-        for variable, where, call in calls:
-            table[variable][*where, repeat] = 1e3 * _timed(call, rows)[1]
-    speed = float(np.median(speeds))
+        timed += _first_call(rows, name, fields, table)
+    often = _often(_read, rows, 0)
+    turns = range(first, first + fields["repeats"])
+    for turn in turns:
+        seconds = _timed(_read, rows, often)[1]
+        table["bandwidth"][turn] = rows.nbytes / seconds / 1e9
+        for place, operation in enumerate(OPERATIONS):
+            speed = rate(operation, min(max(seconds, BURST), MOST_RATING))
+            table["operation_rate"][place, turn] = speed / 1e9
+        for one in timed:
+            seconds = _timed(one.call, rows, one.calls)[1]
+            table[one.variable][*one.where, turn - first] = 1e3 * seconds
+    speed = float(np.median([table["bandwidth"][turn] for turn in turns]))
     for name in names:
         if (row := KERNELS.index(name)) in table["floor"]:
             table["floor"][row] *= 1e3 / (speed * 1e9)
-    return speeds
 
 
 def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
-    """Store the memory of one kernel and how far peers differ; return the calls to time."""
+    """Store the memory and operations of one kernel and how far peers differ.
+
+    Returns the calls to time.
+    """
     (n, d), place = rows.shape, KERNELS.index(name)
     byzantine = n // 10
     ours = our_kernel(name, n, byzantine)
     try:
         with np.errstate(all="ignore"):
-            result, extra = _with_memory(ours, rows)
+            (result, extra), seconds = _timed(functools.partial(_with_memory, ours), rows)
     except ValueError:
         return []  # mda and smea refuse too many subsets
     table["extra_megabytes"][place] = extra / 1e6
     table["floor"][place] = rows.nbytes + _bytes(result)
-    calls: list[Timed] = [("milliseconds", (place,), ours)]
+    if counted := count(name, n, d):
+        kind = OPERATIONS.index(counted.operation)
+        table["operations"][place, kind] = counted.needed
+        table["executed"][place, kind] = counted.executed
+    often = _often(ours, rows, seconds)
+    timed = [Timed("milliseconds", (place,), ours, often)]
+    if rows.size <= HALVED:
+        half = functools.partial(_ignoring, ours, rows[:, : d // 2].copy())
+        timed.append(Timed("half_milliseconds", (place,), half, often))
     for peer in installed().get(name, ()) if fields["peers"] else ():
         if peer.passes(n, byzantine) * n * d > MOST_WORK:
             continue
@@ -86,8 +113,18 @@ def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
         if seconds > SLOW:
             table["peer_milliseconds"][*where, 0] = 1e3 * seconds
         else:
-            calls.append(("peer_milliseconds", where, call))
-    return calls
+            often = _often(call, rows, seconds)
+            timed.append(Timed("peer_milliseconds", where, call, often))
+    return timed
+
+
+def _ignoring(call: Callable, half, rows):
+    return call(half)
+
+
+def _often(call: Callable, rows, seconds: float) -> int:
+    """Return how many calls take about `BURST`, where the first took `seconds`."""
+    return 1 if seconds > LONG else max(1, round(BURST / _timed(call, rows)[1]))
 
 
 def _call(peer: Peer, byzantine: int, rows):
@@ -104,7 +141,7 @@ def our_kernel(name: str, n: int, byzantine: int) -> Callable:
     """
     groups = np.arange(n // 3 * 3).reshape(-1, 3)
     special: dict[str, Callable] = {
-        "order_mean": lambda rows: primitives.order_mean(rows, n // 4, n - n // 4 - 1),
+        "order_mean": lambda rows: primitives.order_mean(rows, *ranks(name, n)),
         "distances": primitives.distances,
         "combine": lambda rows: primitives.combine(np.full((1, n), 1 / n), rows),
         "equal_rows": lambda rows: primitives.equal_rows(rows, groups),
@@ -153,10 +190,12 @@ def _bytes(result) -> int:
     return result.nbytes if is_array(result) else 0
 
 
-def _timed(call: Callable, rows) -> tuple:
+def _timed(call: Callable, rows, calls: int = 1) -> tuple:
+    """Return the result and the seconds of a call, the mean of several."""
     start = time.perf_counter()
-    result = call(rows)
-    return result, time.perf_counter() - start
+    for _ in range(calls):
+        result = call(rows)
+    return result, (time.perf_counter() - start) / calls
 
 
 def _read(rows) -> None:
@@ -173,8 +212,7 @@ def in_chunks(fields: dict) -> dict:
     import dask
 
     names = ("median", "multi_krum")
-    table: dict = {name: {} for name in ("milliseconds", "floor", "extra_megabytes")}
-    table |= {"peer_milliseconds": {}, "deviation": {}}
+    table: dict = collections.defaultdict(dict)
     n, d = fields["rows"], fields["columns"]
     rows = _drawn_in_chunks(n, d, fields["chunk"], fields["seed"])
     with (
@@ -188,7 +226,9 @@ def in_chunks(fields: dict) -> dict:
             place = KERNELS.index(name)
             table["milliseconds"][place, 0] = 1e3 * seconds
             table["floor"][place] = 1e3 * drawing
-    return table | {"bandwidth": 4 * n * d / drawing / 1e9, "peak_gigabytes": memory.peak / 1e9}
+    table["bandwidth"][0] = 4 * n * d / drawing / 1e9
+    table["peak_gigabytes"][()] = memory.peak / 1e9
+    return table
 
 
 def _drawn_in_chunks(n: int, d: int, chunk: int, seed: int):

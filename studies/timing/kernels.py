@@ -9,11 +9,26 @@ from detox_sim.catalogue import check_integer, check_known
 from detox_sim.primitives import use_threads
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
+from studies.timing import roofline, small_calls
 from studies.timing.fits import exponent
 from studies.timing.kernel_times import GROWTH, KERNELS, in_chunks, in_memory
 from studies.timing.peers import KINDS
+from studies.timing.rates import OPERATIONS
 from studies.timing.rounds import MODELS
 
+SHAPES: dict[str, tuple[str, ...]] = {
+    "milliseconds": ("kernel", "repeat"),
+    "half_milliseconds": ("kernel", "repeat"),  # on the first half of the columns
+    "peer_milliseconds": ("kernel", "peer", "repeat"),
+    "deviation": ("kernel", "peer"),
+    "floor": ("kernel",),  # milliseconds
+    "operations": ("kernel", "operation"),  # that a call needs
+    "executed": ("kernel", "operation"),  # of these kinds
+    "operation_rate": ("operation", "turn"),  # 1e9 a second, all threads together
+    "bandwidth": ("turn",),  # GB/s
+    "extra_megabytes": ("kernel",),
+    "peak_gigabytes": (),
+}
 SCALARS = {"rows": "rows", "columns": "columns", "chunk_columns": "chunk", "threads": "threads"}
 
 
@@ -23,8 +38,9 @@ def _size(rows: int, columns: int, chunk: int = 0, peers: int = 0) -> dict[str, 
 
 _RESNET18 = int(MODELS["ResNet-18"]["parameters"])
 _LARGE = {
+    "15 x 1k": _size(15, 1000, peers=1),
     "15 x 10k": _size(15, 10_000, peers=1),
-    "45 x 10k": _size(45, 10_000),
+    "45 x 10k": _size(45, 10_000, peers=1),
     "15 x 100k": _size(15, 100_000),
     "45 x 100k": _size(45, 100_000, peers=1),
     "100 x 100k": _size(100, 100_000),
@@ -76,28 +92,18 @@ def run(fields: dict) -> xr.Dataset:
 
     with use_threads(fields["threads"]), threadpool_limits(fields["threads"]):
         table = in_chunks(fields) if fields["chunk"] else in_memory(fields)
-    shapes = {
-        "milliseconds": ("kernel", "repeat"),
-        "floor": ("kernel",),
-        "extra_megabytes": ("kernel",),
-        "peer_milliseconds": ("kernel", "peer", "repeat"),
-        "deviation": ("kernel", "peer"),
-    }
-    sizes = {"kernel": len(KERNELS), "peer": len(KINDS), "repeat": fields["repeats"]}
+    names = {"kernel": KERNELS, "peer": KINDS, "operation": OPERATIONS}
+    sizes = {dim: len(labels) for dim, labels in names.items()}
+    sizes |= {"repeat": fields["repeats"], "turn": 2 * fields["repeats"]}
     variables: dict = {}
-    for name, dims in shapes.items():
+    for name, dims in SHAPES.items():
         values = np.full([sizes[dim] for dim in dims], np.nan)
         for place, value in table[name].items():
             values[place] = value
         variables[name] = (dims, values)
     for name, field in SCALARS.items():
         variables[name] = ((), float(fields[field]))
-    variables["bandwidth"] = ((), table["bandwidth"])
-    variables["peak_gigabytes"] = ((), table.get("peak_gigabytes", np.nan))
-    coordinates = {
-        "kernel": np.array(KERNELS, dtype=object),
-        "peer": np.array(KINDS, dtype=object),
-    }
+    coordinates = {dim: np.array(labels, dtype=object) for dim, labels in names.items()}
     return xr.Dataset(variables, coords=coordinates)
 
 
@@ -176,6 +182,8 @@ def finding(dataset: xr.Dataset) -> str:
         f"times as fast, {float(ratio.median()):.2g} in the median."
         if ratio.notnull().any()
         else "**Beside peers**: none was measured.",
+        *small_calls.finding(known),
+        *roofline.verdicts(one),
     ]
     return "\n".join(f"* {line}" for line in lines)
 
@@ -184,10 +192,11 @@ def finding(dataset: xr.Dataset) -> str:
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draw every kernel's time at the largest size in memory, and growth in n and in d."""
-    result = Figure(figsize=(10.5, 7.2))
-    grid = result.add_gridspec(2, 2, width_ratios=(1.25, 1))
-    ax = result.add_subplot(grid[:, 0])
+    """Draw times and floors at the largest size in memory, and growth in n and in d."""
+    dataset = dataset.dropna("size", how="all", subset=["milliseconds"])
+    result = Figure(figsize=(10.5, 9.6))
+    grid = result.add_gridspec(3, 2, width_ratios=(1.25, 1))
+    ax = result.add_subplot(grid[:2, 0])
     in_memory = in_ram(dataset)
     _panel_of_times(ax, largest(in_memory))
     growth_n = growing(in_memory)
@@ -197,6 +206,7 @@ def figure(dataset: xr.Dataset) -> Figure:
     often = max(set(rows), key=list(rows).count)
     growth_d = in_memory.isel(size=np.flatnonzero(in_memory.rows.values == often))
     _panel_of_growth(result.add_subplot(grid[1, 1]), growth_d, "columns", f"n = {often:.0f}")
+    roofline.panel(result.add_subplot(grid[2, :]), largest(in_memory))
     return result
 
 
@@ -214,7 +224,7 @@ def _panel_of_times(ax, data: xr.Dataset) -> None:
     ax.set_yticks(place, measured, fontsize=8)
     size = f"{float(data.rows):.0f} rows of {float(data.columns):,.0f}"
     label = f"milliseconds: {size}, {float(data.threads):.0f} threads"
-    ax.set(xscale="log", xlabel=label, ylim=(len(measured) - 0.5, -0.5))
+    ax.set(xscale="log", xlabel=label, ylim=(max(len(measured), 1) - 0.5, -0.5))
     ax.grid(axis="y", color="0.93")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.03), fontsize=8, ncols=3)
 
@@ -249,9 +259,20 @@ STUDY = Study(
     "p / r rows, and the vote itself is one pass (reported; quoted from memory).",
     definitions=[
         "each time is one call on float32 rows in C order; all kernels and peers take turns, and a "
-        "time is the median over the turns (a peer's call of more than 5 s is timed once)",
+        "time is the median over the turns (a peer's call of more than 5 s is timed once); short "
+        "calls, ours and peers' alike, are repeated for about a millisecond and averaged",
         "the floor is the time to read the rows once and to write the result, at the read "
         "bandwidth measured in the same turns with the same threads",
+        "the floor by operations: float64 subtractions, multiplications and additions of each pair "
+        "of rows (distances), the minima and maxima that the sorting network of this package needs "
+        "(median, order_mean), float64 multiplications and additions (combine), bit operations on "
+        "copies (vote, equal_rows), at the rate of loops of nothing else in registers, with the "
+        "fastest vector width, measured in the same turns with the same threads; loads, stores and "
+        "conversions are not counted; as executed: with padded and repeated pairs, and with minima "
+        "and maxima that no result needs",
+        "reads: a time over the time to read the rows once at the measured bandwidth",
+        "overhead of a call: twice the time on half of the columns less the time on all, so "
+        "whatever does not grow with the columns: checks, memory, work on the n x n distances",
         "krum, multi_krum and geometric_median with the options that mean ByzFL's definition, "
         "so that results can be compared; byzantine = n // 10",
         "extra memory is the peak of what NumPy allocates in a call, without the result",
@@ -265,6 +286,7 @@ STUDY = Study(
     scale="standard normal rows",
     exclusive=True,
     processes=1,
+    version=2,
     by_name=("laptop",),
     fields=FIELDS,
     prepare=prepare,

@@ -1,9 +1,11 @@
 """Times of kernels: every kernel is measured, peers compute the same, memory is counted."""
 
 import re
+import time
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from detox_sim import aggregators
 from studies.timing import kernel_times, kernels, peers
@@ -28,7 +30,8 @@ def test_every_kernel_has_a_time_and_a_floor(small):
     assert (small.milliseconds > 0).all()
     assert (small.floor > 0).all()
     assert np.isfinite(small.extra_megabytes).all()
-    assert float(small.bandwidth) > 0
+    assert (small.bandwidth > 0).all()
+    assert (small.operation_rate > 0).all()
 
 
 def test_peers_compute_the_same(small):
@@ -118,12 +121,30 @@ def test_finding_says_what_was_not_measured(small, chunked):
 def test_figure_is_drawn_without_peers(small):
     alone = small.expand_dims(size=["15 x 3k"])
     alone = alone.assign(peer_milliseconds=alone.peer_milliseconds * np.nan)
-    assert len(kernels.figure(alone).axes) == 3
+    assert len(kernels.figure(alone).axes) == 4
 
 
 def test_figure_is_drawn_of_chunks_alone(chunked):
     lazy = chunked.expand_dims(size=["15 x 7k"])
-    assert len(kernels.figure(lazy).axes) == 3
+    assert len(kernels.figure(lazy).axes) == 4
+
+
+def test_figure_leaves_out_cells_without_values(small):
+    one = small.expand_dims(size=["15 x 3k"])
+    both = xr.concat([one.where(False).assign_coords(size=["failed"]), one], "size")
+    drawn, alone = kernels.figure(both), kernels.figure(one)
+    labels = [[tick.get_text() for tick in f.axes[-1].get_yticklabels()] for f in (drawn, alone)]
+    assert labels[0] == labels[1] != []
+
+
+def test_short_calls_are_timed_together(monkeypatch):
+    calls = []
+    monkeypatch.setattr(kernel_times, "BURST", 0.02)
+    assert kernel_times._often(lambda rows: time.sleep(0.004), None, 0.004) in (3, 4, 5)
+    assert kernel_times._often(calls.append, None, 10.0) == 1
+    assert calls == []
+    kernel_times._timed(calls.append, 7, calls=3)
+    assert calls == [7, 7, 7]
 
 
 def test_peers_are_of_known_kernels():
