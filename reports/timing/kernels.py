@@ -2,7 +2,8 @@
 # # Time of the primitives and rules
 #
 # **The question.** How long does one call of each function of the server take: of votes, rules and mixers (which change the
-# rows before a rule)? How near is that to reading the data once, and how does it grow with the *n* rows of *d* values?
+# rows before a rule)? How near is that to reading the data once, and to what the processor's arithmetic allows? How does
+# it grow with the *n* rows of *d* values, and what does a call on few values cost?
 
 # %%
 import numpy as np
@@ -59,7 +60,7 @@ def shown(frame):
     return frame.astype(object).where(frame.notna(), "-")
 
 
-table(shown(frame_of(summary.ours, 2)))
+table(shown(frame_of(summary.ours, 3)))
 
 # %% [markdown]
 # ## Share of the floor

@@ -1,4 +1,4 @@
-"""Time of every primitive, rule and mixer, beside one read of the data and beside peers."""
+"""Time of every primitive, rule and mixer, beside floors by memory and operations and peers."""
 
 import numpy as np
 import seaborn as sns
@@ -270,7 +270,8 @@ STUDY = Study(
         "fastest vector width, measured in the same turns with the same threads; loads, stores and "
         "conversions are not counted; as executed: with padded and repeated pairs, and with minima "
         "and maxima that no result needs",
-        "reads: a time over the time to read the rows once at the measured bandwidth",
+        "reads: a time over the time to read the rows once at the measured bandwidth; with the "
+        "quartiles over the turns",
         "overhead of a call: twice the time on half of the columns less the time on all, so "
         "whatever does not grow with the columns: checks, memory, work on the n x n distances",
         "krum, multi_krum and geometric_median with the options that mean ByzFL's definition, "

@@ -59,15 +59,16 @@ def verdicts(dataset: xr.Dataset) -> list[str]:
     With medians and quartiles over the turns. A kernel "cannot" where three turns in four say so.
     """
     reads = in_reads(dataset)
-    return [_verdict(reads.sel(kernel=kernel)) for kernel in reads.kernel.values]
+    rows = f"{float(dataset.rows):.0f} rows"
+    return [_verdict(reads.sel(kernel=kernel), rows) for kernel in reads.kernel.values]
 
 
-def _verdict(one: xr.Dataset) -> str:
+def _verdict(one: xr.Dataset, rows: str) -> str:
     measured, floor = one.measured.median("repeat"), float(one.operations.median("turn"))
     sentence = (
-        f"`{one.kernel.item()}` takes {_spread(one.measured, 'repeat')} reads; memory allows "
-        f"{float(one.memory):.2f}, its operations {_spread(one.operations, 'turn')} "
-        f"({float(one.executed.median('turn')):.2f} as executed)"
+        f"`{one.kernel.item()}` of {rows} takes {_spread(one.measured, 'repeat')} reads; memory "
+        f"allows {float(one.memory):.2f}, its operations {_spread(one.operations, 'turn')}, "
+        f"{float(one.executed.median('turn')):.2f} as executed"
     )
     if measured <= MOST_READS:
         return f"{sentence}: within {MOST_READS}."

@@ -127,7 +127,7 @@ def one_size(milliseconds, billions, rate=1.0, turns=(1.0, 1.0, 1.0, 1.0)) -> xr
 
 def test_verdict_says_within_cannot_or_not_excluded():
     cases = [
-        (one_size(3.5, 2.0), r"takes 3.50 \(3.50 to 3.50\) reads.*: within 4"),
+        (one_size(3.5, 2.0), r"of 10 rows takes 3.50 \(3.50 to 3.50\) reads.*: within 4"),
         (one_size(7.0, 5.0), "cannot do it in 4, its operations alone take 5 reads"),
         (
             one_size(7.0, 5.0, rate=2.0),
