@@ -6,7 +6,7 @@ import numpy as np
 
 from detox_sim.arrays import namespace
 from detox_sim.messages import Messages
-from detox_sim.primitives import combine
+from detox_sim.primitives import combine, moments
 
 
 def one_row(rows, forged: np.ndarray, row) -> Messages:
@@ -100,8 +100,4 @@ def mean_and_variance(rows, files: np.ndarray):
     >>> mean_and_variance(np.array([[1.0], [3.0], [9.0]]), np.array([True, True, False]))
     (array([2.]), array([1.]))
     """
-    centre = mean_of(rows, files)
-    with np.errstate(over="ignore", invalid="ignore"):
-        moved = rows - centre[None, :]
-        moved *= moved
-        return centre, mean_of(moved, files)
+    return moments(files / files.sum(), rows)

@@ -47,8 +47,9 @@ def gradients(
     leaves: "Sequence[torch.Tensor]",
     images: "torch.Tensor",
     labels: "torch.Tensor",
-) -> "tuple[torch.Tensor, list[torch.Tensor]]":
-    """Return the mean cross-entropy of each file (files,), and its gradient in each leaf.
+    targets: "Sequence[torch.Tensor]",
+) -> "torch.Tensor":
+    """Return the mean cross-entropy of each file (files,); write its gradient in each leaf.
 
     Parameters
     ----------
@@ -58,20 +59,16 @@ def gradients(
         Weight and bias of each Linear, in their order.
     images : tensor (files, images, channels, height, width)
     labels : int64 tensor (files, images)
-
-    Returns
-    -------
-    losses : tensor (files,)
-    gradients : list of tensor (files, *shape of the leaf)
+    targets : sequence of tensor (files, *shape of the leaf)
+        One a leaf, in any memory order; are overwritten.
     """
     import torch
 
     with torch.no_grad():
         backward: list[Callable[[torch.Tensor], torch.Tensor]] = []
-        found: list[torch.Tensor] = []
-        values, left = images.flatten(2), iter(leaves)
+        values, left = images.flatten(2), zip(leaves, targets, strict=True)
         for layer in layers[1:]:
-            values, back = _forward(layer, values, left, found, last=not backward)
+            values, back = _forward(layer, values, left, last=not backward)
             backward.append(back)
         logarithms = torch.log_softmax(values, -1)
         count, chosen = labels.shape[1], labels[:, :, None]
@@ -80,21 +77,25 @@ def gradients(
         gradient = torch.ops.aten._log_softmax_backward_data(pulled, logarithms, 2, pulled.dtype)
         for back in reversed(backward):
             gradient = back(gradient)
-    return losses, found[::-1]
+    return losses
 
 
-def _forward(layer, values, leaves, found, last):
+def _forward(layer, values, leaves, last):
     """Return what a layer makes of values (files, images, width), and how gradients go back."""
     import torch
     from torch import nn
 
     aten = torch.ops.aten
     if isinstance(layer, nn.Linear):
-        weight, bias = next(leaves), next(leaves)
+        (weight, of_weight), (bias, of_bias) = next(leaves), next(leaves)
 
         def back(gradient):
-            found.append(gradient.sum(1))
-            found.append(torch.bmm(gradient.transpose(1, 2), values))
+            torch.sum(gradient, 1, out=of_bias)
+            turned = gradient.transpose(1, 2)
+            if values.shape[1] == 1:  # written in place, products of one image are -0 for 0
+                of_weight.copy_(torch.bmm(turned, values))
+            else:
+                torch.bmm(turned, values, out=of_weight)
             return gradient if last else gradient @ weight
 
         return nn.functional.linear(values, weight, bias), back

@@ -242,18 +242,24 @@ class Model:
         import torch
 
         files, size = labels.shape
-        repeated = torch.arange(max(files, -(-LEAST_AT_ONCE // size)), device=self.device) % files
-        if len(repeated) > files:
-            images, labels = images[repeated], labels[repeated]
+        least = -(-LEAST_AT_ONCE // size)
+        if files < least:
+            repeated = torch.arange(least, device=self.device) % files
+            more = rows.new_empty(least, self.parameters)
+            losses, _ = self._vectorised(flat, images[repeated], labels[repeated], more)
+            rows.copy_(more[:files])
+            return losses[:files], []
 
         leaves = self._unflatten(flat, grad=False)
+        pieces = zip(rows.split(self.sizes, dim=1), self._shapes, strict=True)
+        targets = [piece.view(files, *shape) for piece, shape in pieces]
         if self._layers is not None:
-            losses, grads = backward.gradients(self._layers, [*leaves.values()], images, labels)
-        else:
-            losses, grads = self._mapped(leaves, images, labels)
-        for grad, piece in zip(grads, rows.split(self.sizes, dim=1), strict=True):
-            piece.copy_(grad[:files].reshape(files, -1))
-        return losses[:files], []
+            of_all = [*leaves.values()], images, labels, targets
+            return backward.gradients(self._layers, *of_all), []
+        losses, grads = self._mapped(leaves, images, labels)
+        for grad, target in zip(grads, targets, strict=True):
+            target.copy_(grad)
+        return losses, []
 
     def _mapped(self, leaves, images, labels):
         """Return losses (files,) and the gradient in each leaf (files, ...) by one `vmap`."""

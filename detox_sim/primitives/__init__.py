@@ -1,9 +1,10 @@
-"""The four passes over an (n, d) array that every robust rule is built from.
+"""The passes over an (n, d) array that every robust rule and attack is built from.
 
 ================  =======================================================================
 order_mean        mean of order statistics of each coordinate, or of the values nearest it
 distances         squared distances between rows, or of rows to points
 combine           weighted sums of rows
+moments           weighted mean and variance of each coordinate
 equal_rows        which rows are the same bits
 ================  =======================================================================
 
@@ -33,6 +34,7 @@ __all__ = [
     "equal_rows",
     "finite",
     "map_columns",
+    "moments",
     "order_mean",
     "remember_distances",
     "sign_sum",
@@ -206,6 +208,31 @@ def combine(weights, rows, *, dtype=None):
             f"combine needs weights of shape (m, {rows.shape[0]}), got {weights.shape}"
         )
     return _backend(rows).combine(weights, rows, dtype)
+
+
+def moments(weights: np.ndarray, rows):
+    """Return the weighted mean (d,) and variance (d,) of each coordinate; a row may have weight 0.
+
+    Parameters
+    ----------
+    weights : float64 array (n,), in CPU memory
+        With sum 1; they divide by the count, not by the count less one.
+    rows : array (n, d)
+
+    Returns
+    -------
+    tuple of array (d,)
+        Of the dtype of `rows`, accumulated in float64; squares are of the rows' dtype.
+
+    Examples
+    --------
+    >>> moments(np.array([0.5, 0.5, 0.0]), np.array([[1.0], [3.0], [np.nan]]))
+    (array([2.]), array([1.]))
+    """
+    _check("moments", rows)
+    if weights.shape != rows.shape[:1]:
+        raise ValueError(f"moments needs weights of shape ({rows.shape[0]},), got {weights.shape}")
+    return _backend(rows).moments(weights, rows)
 
 
 def equal_rows(rows, groups) -> np.ndarray:

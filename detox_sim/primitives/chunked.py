@@ -11,7 +11,7 @@ import numpy as np
 
 from detox_sim import primitives
 from detox_sim.arrays import kind
-from detox_sim.primitives import sums
+from detox_sim.primitives import reference, sums
 from detox_sim.primitives.threads import use_threads
 
 AT_A_TIME = 64  # chunks whose sums are in memory at a time
@@ -102,6 +102,10 @@ def combine(weights, rows, dtype):
     )
     chunks = ((len(weights),), rows.chunks[1])
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
+
+
+def moments(weights, rows):
+    return reference.moments(weights, rows, combine)
 
 
 def sign_sum(rows):

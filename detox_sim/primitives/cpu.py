@@ -21,6 +21,7 @@ __all__ = [
     "cross_distances",
     "distances",
     "equal_rows",
+    "moments",
     "order_mean",
     "sign_sum",
     "take",
@@ -157,7 +158,29 @@ def _without_zeros(weights):
                 members[count], factors[count] = i, weights[m, i]
                 count += 1
         first[m + 1] = count
-    return first, members, factors
+    return first, members[:count], factors[:count]
+
+
+@kernel
+def _sum_rows(rows, members, factors, column, total):
+    """Set total (w,) to the weighted sum of some rows from a column on, row after row."""
+    width = total.size
+    total[:] = 0.0
+    e = 0
+    while e + 4 <= members.size:  # four at a time, added one after the other
+        a = rows[members[e], column : column + width]
+        b = rows[members[e + 1], column : column + width]
+        c = rows[members[e + 2], column : column + width]
+        d = rows[members[e + 3], column : column + width]
+        p, q, r, s = factors[e], factors[e + 1], factors[e + 2], factors[e + 3]
+        for k in range(width):
+            total[k] = (((total[k] + p * a[k]) + q * b[k]) + r * c[k]) + s * d[k]
+        e += 4
+    while e < members.size:
+        a, p = rows[members[e], column : column + width], factors[e]
+        for k in range(width):
+            total[k] += p * a[k]
+        e += 1
 
 
 @kernel
@@ -165,22 +188,8 @@ def _combine_chunk(rows, first, members, factors, start, stop, total, out):
     for column in range(start, stop, total.size):
         width = min(total.size, stop - column)
         for m in range(first.size - 1):
-            total[:] = 0.0
-            e = first[m]
-            while e + 4 <= first[m + 1]:  # four at a time, added one after the other
-                a = rows[members[e], column : column + width]
-                b = rows[members[e + 1], column : column + width]
-                c = rows[members[e + 2], column : column + width]
-                d = rows[members[e + 3], column : column + width]
-                p, q, r, s = factors[e], factors[e + 1], factors[e + 2], factors[e + 3]
-                for k in range(width):
-                    total[k] = (((total[k] + p * a[k]) + q * b[k]) + r * c[k]) + s * d[k]
-                e += 4
-            while e < first[m + 1]:
-                a, p = rows[members[e], column : column + width], factors[e]
-                for k in range(width):
-                    total[k] += p * a[k]
-                e += 1
+            line = slice(first[m], first[m + 1])
+            _sum_rows(rows, members[line], factors[line], column, total[:width])
             target = out[m, column : column + width]
             for k in range(width):
                 target[k] = total[k]
@@ -196,6 +205,39 @@ def combine(weights, rows, dtype):
 
     spread(work, _chunks(rows))
     return out
+
+
+# --- moments ------------------------------------------------------------------------------------
+
+
+@kernel
+def _moments_chunk(rows, members, factors, start, stop, total, mean, variance):
+    for column in range(start, stop, total.size):
+        end = min(column + total.size, stop)
+        centre, spread = mean[column:end], variance[column:end]
+        _sum_rows(rows, members, factors, column, total[: centre.size])
+        for k in range(centre.size):
+            centre[k] = total[k]
+        total[:] = 0.0
+        for e in range(members.size):
+            row, factor = rows[members[e], column:end], factors[e]
+            for k in range(centre.size):
+                moved = row[k] - centre[k]
+                total[k] += factor * (moved * moved)
+        for k in range(centre.size):
+            spread[k] = total[k]
+
+
+def moments(weights, rows):
+    rows = read_only(rows)
+    _, members, factors = _without_zeros(read_only(weights[None, :]))
+    mean, variance = np.empty((2, rows.shape[1]), rows.dtype)
+
+    def work(chunk):
+        _moments_chunk(rows, members, factors, *chunk, np.empty(SUMMED), mean, variance)
+
+    spread(work, _chunks(rows))
+    return mean, variance
 
 
 # --- sign_sum -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from detox_sim.primitives import sums
 from detox_sim.primitives.threads import spread, use_threads
-from detox_sim.primitives.tile import TILE, add_column, add_tile
+from detox_sim.primitives.tile import TILE, add_column, add_own_tile, add_tile
 
 CHUNK = 1 << 21  # values that a thread takes at a time
 MEASURED = 256  # columns in a block
@@ -25,10 +25,10 @@ def read_only(rows: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _load_float64(rows, column, stop, block):
+def _load_float64(rows, top, column, stop, block):
     width = min(block.shape[1], stop - column)
-    for i in range(rows.shape[0]):
-        source, target = rows[i, column : column + width], block[i]
+    for i in range(min(rows.shape[0] - top, block.shape[0])):
+        source, target = rows[top + i, column : column + width], block[i]
         for k in range(width):
             target[k] = source[k]
         for k in range(width, block.shape[1]):
@@ -52,10 +52,11 @@ def _distances_block(rows, start, units, block, value, pending):
         column = start + unit * sums.UNIT
         stop = min(column + sums.UNIT, rows.shape[1])
         for first in range(column, stop, block.shape[1]):
-            _load_float64(rows, first, stop, block)
+            _load_float64(rows, 0, first, stop, block)
             for i in range(0, block.shape[0], TILE):
-                for j in range(0, i + 1, TILE):
+                for j in range(0, i, TILE):
                     add_tile(block, block, i, j, value)
+                add_own_tile(block, block, i, i, value)
         _carry(pending, value, unit)
 
 
@@ -66,19 +67,23 @@ def _cross_block(rows, points, start, units, block, others, value, pending):
         column = start + unit * sums.UNIT
         stop = min(column + sums.UNIT, rows.shape[1])
         for first in range(column, stop, block.shape[1]):
-            _load_float64(rows, first, stop, block)
-            _load_float64(points, first, stop, others)
-            for i in range(0, block.shape[0], TILE):
+            _load_float64(points, 0, first, stop, others)
+            for i in range(0, rows.shape[0], TILE):
+                _load_float64(rows, i, first, stop, block)
                 if others.shape[0] == 1:
-                    add_column(block, others, i, 0, value)
+                    add_column(block, others, 0, 0, value[i : i + TILE])
                 else:
                     for j in range(0, others.shape[0], TILE):
-                        add_tile(block, others, i, j, value)
+                        add_tile(block, others, 0, j, value[i : i + TILE])
         _carry(pending, value, unit)
 
 
+def _in_tiles(count: int) -> int:
+    return -(-count // TILE) * TILE
+
+
 def _blocks_of(count: int) -> np.ndarray:
-    return np.zeros((-(-count // TILE) * TILE, MEASURED))
+    return np.zeros((_in_tiles(count), MEASURED))
 
 
 def _in_blocks(rows, first: int, work) -> sums.Partials:
@@ -125,9 +130,9 @@ def cross_sums(rows, points, first: int = 0) -> sums.Partials:
     rows, points = read_only(rows), read_only(points)
 
     def work(column, level):
-        block = _blocks_of(len(rows))
+        block = _blocks_of(TILE)
         others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
-        value = np.empty((len(block), len(others)))
+        value = np.empty((_in_tiles(len(rows)), len(others)))
         pending = np.empty((level + 1, *value.shape))
         _cross_block(rows, points, column, 1 << level, block, others, value, pending)
         return pending[level, : len(rows), : len(points)]

@@ -104,6 +104,10 @@ def differ(rows, groups):
     return to_host(different) != 0
 
 
+def moments(weights, rows):
+    return reference.moments(weights, rows, combine)
+
+
 def sign_sum(rows):
     cupy, rows = require("cupy"), _c_ordered(rows)
     n, d = rows.shape

@@ -76,6 +76,14 @@ def combine(weights, rows, dtype):
     return xp.stack(results)
 
 
+def moments(weights, rows, combine=combine):
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = combine(weights[None, :], rows, None)[0, :]
+        moved = rows - centre[None, :]
+        moved *= moved
+        return centre, combine(weights[None, :], moved, None)[0, :]
+
+
 def sign_sum(rows):
     xp = namespace(rows)
     signs = [

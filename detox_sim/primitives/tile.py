@@ -17,6 +17,9 @@ LANES = 8  # float64 values in a vector
 
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 _ITEM_BYTES = 8
+_ALL = [(a, b) for a in range(TILE) for b in range(TILE)]
+_LOWER = [(a, b) for a, b in _ALL if b <= a]
+_FIRST = [(a, b) for a, b in _ALL if not b]
 
 
 @intrinsic
@@ -31,20 +34,26 @@ def add_tile(typingctx, left, right, i, j, total):
         The first row of each.
     total : array (n, m), float64, C order
     """
-    return _signature(left, right, total), functools.partial(_generate, across=TILE)
+    return _signature(left, right, total), functools.partial(_generate, pairs=_ALL)
+
+
+@intrinsic
+def add_own_tile(typingctx, left, right, i, j, total):
+    """As `add_tile`, but of each row to itself and to the rows before it: what i = j needs."""
+    return _signature(left, right, total), functools.partial(_generate, pairs=_LOWER)
 
 
 @intrinsic
 def add_column(typingctx, left, right, i, j, total):
     """Add to total[i : i + TILE, j] the squared distances of rows to one row of another block."""
-    return _signature(left, right, total), functools.partial(_generate, across=1)
+    return _signature(left, right, total), functools.partial(_generate, pairs=_FIRST)
 
 
 def _signature(left, right, total):
     return types.void(left, right, types.intp, types.intp, total)
 
 
-def _generate(context, builder, signature, arguments, across):
+def _generate(context, builder, signature, arguments, pairs):
     left, right, total = (
         context.make_array(signature.args[k])(context, builder, arguments[k]) for k in (0, 1, 4)
     )
@@ -58,9 +67,8 @@ def _generate(context, builder, signature, arguments, across):
         return builder.gep(block.data, [builder.mul(index, width)])
 
     left_rows = [row(left, i, a) for a in range(TILE)]
-    right_rows = [row(right, j, b) for b in range(across)]
+    right_rows = [row(right, j, b) for b in range(1 + max(b for _, b in pairs))]
     nothing = ir.Constant(_VECTOR, None)
-    pairs = [(a, b) for a in range(TILE) for b in range(across)]
     sums = {pair: cgutils.alloca_once(builder, _VECTOR) for pair in pairs}
     for place in sums.values():
         builder.store(nothing, place)
@@ -72,12 +80,11 @@ def _generate(context, builder, signature, arguments, across):
     step = ir.Constant(i.type, LANES)
     with cgutils.for_range_slice(builder, zero, width, step) as (k, _):
         others = [load(pointer, k) for pointer in right_rows]
-        for a in range(TILE):
-            own = load(left_rows[a], k)
-            for b in range(across):
-                gap = builder.fsub(own, others[b])
-                grown = builder.fadd(builder.load(sums[a, b]), builder.fmul(gap, gap))
-                builder.store(grown, sums[a, b])
+        own = [load(pointer, k) for pointer in left_rows]
+        for a, b in pairs:
+            gap = builder.fsub(own[a], others[b])
+            grown = builder.fadd(builder.load(sums[a, b]), builder.fmul(gap, gap))
+            builder.store(grown, sums[a, b])
     for a, b in pairs:
         line = builder.mul(builder.add(i, ir.Constant(i.type, a)), columns)
         index = builder.add(line, builder.add(j, ir.Constant(i.type, b)))

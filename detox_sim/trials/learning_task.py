@@ -175,7 +175,11 @@ class LearningTask:
         labels = self._data.train_labels[images]
         if relabelled:
             labels = self._data.classes - 1 - labels
-        seen = self._scaled(self._augmented(images, step, files)).unflatten(0, images.shape)
+        if self._data.padding:
+            seen = self._scaled(self._augmented(images, step, files))
+        else:
+            seen = self._scaled(self._images, images.ravel())
+        seen = seen.unflatten(0, images.shape)
         seeds = None if self._draws_nothing else self._seeds(step)[np.asarray(files)].tolist()
         return self.model.gradients(params, seen, labels, seeds)
 
@@ -189,8 +193,6 @@ class LearningTask:
 
         device, padding = self.model.device, self._data.padding
         index = torch.from_numpy(chosen.ravel()).to(device)
-        if not padding:
-            return self._images.index_select(0, index)  # faster than [index]
         draws = [self._draw_crops(step, int(file), chosen.shape[1]) for file in files]
         shifts, flips = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         *_, channels, height, width = self._images.shape
@@ -211,26 +213,21 @@ class LearningTask:
         shifts = rng.integers(2 * self._data.padding + 1, size=(images, 2))
         return shifts, rng.random(images) < 0.5
 
-    def _scaled(self, images: "torch.Tensor") -> "torch.Tensor":
-        """Return what the model sees of images (n, channels, height, width)."""
-        import torch
+    def _scaled(self, images: "torch.Tensor", chosen: np.ndarray | None = None) -> "torch.Tensor":
+        """Return what the model sees of images (n, channels, height, width), by default all."""
+        from detox_sim.data.scaling import scaled
 
-        seen = images.to(torch.float32, copy=True)  # changed in place: new memory takes longer
-        if images.dtype == torch.uint8:
-            seen /= 255
-        mean, deviation = self._scale
-        seen -= mean
-        seen /= deviation
-        return seen
+        return scaled(images, *self._scale, chosen)
 
     def _moments(self) -> "tuple[torch.Tensor, torch.Tensor]":
-        """Return mean and deviation of the data's channels, each (channels, 1, 1)."""
+        """Return mean and deviation of the data, each (channels,)."""
         import torch
 
         data, device = self._data, self.model.device
+        channels = self._images.shape[1:2]
         mean = torch.tensor(data.mean, dtype=torch.float32, device=device)
         deviation = torch.tensor(data.deviation, dtype=torch.float32, device=device)
-        return mean[:, None, None], deviation[:, None, None]
+        return mean.expand(channels).contiguous(), deviation.expand(channels).contiguous()
 
     def update(
         self,
@@ -296,8 +293,7 @@ class LearningTask:
         total, squares = np.zeros(self.model.parameters), 0.0
         for slot in self._slots:
             chosen = slot[:SPREAD_IMAGES]
-            index = to_torch(chosen).to(self.model.device)
-            images = self._scaled(self._images.index_select(0, index))[None]
+            images = self._scaled(self._images, chosen)[None]
             labels = self._data.train_labels[chosen][None]
             seeds = None if self._draws_nothing else [0]
             row = to_host(self.model.gradients(params, images, labels, seeds).rows)[0]
@@ -308,11 +304,8 @@ class LearningTask:
 
     def _recalibrated(self, params) -> np.ndarray:
         """Return the batch-norm statistics (s,) of a fixed set of training images."""
-        import torch
-
         order = stream(0, "recalibration").permutation(len(self._images))
-        chosen = torch.from_numpy(order[:RECALIBRATION_IMAGES]).to(self.model.device)
-        images = self._scaled(self._images.index_select(0, chosen))
+        images = self._scaled(self._images, order[:RECALIBRATION_IMAGES])
         return self.model.batch_statistics(params, images)
 
 

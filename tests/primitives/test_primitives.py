@@ -18,6 +18,7 @@ from detox_sim.primitives import (
     distances,
     equal_rows,
     finite,
+    moments,
     network,
     order_mean,
     remember_distances,
@@ -284,6 +285,26 @@ def test_zero_weight_removes_row_with_any_value(libraries, cuts):
             assert got == [[2.0, 3.5], [6.0, 10.0], [0.0, 0.0]], (case, value)
 
 
+def test_moments_are_weighted_mean_and_variance(libraries, cuts):
+    weights = np.array([0.5, 0.0, 0.25, 0.25, 0.0, 0.0, 0.0])
+    for case, library, dtype in combinations(cuts, libraries):
+        rows = normal((7, 30), dtype)
+        rows[1, ::2], rows[4] = np.nan, np.inf
+        mean, variance = (as_numpy(each) for each in moments(weights, library(rows)))
+        kept = rows[[0, 0, 2, 3]].astype(np.float64)
+        assert mean.dtype == variance.dtype == dtype, case
+        np.testing.assert_allclose(mean, kept.mean(axis=0), rtol=1e-5, atol=1e-6, err_msg=case)
+        np.testing.assert_allclose(variance, kept.var(axis=0), rtol=1e-5, atol=1e-6, err_msg=case)
+
+
+def test_moments_in_one_pass_have_bits_of_two_sums():
+    for dtype in DTYPES:
+        rows, weights = normal((11, 9000), dtype), np.arange(11) / 55
+        wanted = primitives.reference.moments(weights, rows, cpu.combine)
+        for got, each in zip(moments(weights, rows), wanted, strict=True):
+            assert got.tobytes() == each.tobytes(), dtype
+
+
 def first_equal(rows, group):
     """Return the position of the first member with the same bytes, member by member."""
     copies = [rows[i].tobytes() for i in group]
@@ -336,6 +357,7 @@ X = np.ones((13, 70), np.float32)
 IMPOSSIBLE = [
     (lambda: combine(np.ones((1, 14)), X), "weights of shape .m, 13."),
     (lambda: combine(np.ones(13), X), "weights of shape .m, 13."),
+    (lambda: moments(np.ones(14), X), "weights of shape .13,."),
     (lambda: equal_rows(X, [[0, 99, 1]]), "indices below n = 13"),
     (lambda: take(X, [-1]), "indices below n = 13"),
     (lambda: order_mean(X, 0, 0, chosen=[99]), "indices below n = 13"),
