@@ -25,6 +25,20 @@ def is_array(value: object) -> bool:
     return type(value) is np.ndarray or is_array_api_obj(value)
 
 
+def is_matrix(array) -> bool:
+    """Say whether a NumPy array is (n >= 1, d >= 1) real floating-point numbers.
+
+    What checks ask first: the array API takes ten times as long.
+
+    Examples
+    --------
+    >>> is_matrix(np.ones((2, 3))), is_matrix(np.ones(3)), is_matrix(np.ones((2, 3), int))
+    (True, False, False)
+    """
+    plain = type(array) is np.ndarray and array.ndim == 2
+    return plain and array.size > 0 and array.dtype.kind == "f"
+
+
 def kind(array) -> str:
     """Return the backend of an array: "numpy" or "cupy" (float32 and float64), "dask", or "other".
 

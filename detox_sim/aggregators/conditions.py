@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detox_sim.arrays import is_array, namespace
+from detox_sim.arrays import is_array, is_matrix, namespace
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def require(facts: Facts, rows, byzantine: int) -> int:
     ValueError: median needs n >= 2 * byzantine + 1 = 3 rows, got 2 with byzantine=1; use ...
     """
     rule, factor, plus = facts.rule, facts.factor, facts.plus
-    check_rows(rule, rows)
+    if not is_matrix(rows):
+        check_rows(rule, rows)
     if isinstance(byzantine, bool) or not isinstance(byzantine, int | np.integer) or byzantine < 0:
         raise ValueError(f"{rule} needs an integer byzantine >= 0, got {byzantine!r}")
     n, least = rows.shape[0], factor * byzantine + plus

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from detox_sim import primitives
 from detox_sim.arrays import is_array, namespace
 from detox_sim.primitives import combine, distances, finite
 
@@ -11,11 +12,11 @@ def shares(values: np.ndarray) -> np.ndarray:
     return values / values.sum()
 
 
-def average(rows, indices=None):
-    """Return the plain mean of the chosen rows (all of them by default)."""
+def average(rows, indices):
+    """Return the plain mean of the chosen rows, each named once."""
     weights = np.zeros(rows.shape[0])
-    weights[slice(None) if indices is None else indices] = 1.0
-    return weighted(rows, shares(weights))
+    weights[indices] = 1 / len(indices)
+    return weighted(rows, weights)
 
 
 def weighted(rows, weights: np.ndarray):
@@ -28,9 +29,8 @@ def average_of_finite(rows, byzantine: int):
 
     One pass if all rows are finite: a value that is not shows in the result.
     """
-    result = average(rows)
-    xp = namespace(rows)
-    if bool(xp.all(xp.isfinite(result))):
+    result, is_finite = primitives.mean(rows)
+    if is_finite:
         return result
     whole = np.flatnonzero(finite(rows))
     return average(rows, whole) if rows.shape[0] - whole.size <= byzantine else result

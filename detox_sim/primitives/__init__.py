@@ -4,6 +4,7 @@
 order_mean        mean of order statistics of each coordinate, or of the values nearest it
 distances         squared distances between rows, or of rows to points
 combine           weighted sums of rows
+mean              mean of the rows, and whether it is finite
 moments           weighted mean and variance of each coordinate
 equal_rows        which rows are the same bits
 ================  =======================================================================
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from detox_sim.arrays import kind, namespace, to_host
+from detox_sim.arrays import is_matrix, kind, namespace, to_host
 from detox_sim.primitives.reference import column_blocks
 from detox_sim.primitives.threads import spread, threads, use_threads
 
@@ -34,6 +35,7 @@ __all__ = [
     "equal_rows",
     "finite",
     "map_columns",
+    "mean",
     "moments",
     "order_mean",
     "remember_distances",
@@ -62,6 +64,8 @@ def _backend(rows):
 
 def _check(name: str, rows) -> None:
     """Raise unless rows are (n, d) real floating-point numbers, which the kernels do not check."""
+    if is_matrix(rows):
+        return
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{name} needs rows of shape (n >= 1, d >= 1), got {tuple(rows.shape)}")
     if not namespace(rows).isdtype(rows.dtype, "real floating"):
@@ -143,19 +147,23 @@ def distances(rows, points=None) -> np.ndarray:
             f"distances needs points of shape (m, {rows.shape[1]}), got {tuple(points.shape)}"
         )
     if points is not None:
-        square = _backend(rows).cross_distances(rows, points)
-        return np.where(np.isnan(square), np.inf, square)
+        return _completed(_backend(rows).cross_distances(rows, points), own=False)
     fixed = isinstance(rows, np.ndarray) and not rows.flags.writeable
     remembered = _remembered.get() if fixed else None
     for array, known in remembered or ():
         if array is rows:
             return known.copy()
-    square = _backend(rows).distances(rows)
-    infinite = ~np.isfinite(np.diag(square))
-    square[infinite, :] = square[:, infinite] = np.inf
-    square = np.where(np.isnan(square), np.inf, square)
+    square = _completed(_backend(rows).distances(rows), own=True)
     if remembered is not None:
         remembered.append((rows, square.copy()))
+    return square
+
+
+def _completed(square: np.ndarray, own: bool) -> np.ndarray:
+    """Return the distances with Inf where a row has NaN or Inf; between rows, both halves."""
+    from detox_sim.primitives.cpu_distances import complete
+
+    complete(square, own)
     return square
 
 
@@ -208,6 +216,18 @@ def combine(weights, rows, *, dtype=None):
             f"combine needs weights of shape (m, {rows.shape[0]}), got {weights.shape}"
         )
     return _backend(rows).combine(weights, rows, dtype)
+
+
+def mean(rows) -> tuple[Any, bool]:
+    """Return the mean (d,) of the rows, and whether all its values are finite.
+
+    Examples
+    --------
+    >>> mean(np.array([[1.0], [3.0]]))
+    (array([2.]), True)
+    """
+    _check("mean", rows)
+    return _backend(rows).mean(rows)
 
 
 def moments(weights: np.ndarray, rows):

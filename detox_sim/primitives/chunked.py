@@ -79,13 +79,7 @@ def _measure(name: str, *arrays) -> np.ndarray:
     firsts = (starts // sums.UNIT).tolist()
     for part in _over_chunks(functools.partial(_sums_of_chunk, name), *arrays, places=firsts):
         sums.merge(blocks, part)
-    square = sums.total(blocks)
-    if len(arrays) > 1:
-        return square
-
-    from detox_sim.primitives.cpu_distances import symmetric
-
-    return symmetric(square)
+    return sums.total(blocks)
 
 
 def _sums_of_chunk(name: str, *chunks_and_place) -> sums.Partials:
@@ -102,6 +96,10 @@ def combine(weights, rows, dtype):
     )
     chunks = ((len(weights),), rows.chunks[1])
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
+
+
+def mean(rows):
+    return reference.mean(rows, combine)
 
 
 def moments(weights, rows):

@@ -21,6 +21,7 @@ __all__ = [
     "cross_distances",
     "distances",
     "equal_rows",
+    "mean",
     "moments",
     "order_mean",
     "sign_sum",
@@ -32,11 +33,14 @@ NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
 
 
-def _chunks(rows) -> list[tuple[int, int]]:
-    """Cut the columns into chunks (start, stop), whatever the number of threads."""
+def _over_columns(work, rows) -> list:
+    """Return ``work(start, stop)`` for chunks of columns, whatever the number of threads."""
     n, d = rows.shape
+    if n * d <= CHUNK:
+        return [work(0, d)]
     width = max(1, CHUNK // n // SUMMED) * SUMMED
-    return [(start, min(start + width, d)) for start in range(0, d, width)]
+    chunks = [(start, min(start + width, d)) for start in range(0, d, width)]
+    return spread(lambda chunk: work(*chunk), chunks)
 
 
 # --- order_mean ---------------------------------------------------------------------------------
@@ -116,12 +120,12 @@ def order_mean(rows, lo, hi, nearest, chosen):
     infinity = rows.dtype.type(np.inf)
     wanted = (0, n - 1) if nearest else (lo, hi)
 
-    def by_network(chunk):
+    def by_network(start, stop):
         block = np.zeros((n, ORDERED), rows.dtype)
         means = np.empty((2, ORDERED))
         network = order_network(n, *wanted)
         _order_chunk(
-            rows, chosen, *chunk, network, lo, hi, nearest or 0, block, means, infinity, out
+            rows, chosen, start, stop, network, lo, hi, nearest or 0, block, means, infinity, out
         )
 
     def by_sorting(chunk):
@@ -134,7 +138,7 @@ def order_mean(rows, lo, hi, nearest, chosen):
         _finish(np.ascontiguousarray(turned.T), lo, hi, nearest or 0, *means, out[columns])
 
     if n <= NETWORK_ROWS:
-        spread(by_network, _chunks(rows))
+        _over_columns(by_network, rows)
     else:
         width = max(8, SORT_BLOCK // n)
         starts = range(0, rows.shape[1], width)
@@ -143,22 +147,6 @@ def order_mean(rows, lo, hi, nearest, chosen):
 
 
 # --- combine ------------------------------------------------------------------------------------
-
-
-@kernel
-def _without_zeros(weights):
-    """Return for the weights that are not zero where each line starts, their rows and values."""
-    first = np.zeros(weights.shape[0] + 1, np.int64)
-    members = np.empty(weights.size, np.int64)
-    factors = np.empty(weights.size)
-    count = 0
-    for m in range(weights.shape[0]):
-        for i in range(weights.shape[1]):
-            if weights[m, i] != 0.0:
-                members[count], factors[count] = i, weights[m, i]
-                count += 1
-        first[m + 1] = count
-    return first, members[:count], factors[:count]
 
 
 @kernel
@@ -184,59 +172,95 @@ def _sum_rows(rows, members, factors, column, total):
 
 
 @kernel
-def _combine_chunk(rows, first, members, factors, start, stop, total, out):
-    for column in range(start, stop, total.size):
-        width = min(total.size, stop - column)
+def _without_zeros(weights):
+    """Return for the weights that are not zero where each line starts, their rows and values."""
+    first = np.zeros(weights.shape[0] + 1, np.int64)
+    members = np.empty(weights.size, np.int64)
+    factors = np.empty(weights.size)
+    count = 0
+    for m in range(weights.shape[0]):
+        for i in range(weights.shape[1]):
+            if weights[m, i] != 0.0:
+                members[count], factors[count] = i, weights[m, i]
+                count += 1
+        first[m + 1] = count
+    return first, members[:count], factors[:count]
+
+
+@kernel
+def _combine_chunk(rows, weights, start, stop, out):
+    first, members, factors = _without_zeros(weights)
+    total = np.empty(min(SUMMED, stop - start))
+    for column in range(start, stop, SUMMED):
+        part = total[: min(SUMMED, stop - column)]
         for m in range(first.size - 1):
             line = slice(first[m], first[m + 1])
-            _sum_rows(rows, members[line], factors[line], column, total[:width])
-            target = out[m, column : column + width]
-            for k in range(width):
-                target[k] = total[k]
+            _sum_rows(rows, members[line], factors[line], column, part)
+            target = out[m, column : column + part.size]
+            for k in range(part.size):
+                target[k] = part[k]
 
 
 def combine(weights, rows, dtype):
-    rows = read_only(rows)
-    first, members, factors = _without_zeros(read_only(weights))
+    rows, weights = read_only(rows), read_only(weights)
     out = np.empty((len(weights), rows.shape[1]), dtype or rows.dtype)
-
-    def work(chunk):
-        _combine_chunk(rows, first, members, factors, *chunk, np.empty(SUMMED), out)
-
-    spread(work, _chunks(rows))
+    _over_columns(lambda start, stop: _combine_chunk(rows, weights, start, stop, out), rows)
     return out
+
+
+@kernel
+def _mean_chunk(rows, start, stop, out):
+    """Write the mean of all rows; return whether it is finite."""
+    members = np.arange(rows.shape[0])
+    factors, total = np.full(members.size, 1 / members.size), np.empty(min(SUMMED, stop - start))
+    infinite = 0
+    for column in range(start, stop, SUMMED):
+        part = total[: min(SUMMED, stop - column)]
+        _sum_rows(rows, members, factors, column, part)
+        target = out[column : column + part.size]
+        for k in range(part.size):
+            target[k] = part[k]
+        for k in range(part.size):
+            infinite |= np.int64(not abs(target[k]) < np.inf)
+    return infinite == 0
+
+
+def mean(rows):
+    rows = read_only(rows)
+    out = np.empty(rows.shape[1], rows.dtype)
+    found = _over_columns(lambda start, stop: _mean_chunk(rows, start, stop, out), rows)
+    return out, all(found)
 
 
 # --- moments ------------------------------------------------------------------------------------
 
 
 @kernel
-def _moments_chunk(rows, members, factors, start, stop, total, mean, variance):
-    for column in range(start, stop, total.size):
-        end = min(column + total.size, stop)
-        centre, spread = mean[column:end], variance[column:end]
-        _sum_rows(rows, members, factors, column, total[: centre.size])
+def _moments_chunk(rows, weights, start, stop, mean, variance):
+    _, members, factors = _without_zeros(weights)
+    total = np.empty(min(SUMMED, stop - start))
+    for column in range(start, stop, SUMMED):
+        end = min(column + SUMMED, stop)
+        centre, spread, part = mean[column:end], variance[column:end], total[: end - column]
+        _sum_rows(rows, members, factors, column, part)
         for k in range(centre.size):
-            centre[k] = total[k]
-        total[:] = 0.0
+            centre[k] = part[k]
+        part[:] = 0.0
         for e in range(members.size):
             row, factor = rows[members[e], column:end], factors[e]
             for k in range(centre.size):
                 moved = row[k] - centre[k]
-                total[k] += factor * (moved * moved)
+                part[k] += factor * (moved * moved)
         for k in range(centre.size):
-            spread[k] = total[k]
+            spread[k] = part[k]
 
 
 def moments(weights, rows):
-    rows = read_only(rows)
-    _, members, factors = _without_zeros(read_only(weights[None, :]))
+    rows, weights = read_only(rows), read_only(weights[None, :])
     mean, variance = np.empty((2, rows.shape[1]), rows.dtype)
-
-    def work(chunk):
-        _moments_chunk(rows, members, factors, *chunk, np.empty(SUMMED), mean, variance)
-
-    spread(work, _chunks(rows))
+    _over_columns(
+        lambda start, stop: _moments_chunk(rows, weights, start, stop, mean, variance), rows
+    )
     return mean, variance
 
 
@@ -244,7 +268,8 @@ def moments(weights, rows):
 
 
 @kernel
-def _sign_chunk(rows, start, stop, total, out):
+def _sign_chunk(rows, start, stop, out):
+    total = np.empty(min(SUMMED, stop - start), np.int32)
     for column in range(start, stop, total.size):
         width = min(total.size, stop - column)
         total[:] = 0
@@ -261,10 +286,7 @@ def sign_sum(rows):
     rows = read_only(rows)
     out = np.empty(rows.shape[1], rows.dtype)
 
-    def work(chunk):
-        _sign_chunk(rows, *chunk, np.empty(SUMMED, np.int32), out)
-
-    spread(work, _chunks(rows))
+    _over_columns(lambda start, stop: _sign_chunk(rows, start, stop, out), rows)
     return out
 
 

@@ -46,29 +46,65 @@ def _carry(pending, value, unit):
 
 
 @kernel
-def _distances_block(rows, start, units, block, value, pending):
+def _carried(pending, units):
+    """Return the sum of all units: of the largest blocks first, as `sums.total` adds them."""
+    level = pending.shape[0] - 1
+    total = pending[level].copy()
+    for lower in range(level - 1, -1, -1):
+        if (units >> lower) & 1:
+            total += pending[lower]
+    return total
+
+
+@kernel
+def _levels(units):
+    levels = 1
+    while units >> levels:
+        levels += 1
+    return levels
+
+
+@kernel
+def _in_tiles(count):
+    return (count + TILE - 1) // TILE * TILE
+
+
+@kernel
+def _distances_over(rows, column, units):
+    """Return squared distances (n, n), i >= j only, over some units from a column on."""
+    n = rows.shape[0]
+    block = np.zeros((_in_tiles(n), MEASURED))
+    value = np.empty((block.shape[0], block.shape[0]))
+    pending = np.empty((_levels(units), *value.shape))
     for unit in range(units):
         value[:] = 0.0
-        column = start + unit * sums.UNIT
-        stop = min(column + sums.UNIT, rows.shape[1])
-        for first in range(column, stop, block.shape[1]):
+        start = column + unit * sums.UNIT
+        stop = min(start + sums.UNIT, rows.shape[1])
+        for first in range(start, stop, MEASURED):
             _load_float64(rows, 0, first, stop, block)
             for i in range(0, block.shape[0], TILE):
                 for j in range(0, i, TILE):
                     add_tile(block, block, i, j, value)
                 add_own_tile(block, block, i, i, value)
         _carry(pending, value, unit)
+    return _carried(pending, units)[:n, :n]
 
 
 @kernel
-def _cross_block(rows, points, start, units, block, others, value, pending):
+def _cross_over(rows, points, column, units):
+    """Return squared distances (n, m) to points over some units from a column on."""
+    n, m = rows.shape[0], points.shape[0]
+    block = np.zeros((TILE, MEASURED))
+    others = np.zeros((1 if m == 1 else _in_tiles(m), MEASURED))
+    value = np.empty((_in_tiles(n), others.shape[0]))
+    pending = np.empty((_levels(units), *value.shape))
     for unit in range(units):
         value[:] = 0.0
-        column = start + unit * sums.UNIT
-        stop = min(column + sums.UNIT, rows.shape[1])
-        for first in range(column, stop, block.shape[1]):
+        start = column + unit * sums.UNIT
+        stop = min(start + sums.UNIT, rows.shape[1])
+        for first in range(start, stop, MEASURED):
             _load_float64(points, 0, first, stop, others)
-            for i in range(0, rows.shape[0], TILE):
+            for i in range(0, n, TILE):
                 _load_float64(rows, i, first, stop, block)
                 if others.shape[0] == 1:
                     add_column(block, others, 0, 0, value[i : i + TILE])
@@ -76,71 +112,64 @@ def _cross_block(rows, points, start, units, block, others, value, pending):
                     for j in range(0, others.shape[0], TILE):
                         add_tile(block, others, 0, j, value[i : i + TILE])
         _carry(pending, value, unit)
+    return _carried(pending, units)[:n, :m]
 
 
-def _in_tiles(count: int) -> int:
-    return -(-count // TILE) * TILE
+def _units(columns: int) -> int:
+    return -(-columns // sums.UNIT)
 
 
-def _blocks_of(count: int) -> np.ndarray:
-    return np.zeros((_in_tiles(count), MEASURED))
-
-
-def _in_blocks(rows, first: int, work) -> sums.Partials:
-    """Return ``work(column, level)`` by block; the columns of rows start at unit `first`."""
+def _in_blocks(rows, first: int, over) -> sums.Partials:
+    """Return ``over(column, units)`` by block; the columns of rows start at unit `first`."""
     partials: sums.Partials = {}
     lock = threading.Lock()
 
     def add(block):
         level, index = block
-        part = {block: work(((index << level) - first) * sums.UNIT, level)}
+        part = {block: over(((index << level) - first) * sums.UNIT, 1 << level)}
         with lock:
             sums.merge(partials, part)
 
-    stop = first + -(-rows.shape[1] // sums.UNIT)
+    stop = first + _units(rows.shape[1])
     spread(add, sums.blocks(first, stop, max(1, CHUNK // len(rows) // sums.UNIT)))
     return partials
 
 
 def distance_sums(rows, first: int = 0) -> sums.Partials:
     """Return squared distances (n, n), i >= j only, by block of columns from unit `first` on."""
-    rows, n = read_only(rows), len(rows)
-
-    def work(column, level):
-        block = _blocks_of(n)
-        value = np.empty((len(block), len(block)))
-        pending = np.empty((level + 1, *value.shape))
-        _distances_block(rows, column, 1 << level, block, value, pending)
-        return pending[level, :n, :n]
-
-    return _in_blocks(rows, first, work)
-
-
-def distances(rows):
-    return symmetric(sums.total(distance_sums(rows)))
-
-
-def symmetric(lower: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix with this lower half."""
-    return np.tril(lower) + np.tril(lower, -1).T
+    rows = read_only(rows)
+    return _in_blocks(rows, first, lambda *some: _distances_over(rows, *some))
 
 
 def cross_sums(rows, points, first: int = 0) -> sums.Partials:
     """Return squared distances (n, m) to points, by block of columns from unit `first` on."""
     rows, points = read_only(rows), read_only(points)
+    return _in_blocks(rows, first, lambda *some: _cross_over(rows, points, *some))
 
-    def work(column, level):
-        block = _blocks_of(TILE)
-        others = np.zeros((1, MEASURED)) if len(points) == 1 else _blocks_of(len(points))
-        value = np.empty((_in_tiles(len(rows)), len(others)))
-        pending = np.empty((level + 1, *value.shape))
-        _cross_block(rows, points, column, 1 << level, block, others, value, pending)
-        return pending[level, : len(rows), : len(points)]
 
-    return _in_blocks(rows, first, work)
+def distances(rows):
+    if rows.size <= CHUNK:  # one call: at a few thousand values the rest would take longer
+        return _distances_over(read_only(rows), 0, _units(rows.shape[1]))
+    return sums.total(distance_sums(rows))
+
+
+@kernel
+def complete(square, mirrored):
+    """Mirror the lower half of squared distances, and put rows with NaN or Inf infinitely far."""
+    n = square.shape[0]
+    for i in range(n if mirrored else 0):
+        for j in range(i):
+            apart = square[i, i] < np.inf and square[j, j] < np.inf
+            square[i, j] = square[j, i] = square[i, j] if apart else np.inf
+    for i in range(n):
+        for j in range(square.shape[1]):
+            if not square[i, j] < np.inf:
+                square[i, j] = np.inf
 
 
 def cross_distances(rows, points):
+    if rows.size <= CHUNK:
+        return _cross_over(read_only(rows), read_only(points), 0, _units(rows.shape[1]))
     parts = [rows[start : start + MANY_ROWS] for start in range(0, len(rows), MANY_ROWS)]
 
     def measure(part):

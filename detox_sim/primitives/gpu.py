@@ -54,8 +54,7 @@ def _order_mean_by_sorting(rows, lo, hi, nearest, chosen):
 
 
 def distances(rows):
-    square = _distances(rows, rows, lower=True)
-    return np.tril(square) + np.tril(square, -1).T
+    return _distances(rows, rows, lower=True)
 
 
 def cross_distances(rows, points):
@@ -102,6 +101,10 @@ def differ(rows, groups):
     grid = (-(-d // WIDTH), m)
     kernel(grid, (cuda.BLOCK,), (rows, cupy.asarray(groups), *sizes, different))
     return to_host(different) != 0
+
+
+def mean(rows):
+    return reference.mean(rows, combine)
 
 
 def moments(weights, rows):

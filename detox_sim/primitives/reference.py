@@ -76,6 +76,12 @@ def combine(weights, rows, dtype):
     return xp.stack(results)
 
 
+def mean(rows, combine=combine):
+    n, xp = rows.shape[0], namespace(rows)
+    found = combine(np.full((1, n), 1 / n), rows, None)[0, :]
+    return found, bool(xp.all(xp.isfinite(found)))
+
+
 def moments(weights, rows, combine=combine):
     with np.errstate(over="ignore", invalid="ignore"):
         centre = combine(weights[None, :], rows, None)[0, :]
