@@ -135,7 +135,8 @@ def caf(rows, /, *, byzantine: int):
     weights = np.ones(kept.size)
     while weights.sum() > kept.size - 2 * byzantine:
         left = np.flatnonzero(weights)
-        inner, share = square[np.ix_(kept[left], kept[left])], shares(weights[left])
+        some, share = kept[left], shares(weights[left])
+        inner = square if len(some) == n else square[some[:, None], some]
         top, projections = _top_direction(inner, share)
         if top < least:
             least, best = top, weights.copy()

@@ -1,5 +1,7 @@
 """The geometric median: Weiszfeld iteration on row weights, from pairwise distances if it can."""
 
+import functools
+
 import numpy as np
 
 from detox_sim.aggregators.conditions import Facts, require
@@ -127,12 +129,12 @@ def weiszfeld(
     """
     byzantine = (rows.shape[0] - 1) // 2
     options = tolerance, max_iterations, start, smoothing, previous
-    weights, *outcome = _weiszfeld(rows, byzantine, *options)
-    return (weighted(rows, weights), *outcome)
+    weights, iterations, residual = _weiszfeld(rows, byzantine, *options)
+    return weighted(rows, weights), iterations, residual()
 
 
 def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing, previous):
-    """Return the weights (n,) of the rows in their geometric median, iterations and residual."""
+    """Return the weights (n,) of the rows in their geometric median, iterations, () -> residual."""
     check_integer("max_iterations", max_iterations, 1)
     for name, value in (("tolerance", tolerance), ("smoothing", smoothing)):
         if value is not None:
@@ -143,7 +145,8 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing, pre
         raise ValueError(f"the geometric median's start is one of {STARTS}, got {start!r}")
     radii_of, length_of, inside, near = _geometry(rows, byzantine)
     if start == "inside":
-        weights, radii = inside, radii_of(inside)
+        weights = inside()
+        radii = radii_of(weights)
     elif start == "zero":
         weights, radii = None, norms(rows)
     else:
@@ -151,18 +154,22 @@ def _weiszfeld(rows, byzantine, tolerance, max_iterations, start, smoothing, pre
         weights, radii = None, np.sqrt(distances(rows, centre[None, :])[:, 0])
     typical = float(np.sort(radii)[(len(radii) - 1) // 2])
     if typical == 0.0 and smoothing is None:
-        return shares(radii == 0.0), 0, 0.0
+        return shares(radii == 0.0), 0, lambda: 0.0
+
+    def residual(move) -> float:
+        return np.inf if move is None else float(length_of(move) / (typical or 1.0))
+
     for iterations in range(1, max_iterations + 1):
         if iterations > 1:
             radii = radii_of(weights)
         if iterations == ROUNDING_AFTER:  # no step is shorter if rows differ by rounding only
             tolerance = max(tolerance, _rounding(rows) / (typical or 1.0))
         target = _step(radii, weights, length_of, near * typical, smoothing)
-        residual = np.inf if weights is None else length_of(target - weights) / (typical or 1.0)
+        move = None if weights is None else target - weights
         weights = target
-        if not residual > tolerance:
+        if iterations < max_iterations and not residual(move) > tolerance:
             break
-    return weights, iterations, float(residual)
+    return weights, iterations, functools.partial(residual, move)
 
 
 def _rounding(rows) -> float:
@@ -188,9 +195,9 @@ def _step(radii, weights, length_of, near: float, smoothing: float | None) -> np
 
 
 def _geometry(rows, byzantine: int):
-    """Return functions for radii (n,) and lengths, weights to start from, and a tolerance.
+    """Return functions for radii (n,), lengths and weights to start from, and a tolerance.
 
-    The functions take weights (n,). They use pairwise distances alone where there are few rows
+    The first two take weights (n,). They use pairwise distances alone where there are few rows
     of comparable distances, else two passes over the rows for each point.
     """
     n = rows.shape[0]
@@ -198,31 +205,43 @@ def _geometry(rows, byzantine: int):
     if n > MOST_ROWS:
         centre = median(rows, byzantine=0)
         order = np.argsort(distances(rows, centre[None, :])[:, 0], kind="stable")
-        return *_by_passes(rows), shares(np.bincount(order[:half], minlength=n)), 0.0
+        return *_by_passes(rows), lambda: _equal_shares(order[:half], n), 0.0
     square = distances(rows)
     kept, _ = near_most(square, byzantine)
-    inner = square[np.ix_(kept, kept)]
+    every = len(kept) == n
+    inner = square if every else square[np.ix_(kept, kept)]
     apart = np.sqrt(inner)
     if has_far_row(apart, FAR):
         apart = np.sort(apart, axis=1)[:, :half]
     medoid = kept[apart.sum(axis=1).argmin()]
-    order = np.argsort(square[medoid], kind="stable")
-    inside = shares(np.bincount(order[:half], minlength=n))
-    typical = np.sort(square[medoid])[(n - 1) // 2]
+    from_medoid = square[medoid]
+    typical = np.sort(from_medoid)[(n - 1) // 2]
+
+    def inside():
+        return _equal_shares(np.argsort(from_medoid, kind="stable")[:half], n)
+
     if inner.max() > CONDITION * typical:
         return *_by_passes(rows), inside, 0.0
 
     def radii_of(weights):
-        far = (inner * weights[kept]).sum(axis=1)
+        some = weights if every else weights[kept]
+        far = (inner * some).sum(axis=1)
+        near = np.sqrt(np.maximum(far - (some * far).sum() / 2, 0.0))
+        if every:
+            return near
         radii = np.full(n, np.inf)
-        radii[kept] = np.sqrt(np.maximum(far - (weights[kept] * far).sum() / 2, 0.0))
+        radii[kept] = near
         return radii
 
     def length_of(move):
-        far = (inner * move[kept]).sum(axis=1)
-        return float(np.sqrt(max(0.0, -(move[kept] * far).sum() / 2)))
+        some = move if every else move[kept]
+        return float(np.sqrt(max(0.0, -(some * (inner * some).sum(axis=1)).sum() / 2)))
 
     return radii_of, length_of, inside, AT_A_ROW
+
+
+def _equal_shares(chosen, n: int) -> np.ndarray:
+    return shares(np.bincount(chosen, minlength=n))
 
 
 def _by_passes(rows):

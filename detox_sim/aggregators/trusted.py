@@ -6,7 +6,7 @@ from detox_sim.aggregators.conditions import Facts, require
 from detox_sim.aggregators.weights import average, norms, weighted
 from detox_sim.arrays import namespace, to_host
 from detox_sim.catalogue import check_integer
-from detox_sim.primitives import distances, take
+from detox_sim.primitives import distances
 from detox_sim.primitives.reference import column_blocks
 
 SHORTEST = 1e-150  # squares of shorter rows vanish in float64; they count as zero
@@ -42,7 +42,7 @@ def monna(rows, /, *, byzantine: int, trusted: int = 0):
     """
     n = require(MONNA, rows, byzantine)
     _check_trusted("monna", trusted, n)
-    distance = distances(rows, take(rows, [trusted]))[:, 0]
+    distance = distances(rows, rows[trusted : trusted + 1, :])[:, 0]
     if np.isinf(distance[trusted]):
         raise ValueError(f"monna needs a finite trusted row, row {trusted} is not")
     return average(rows, np.argsort(distance, kind="stable")[: n - byzantine])
@@ -92,7 +92,7 @@ def fltrust(rows, /, *, byzantine: int, trusted: int = 0):
     if np.isinf(own):
         raise ValueError(f"fltrust needs a finite trusted row, row {trusted} is not")
     counted = np.isfinite(lengths) & (lengths > SHORTEST)
-    products = _inner_products(rows, take(rows, [trusted])[0, :])
+    products = _inner_products(rows, rows[trusted, :])
     with np.errstate(invalid="ignore"):
         cosines = products / np.where(counted, lengths, 1.0) / (own or 1.0)
     scores = np.where(counted, np.clip(cosines, 0.0, 1.0), 0.0)

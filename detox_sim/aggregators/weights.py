@@ -71,6 +71,8 @@ def near_most(square: np.ndarray, byzantine: int) -> tuple[np.ndarray, int]:
     byzantine : int
         If more rows are that far, all rows are returned.
     """
+    if square.max() < np.inf:
+        return np.arange(len(square)), byzantine
     kept = np.flatnonzero(2 * np.isinf(square).sum(axis=1) <= len(square))
     far = len(square) - kept.size
     if far > byzantine:
@@ -91,8 +93,10 @@ def has_far_row(distance: np.ndarray, times: float) -> bool:
     True
     """
     typical = np.sort(distance, axis=1)[:, len(distance) // 2].min()
-    finite = distance[np.isfinite(distance)]
-    return bool(finite.size and finite.max() > times * typical)
+    most = distance.max()
+    if most == np.inf:
+        most = distance.max(where=np.isfinite(distance), initial=-np.inf)
+    return bool(most > times * typical)
 
 
 def centred_gram(square: np.ndarray, weights: np.ndarray) -> np.ndarray:

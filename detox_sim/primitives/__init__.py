@@ -7,6 +7,7 @@ combine           weighted sums of rows
 mean              mean of the rows, and whether it is finite
 moments           weighted mean and variance of each coordinate
 equal_rows        which rows are the same bits
+majority          the row that most copies are, in each of several groups
 ================  =======================================================================
 
 The type of the array chooses the implementation: numba kernels for NumPy (`cpu`), generated CUDA
@@ -19,6 +20,8 @@ NaN or Inf is infinitely far from all others; in `combine` a weight of zero remo
 """
 
 import contextlib
+import functools
+import importlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -34,6 +37,7 @@ __all__ = [
     "distances",
     "equal_rows",
     "finite",
+    "majority",
     "map_columns",
     "mean",
     "moments",
@@ -45,21 +49,19 @@ __all__ = [
     "use_threads",
 ]
 
+BACKENDS = {"numpy": "cpu", "cupy": "gpu", "dask": "chunked", "other": "reference"}  # by `kind`
 _remembered: ContextVar[list[tuple[Any, np.ndarray]] | None] = ContextVar("distances", default=None)
 
 
 def _backend(rows):
-    """Return the module that implements the primitives for this array, imported on first use."""
-    name = kind(rows)
-    if name == "numpy":
-        from detox_sim.primitives import cpu as backend
-    elif name == "cupy":
-        from detox_sim.primitives import gpu as backend
-    elif name == "dask":
-        from detox_sim.primitives import chunked as backend
-    else:
-        from detox_sim.primitives import reference as backend
-    return backend
+    """Return the module that implements the primitives for this array."""
+    return _module(BACKENDS[kind(rows)])
+
+
+@functools.cache
+def _module(name: str):
+    """Import a module of this package on first use; the import statement takes ten times longer."""
+    return importlib.import_module(f"detox_sim.primitives.{name}")
 
 
 def _check(name: str, rows) -> None:
@@ -161,9 +163,7 @@ def distances(rows, points=None) -> np.ndarray:
 
 def _completed(square: np.ndarray, own: bool) -> np.ndarray:
     """Return the distances with Inf where a row has NaN or Inf; between rows, both halves."""
-    from detox_sim.primitives.cpu_distances import complete
-
-    complete(square, own)
+    _module("cpu_distances").complete(square, own)
     return square
 
 
@@ -276,6 +276,36 @@ def equal_rows(rows, groups) -> np.ndarray:
            [0, 0, 2]])
     """
     return _backend(rows).equal_rows(rows, _indices("groups", rows, groups))
+
+
+def majority(rows, groups) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Elect in each group the row whose bits a strict majority of the members share.
+
+    Parameters
+    ----------
+    rows : array (n, d)
+    groups : integer array (m, r), in CPU memory
+        Indices into `rows`; -1 for a member that did not arrive and does not count.
+
+    Returns
+    -------
+    winner : numpy.ndarray of int (m,)
+        The first position in the group with the most equal members.
+    undecided : numpy.ndarray of bool (m,)
+        Groups in which these are half of those that arrived or fewer.
+    elected : array (m, d)
+        The winners' rows, a copy.
+
+    Examples
+    --------
+    >>> majority(np.array([[1.0], [1.0], [7.0]]), np.array([[2, 0, 1], [2, 0, -1]]))
+    (array([1, 0]), array([False,  True]), array([[1.],
+           [7.]]))
+    """
+    groups = np.asarray(groups, dtype=np.int64)
+    if groups.size and not (groups.min() >= -1 and groups.max() < rows.shape[0]):
+        raise ValueError(f"groups must be indices below n = {rows.shape[0]}, or -1, got {groups}")
+    return _backend(rows).majority(rows, groups)
 
 
 def sign_sum(rows):

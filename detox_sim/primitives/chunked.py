@@ -98,6 +98,10 @@ def combine(weights, rows, dtype):
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
 
 
+def majority(rows, groups):
+    return reference.majority(rows, groups, equal_rows)
+
+
 def mean(rows):
     return reference.mean(rows, combine)
 

@@ -21,6 +21,7 @@ __all__ = [
     "cross_distances",
     "distances",
     "equal_rows",
+    "majority",
     "mean",
     "moments",
     "order_mean",
@@ -337,6 +338,42 @@ def equal_rows(rows, groups):
 
     spread(work, range(0, len(groups), at_a_time))
     return labels
+
+
+@kernel
+def _elect_groups(rows, groups, first, last, winner, undecided, out):
+    copies = groups.shape[1]
+    labels = np.empty(groups.shape, np.int64)
+    for g in range(first, last):
+        _label_groups(rows, groups, g, g + 1, SUMMED, labels)
+        present, most, winner[g] = 0, 0, 0
+        for j in range(copies):
+            present += groups[g, j] >= 0
+            support = 0
+            for i in range(copies if groups[g, j] >= 0 else 0):
+                support += groups[g, i] >= 0 and labels[g, i] == labels[g, j]
+            if support > most:
+                winner[g], most = j, support
+        undecided[g] = 2 * most <= present
+        source, target = rows[max(groups[g, winner[g]], 0)], out[g]
+        for k in range(target.size):
+            target[k] = source[k]
+
+
+def majority(rows, groups):
+    patterns = read_only(rows)
+    out = np.empty((len(groups), rows.shape[1]), rows.dtype)
+    patterns, target = (each.view(f"u{rows.dtype.itemsize}") for each in (patterns, out))
+    groups = read_only(groups)
+    winner, undecided = np.empty(len(groups), np.int64), np.empty(len(groups), np.bool_)
+    at_a_time = max(1, CHUNK // (groups.shape[1] * rows.shape[1]))
+
+    def work(first):
+        last = min(first + at_a_time, len(groups))
+        _elect_groups(patterns, groups, first, last, winner, undecided, target)
+
+    spread(work, range(0, len(groups), at_a_time))
+    return winner, undecided, out
 
 
 def take(rows, indices):

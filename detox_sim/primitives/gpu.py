@@ -103,6 +103,10 @@ def differ(rows, groups):
     return to_host(different) != 0
 
 
+def majority(rows, groups):
+    return reference.majority(rows, groups, equal_rows)
+
+
 def mean(rows):
     return reference.mean(rows, combine)
 

@@ -132,6 +132,26 @@ def differ(rows, groups):
     return different
 
 
+def majority(rows, groups, equal_rows=equal_rows):
+    arrived = groups >= 0
+    labels = equal_rows(rows, np.where(arrived, groups, 0))
+    winner, undecided = most_supported(labels[:, :, None] == labels[:, None, :], arrived)
+    return winner, undecided, take(rows, np.maximum(groups[np.arange(len(groups)), winner], 0))
+
+
+def most_supported(agree: np.ndarray, arrived: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the member (m,) that most members agree with, and where these are half or fewer.
+
+    Parameters
+    ----------
+    agree : bool (m, r, r)
+    arrived : bool (m, r)
+        Others do not count.
+    """
+    supporters = (agree & arrived[:, :, None] & arrived[:, None, :]).sum(axis=2)
+    return supporters.argmax(axis=1), 2 * supporters.max(axis=1) <= arrived.sum(axis=1)
+
+
 def take(rows, indices):
     xp = namespace(rows)
     return xp.take(rows, xp.asarray(indices), axis=0)

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from detox_sim import primitives
 from detox_sim.arrays import namespace
 from detox_sim.catalogue import check_number
 from detox_sim.messages import Messages, check_messages
 from detox_sim.primitives import combine, distances, equal_rows, order_mean, take
+from detox_sim.primitives.reference import most_supported
 
 NO_MAJORITY = ("zero", "mean", "median")
 
@@ -129,20 +131,16 @@ def majority(
 
 
 def _majority(messages: Messages, *, tolerance: float, no_majority: str) -> Votes:
-    arrived, present = messages.row_of >= 0, messages.row_of.shape[1]
-    row_of = messages.row_of if (whole := arrived.all()) else np.where(arrived, messages.row_of, 0)
+    if not tolerance:
+        winner, undecided, rows = primitives.majority(messages.rows, messages.row_of)
+        return outcome(messages, winner, undecided, no_majority, rows)
+    arrived = messages.row_of >= 0
+    row_of = np.where(arrived, messages.row_of, 0)
     labels = equal_rows(messages.rows, row_of)
     agree = labels[:, :, None] == labels[:, None, :]
-    if tolerance:
-        for file in np.flatnonzero((labels != labels[:, :1]).any(axis=1)):
-            agree[file] |= _near(take(messages.rows, row_of[file]), tolerance)
-    if not whole:
-        agree &= arrived[:, :, None] & arrived[:, None, :]
-        present = arrived.sum(axis=1)
-    supporters = agree.sum(axis=2)
-    winner = supporters.argmax(axis=1)
-    undecided = 2 * supporters.max(axis=1) <= present
-    return outcome(messages, winner, undecided, no_majority)
+    for file in np.flatnonzero((labels != labels[:, :1]).any(axis=1)):
+        agree[file] |= _near(take(messages.rows, row_of[file]), tolerance)
+    return outcome(messages, *most_supported(agree, arrived), no_majority)
 
 
 def _near(copies, tolerance: float) -> np.ndarray:
@@ -228,9 +226,13 @@ def _by_layer(vote: Callable[[Messages], Votes], messages: Messages, sizes) -> V
 
 
 def outcome(
-    messages: Messages, winner: np.ndarray, undecided: np.ndarray, no_majority: str = "zero"
+    messages: Messages,
+    winner: np.ndarray,
+    undecided: np.ndarray,
+    no_majority: str = "zero",
+    rows=None,
 ) -> Votes:
-    """Return the votes that elect a given copy (files,) of each file.
+    """Return the votes that elect a given copy (files,) of each file; `rows` where they are known.
 
     Examples
     --------
@@ -239,9 +241,11 @@ def outcome(
     >>> votes.rows.tolist(), votes.distorted.tolist()
     ([[9.0]], [True])
     """
-    files = np.arange(len(winner))
-    elected = np.maximum(messages.row_of[files, winner], 0)
-    rows = take(messages.rows, elected)
+
+    def elected() -> np.ndarray:
+        return np.maximum(messages.row_of[np.arange(len(winner)), winner], 0)
+
+    rows = take(messages.rows, elected()) if rows is None else rows
     if undecided.any():
         xp = namespace(rows)
         arrived = [copies[copies >= 0] for copies in messages.row_of[undecided]]
@@ -251,7 +255,7 @@ def outcome(
         rows = xp.where(xp.asarray(undecided)[:, None], fill, rows)
 
     def not_honest() -> np.ndarray:
-        pairs = np.stack([files, elected], axis=1)
+        pairs = np.stack([np.arange(len(winner)), elected()], axis=1)
         return equal_rows(messages.rows, pairs)[:, 1] != 0
 
     return Votes(rows, undecided, not_honest)

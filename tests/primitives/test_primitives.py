@@ -18,6 +18,8 @@ from detox_sim.primitives import (
     distances,
     equal_rows,
     finite,
+    majority,
+    mean,
     moments,
     network,
     order_mean,
@@ -322,6 +324,34 @@ def test_equal_rows_compares_bytes(libraries, cuts):
             assert got == [first_equal(rows, group) for group in groups], (case, copies)
 
 
+def test_majority_elects_the_commonest_row_of_those_that_arrived(libraries, cuts):
+    for case, library, dtype in combinations(cuts, libraries):
+        for copies in (1, 2, 3, 5):
+            rng = np.random.default_rng(copies)
+            rows = normal((4, 6), dtype)[rng.integers(4, size=12)]
+            groups = rng.integers(-1, 12, size=(40, copies))
+            winner, undecided, elected = majority(library(rows), groups)
+            for g, members in enumerate(groups):
+                there = [rows[i].tobytes() if i >= 0 else None for i in members]
+                support = [there.count(each) if each else 0 for each in there]
+                assert winner[g] == support.index(max(support)), (case, members)
+                assert undecided[g] == (2 * max(support) <= sum(each is not None for each in there))
+                if there[winner[g]]:
+                    assert as_numpy(elected)[g].tobytes() == there[winner[g]], (case, members)
+
+
+def test_mean_says_whether_it_is_finite(libraries, cuts):
+    for case, library, dtype in combinations(cuts, libraries):
+        rows = normal((7, 30), dtype)
+        wanted = as_numpy(combine(np.full((1, 7), 1 / 7), library(rows)))[0]
+        found, finite_mean = mean(library(rows))
+        assert finite_mean
+        assert as_numpy(found).tobytes() == wanted.tobytes(), case
+        for value in (np.nan, np.inf, -np.inf):
+            rows[3, 29] = value
+            assert not mean(library(rows))[1], (case, value)
+
+
 def other_nan(dtype):
     """Return a NaN of other bits than np.nan."""
     unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
@@ -360,6 +390,7 @@ IMPOSSIBLE = [
     (lambda: moments(np.ones(14), X), "weights of shape .13,."),
     (lambda: equal_rows(X, [[0, 99, 1]]), "indices below n = 13"),
     (lambda: take(X, [-1]), "indices below n = 13"),
+    (lambda: majority(X, [[0, 13, -1]]), "indices below n = 13, or -1"),
     (lambda: order_mean(X, 0, 0, chosen=[99]), "indices below n = 13"),
     (lambda: order_mean(X.astype(int), 0, 0), "floating-point rows"),
     (lambda: distances(X, X[:2, :5]), "points of shape .m, 70."),
