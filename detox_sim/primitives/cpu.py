@@ -13,6 +13,7 @@ from detox_sim.primitives.cpu_distances import (
     kernel,
     read_only,
 )
+from detox_sim.primitives.exchange import BYTES, exchange
 from detox_sim.primitives.network import order_network
 from detox_sim.primitives.threads import spread
 
@@ -60,12 +61,7 @@ def _load(rows, chosen, column, block, infinity):
 @kernel
 def _exchange(block, network):
     for m in range(network.shape[0]):
-        low, high = block[network[m, 0]], block[network[m, 1]]
-        for k in range(block.shape[1]):
-            a, b = low[k], high[k]
-            less = a < b
-            low[k] = a if less else b
-            high[k] = b if less else a
+        exchange(block, network[m, 0], network[m, 1])
 
 
 @kernel
@@ -115,6 +111,14 @@ def _order_chunk(rows, chosen, start, stop, network, lo, hi, nearest, block, mea
         _finish(block, lo, hi, nearest, means[0], means[1], target)
 
 
+def _aligned(n: int, width: int, dtype) -> np.ndarray:
+    """Return zeros (n, width) that begin with a line of the cache, which no vector then crosses."""
+    size = n * width * dtype.itemsize
+    memory = np.zeros(size + BYTES, np.uint8)
+    start = -memory.__array_interface__["data"][0] % BYTES
+    return memory[start : start + size].view(dtype).reshape(n, width)
+
+
 def order_mean(rows, lo, hi, nearest, chosen):
     rows, n = read_only(rows), chosen.size
     out = np.empty(rows.shape[1], rows.dtype)
@@ -122,7 +126,7 @@ def order_mean(rows, lo, hi, nearest, chosen):
     wanted = (0, n - 1) if nearest else (lo, hi)
 
     def by_network(start, stop):
-        block = np.zeros((n, ORDERED), rows.dtype)
+        block = _aligned(n, ORDERED, rows.dtype)
         means = np.empty((2, ORDERED))
         network = order_network(n, *wanted)
         _order_chunk(

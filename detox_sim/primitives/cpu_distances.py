@@ -104,9 +104,13 @@ def _cross_over(rows, points, column, units):
         stop = min(start + sums.UNIT, rows.shape[1])
         for first in range(start, stop, MEASURED):
             _load_float64(points, 0, first, stop, others)
-            for i in range(0, n, TILE):
+            whole = n // TILE * TILE if first + MEASURED <= stop and m == 1 else 0
+            for i in range(0, whole, TILE):
+                part = rows[i : i + TILE, first : first + MEASURED]
+                add_column(part, others, 0, 0, value[i : i + TILE])
+            for i in range(whole, n, TILE):
                 _load_float64(rows, i, first, stop, block)
-                if others.shape[0] == 1:
+                if m == 1:
                     add_column(block, others, 0, 0, value[i : i + TILE])
                 else:
                     for j in range(0, others.shape[0], TILE):

@@ -16,7 +16,7 @@ TILE = 5  # rows by rows
 LANES = 8  # float64 values in a vector
 
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
-_ITEM_BYTES = 8
+_FLOAT32_BYTES = 4
 _ALL = [(a, b) for a in range(TILE) for b in range(TILE)]
 _LOWER = [(a, b) for a, b in _ALL if b <= a]
 _FIRST = [(a, b) for a, b in _ALL if not b]
@@ -28,8 +28,9 @@ def add_tile(typingctx, left, right, i, j, total):
 
     Parameters
     ----------
-    left, right : array (n, width), (m, width), float64, C order
-        The width is the same and a multiple of `LANES`.
+    left, right : array (n, width), (m, width), float32 or float64
+        The width is the same and a multiple of `LANES`. The values of a row are in C order; rows
+        may lie apart.
     i, j : int
         The first row of each.
     total : array (n, m), float64, C order
@@ -63,8 +64,12 @@ def _generate(context, builder, signature, arguments, pairs):
     columns = cgutils.unpack_tuple(builder, total.shape, 2)[1]
 
     def row(block, first, k):
-        index = builder.add(first, ir.Constant(i.type, k))
-        return builder.gep(block.data, [builder.mul(index, width)])
+        apart = builder.mul(
+            builder.add(first, ir.Constant(i.type, k)),
+            cgutils.unpack_tuple(builder, block.strides, 2)[0],
+        )
+        start = builder.bitcast(block.data, ir.IntType(8).as_pointer())
+        return builder.bitcast(builder.gep(start, [apart]), block.data.type)
 
     left_rows = [row(left, i, a) for a in range(TILE)]
     right_rows = [row(right, j, b) for b in range(1 + max(b for _, b in pairs))]
@@ -74,8 +79,10 @@ def _generate(context, builder, signature, arguments, pairs):
         builder.store(nothing, place)
 
     def load(pointer, k):
-        place = builder.bitcast(builder.gep(pointer, [k]), _VECTOR.as_pointer())
-        return builder.load(place, align=_ITEM_BYTES)
+        item = pointer.type.pointee
+        place = builder.bitcast(builder.gep(pointer, [k]), ir.VectorType(item, LANES).as_pointer())
+        values = builder.load(place, align=_FLOAT32_BYTES)
+        return values if item == ir.DoubleType() else builder.fpext(values, _VECTOR)
 
     step = ir.Constant(i.type, LANES)
     with cgutils.for_range_slice(builder, zero, width, step) as (k, _):
