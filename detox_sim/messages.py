@@ -1,9 +1,12 @@
 """What the server receives in one step."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from detox_sim.arrays import namespace
 
 
 class Search(NamedTuple):
@@ -22,23 +25,36 @@ class Messages:
 
     Attributes
     ----------
-    rows : array (files + forged rows, d)
+    first : array (n, d)
         Row i < files is the honest gradient of file i.
     row_of : numpy.ndarray of int (files, copies)
         The row that each copy is; -1 for a copy that did not arrive.
     search : Search or None
         Set by an attack that searched for what to send.
+    more : array (m, d) or None
+        The rows after these, apart, so that an attack need not copy the honest ones.
+    rows : array (n + m, d)
+        All rows; `first` itself where there are no more, else a copy, made when it is first read.
 
     Examples
     --------
     >>> forged = np.array([[0, 0, 2], [1, 1, 1]])  # row 2 is the third copy of file 0
     >>> Messages(np.array([[1.0], [2.0], [-9.0]]), forged).row_of[0].tolist()
     [0, 0, 2]
+    >>> Messages(np.array([[1.0], [2.0]]), forged, more=np.array([[-9.0]])).rows.tolist()
+    [[1.0], [2.0], [-9.0]]
     """
 
-    rows: Any
+    first: Any
     row_of: np.ndarray
     search: Search | None = None
+    more: Any = None
+
+    @functools.cached_property
+    def rows(self) -> Any:
+        if self.more is None:
+            return self.first
+        return namespace(self.first).concat([self.first, self.more])
 
     def all_arrived(self, vote: str) -> np.ndarray:
         """Return `row_of`, or raise for a vote that needs every copy if one did not arrive.

@@ -339,4 +339,4 @@ def _corrupted(rows, hit: np.ndarray, places: list, *, keep: list, flip: list) -
             bits &= words.asarray(kept)
             bits ^= words.asarray(flipped)
             row[place] = value
-    return Messages(xp.concat([rows, array if here else xp.asarray(array)]), row_of)
+    return Messages(rows, row_of, more=array if here else xp.asarray(array))

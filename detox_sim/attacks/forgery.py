@@ -20,7 +20,7 @@ def one_row(rows, forged: np.ndarray, row) -> Messages:
     xp = namespace(rows)
     files = rows.shape[0]
     row_of = np.where(forged, files, np.arange(files)[:, None])
-    return Messages(xp.concat([rows, xp.astype(row, rows.dtype)[None, :]]), row_of)
+    return Messages(rows, row_of, more=xp.astype(row, rows.dtype)[None, :])
 
 
 def row_per_file(rows, forged: np.ndarray, replace: Callable) -> Messages:
@@ -39,12 +39,11 @@ def row_per_file(rows, forged: np.ndarray, replace: Callable) -> Messages:
     >>> row_per_file(rows, forged, lambda files: -rows[files]).rows.tolist()
     [[1.0], [1.0], [-1.0]]
     """
-    xp = namespace(rows)
     changed = np.flatnonzero(forged.any(axis=1))
     row_of = np.repeat(np.arange(rows.shape[0])[:, None], forged.shape[1], axis=1)
     own_row = rows.shape[0] + np.arange(changed.size)[:, None]
     row_of[changed] = np.where(forged[changed], own_row, row_of[changed])
-    return Messages(xp.concat([rows, replace(changed)]), row_of)
+    return Messages(rows, row_of, more=replace(changed))
 
 
 def known_files(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:

@@ -102,7 +102,7 @@ def gaussian(
     noise = xp.astype(xp.asarray(scale * rng.standard_normal((count, rows.shape[1]))), rows.dtype)
     row_of = np.repeat(np.arange(rows.shape[0])[:, None], forged.shape[1], axis=1)
     row_of[forged] = rows.shape[0] + (0 if colluding else np.arange(count))
-    return Messages(xp.concat([rows, noise]), row_of)
+    return Messages(rows, row_of, more=noise)
 
 
 def not_finite(

@@ -74,11 +74,13 @@ def _check(name: str, rows) -> None:
         raise ValueError(f"{name} needs floating-point rows, got {rows.dtype}")
 
 
-def _indices(name: str, rows, values) -> np.ndarray:
+def _indices(name: str, rows, values, more=None, least: int = 0) -> np.ndarray:
     """Return indices of rows as integers, or raise for one that is no row's."""
     values = np.asarray(values, dtype=np.int64)
-    if values.size and not (values.min() >= 0 and values.max() < rows.shape[0]):
-        raise ValueError(f"{name} must be indices below n = {rows.shape[0]}, got {values.tolist()}")
+    n = rows.shape[0] + (0 if more is None else more.shape[0])
+    if values.size and not (values.min() >= least and values.max() < n):
+        allowed = f"indices below n = {n}" + ", or -1" * (least < 0)
+        raise ValueError(f"{name} must be {allowed}, got {values.tolist()}")
     return values
 
 
@@ -255,14 +257,16 @@ def moments(weights: np.ndarray, rows):
     return _backend(rows).moments(weights, rows)
 
 
-def equal_rows(rows, groups) -> np.ndarray:
+def equal_rows(rows, groups, more=None) -> np.ndarray:
     """Return for each member of a group the first member with the same bits.
 
     Parameters
     ----------
     rows : array (n, d)
     groups : integer array (m, r), in CPU memory
-        Indices into `rows`. Members with the same index are not compared.
+        Indices of rows. Members with the same index are not compared.
+    more : array (k, d), optional
+        Rows n, n + 1, ...
 
     Returns
     -------
@@ -275,17 +279,20 @@ def equal_rows(rows, groups) -> np.ndarray:
     array([[0, 1, 0],
            [0, 0, 2]])
     """
-    return _backend(rows).equal_rows(rows, _indices("groups", rows, groups))
+    groups = _indices("groups", rows, groups, more)
+    return _backend(rows).equal_rows(rows, groups, more)
 
 
-def majority(rows, groups) -> tuple[np.ndarray, np.ndarray, Any]:
+def majority(rows, groups, more=None) -> tuple[np.ndarray, np.ndarray, Any]:
     """Elect in each group the row whose bits a strict majority of the members share.
 
     Parameters
     ----------
     rows : array (n, d)
     groups : integer array (m, r), in CPU memory
-        Indices into `rows`; -1 for a member that did not arrive and does not count.
+        Indices of rows; -1 for a member that did not arrive and does not count.
+    more : array (k, d), optional
+        Rows n, n + 1, ...
 
     Returns
     -------
@@ -294,7 +301,7 @@ def majority(rows, groups) -> tuple[np.ndarray, np.ndarray, Any]:
     undecided : numpy.ndarray of bool (m,)
         Groups in which these are half of those that arrived or fewer.
     elected : array (m, d)
-        The winners' rows, a copy.
+        The winners' rows: a copy, or `rows` themselves where each elects its own.
 
     Examples
     --------
@@ -302,10 +309,8 @@ def majority(rows, groups) -> tuple[np.ndarray, np.ndarray, Any]:
     (array([1, 0]), array([False,  True]), array([[1.],
            [7.]]))
     """
-    groups = np.asarray(groups, dtype=np.int64)
-    if groups.size and not (groups.min() >= -1 and groups.max() < rows.shape[0]):
-        raise ValueError(f"groups must be indices below n = {rows.shape[0]}, or -1, got {groups}")
-    return _backend(rows).majority(rows, groups)
+    groups = _indices("groups", rows, groups, more, least=-1)
+    return _backend(rows).majority(rows, groups, more)
 
 
 def sign_sum(rows):

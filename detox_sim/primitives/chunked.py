@@ -98,8 +98,8 @@ def combine(weights, rows, dtype):
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
 
 
-def majority(rows, groups):
-    return reference.majority(rows, groups, equal_rows)
+def majority(rows, groups, more):
+    return reference.majority(rows, groups, more, equal_rows)
 
 
 def mean(rows):
@@ -114,7 +114,9 @@ def sign_sum(rows):
     return map_columns(primitives.sign_sum, rows)
 
 
-def equal_rows(rows, groups):
+def equal_rows(rows, groups, more):
+    rows = reference.joined(rows, more)
+
     def look(block):
         labels = primitives.equal_rows(block, groups)
         return labels[:, :, None] != labels[:, None, :]

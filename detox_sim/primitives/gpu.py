@@ -88,7 +88,8 @@ def combine(weights, rows, dtype):
     return out
 
 
-def equal_rows(rows, groups):
+def equal_rows(rows, groups, more):
+    rows = reference.joined(rows, more)
     return reference.first_equal(rows, groups, differ)
 
 
@@ -103,8 +104,8 @@ def differ(rows, groups):
     return to_host(different) != 0
 
 
-def majority(rows, groups):
-    return reference.majority(rows, groups, equal_rows)
+def majority(rows, groups, more):
+    return reference.majority(rows, groups, more, equal_rows)
 
 
 def mean(rows):

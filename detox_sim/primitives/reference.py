@@ -99,8 +99,12 @@ def sign_sum(rows):
     return xp.concat([xp.sum(block, axis=0) for block in signs])
 
 
-def equal_rows(rows, groups):
-    return first_equal(rows, groups, differ)
+def equal_rows(rows, groups, more):
+    return first_equal(joined(rows, more), groups, differ)
+
+
+def joined(rows, more):
+    return rows if more is None else namespace(rows).concat([rows, more])
 
 
 def first_equal(rows, groups, differ):
@@ -132,9 +136,9 @@ def differ(rows, groups):
     return different
 
 
-def majority(rows, groups, equal_rows=equal_rows):
-    arrived = groups >= 0
-    labels = equal_rows(rows, np.where(arrived, groups, 0))
+def majority(rows, groups, more, equal_rows=equal_rows):
+    rows, arrived = joined(rows, more), groups >= 0
+    labels = equal_rows(rows, np.where(arrived, groups, 0), None)
     winner, undecided = most_supported(labels[:, :, None] == labels[:, None, :], arrived)
     return winner, undecided, take(rows, np.maximum(groups[np.arange(len(groups)), winner], 0))
 

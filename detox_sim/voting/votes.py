@@ -46,7 +46,8 @@ class Votes:
     ----------
     rows : array (votes, d)
         The elected row of each file, and the row of `no_majority` where there is no winner; a
-        decoded code gives one row, the mean of all files.
+        decoded code gives one row, the mean of all files. They may be those of the messages, so do
+        not write to them.
     undecided : numpy.ndarray of bool (votes,)
         Files without a winner.
     not_honest : callable
@@ -132,7 +133,9 @@ def majority(
 
 def _majority(messages: Messages, *, tolerance: float, no_majority: str) -> Votes:
     if not tolerance:
-        winner, undecided, rows = primitives.majority(messages.rows, messages.row_of)
+        winner, undecided, rows = primitives.majority(
+            messages.first, messages.row_of, messages.more
+        )
         return outcome(messages, winner, undecided, no_majority, rows)
     arrived = messages.row_of >= 0
     row_of = np.where(arrived, messages.row_of, 0)
@@ -256,7 +259,7 @@ def outcome(
 
     def not_honest() -> np.ndarray:
         pairs = np.stack([np.arange(len(winner)), elected()], axis=1)
-        return equal_rows(messages.rows, pairs)[:, 1] != 0
+        return equal_rows(messages.first, pairs, messages.more)[:, 1] != 0
 
     return Votes(rows, undecided, not_honest)
 
