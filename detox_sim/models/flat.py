@@ -22,7 +22,7 @@ LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other
 # One pass for all files: with images up to this size, and of files of so many, as a convolution of
 # a single image has other bits.
 PIXELS_AT_ONCE, IMAGES_AT_ONCE = 256, 2
-CPU_AT_ONCE, CPU_PIXELS = 100, 25_600  # of these; features of more need new memory, up to 3x slower
+CPU_AT_ONCE, CPU_PIXELS = 250, 200_000  # of these: fewer cost more calls, more do not fit caches
 Factory = Callable[..., "torch.nn.Module"]
 
 
