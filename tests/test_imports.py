@@ -50,9 +50,11 @@ STRANGERS = (
 
 # Compiled code, and classes that inherit from torch's: imported when it is needed.
 BACKENDS = {
+    "detox_sim.data.scaling",
     "detox_sim.models.at_once",
     "detox_sim.primitives.cpu",
     "detox_sim.primitives.cpu_distances",
+    "detox_sim.primitives.exchange",
     "detox_sim.primitives.tile",
     "detox_sim.theory.worker_sets",
 }

@@ -90,9 +90,10 @@ def _forward(layer, values, leaves, last):
         (weight, of_weight), (bias, of_bias) = next(leaves), next(leaves)
 
         def back(gradient):
-            torch.sum(gradient, 1, out=of_bias)
+            of_bias.copy_(gradient.sum(1))
             turned = gradient.transpose(1, 2)
-            if values.shape[1] == 1:  # written in place, products of one image are -0 for 0
+            # In place products of one image are -0 for 0; autocast around this has other types.
+            if values.shape[1] == 1 or gradient.dtype != of_weight.dtype:
                 of_weight.copy_(torch.bmm(turned, values))
             else:
                 torch.bmm(turned, values, out=of_weight)

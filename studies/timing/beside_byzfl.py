@@ -133,7 +133,7 @@ def experiment(
         Of `MIXERS`, before the rule.
     data
         The Trial's `data` and `data_options`. It is evaluated before the first step, after each
-        quarter of the steps (10 at least), and after the last.
+        quarter of the steps (50 at least), and after the last.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def experiment(
         rate=RATE,
         momentum=MOMENTUM,
         seed=seed,
-        evaluate_every=max(10, steps // 4),
+        evaluate_every=max(50, steps // 4),
         **data,
     )
 

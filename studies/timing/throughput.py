@@ -68,13 +68,14 @@ PROFILES: dict[str, tuple[dict, dict]] = {
                 "mlp": _beside_torch("mlp", GREY, 96, 15),
                 "lenet5": _beside_torch("lenet5", GREY, 96, 3),
                 "resnet8, 32 x 32": _beside_torch("resnet8", COLOUR, 32, 1),
+                "resnet8, 32 x 32, 8 images a file": _beside_torch("resnet8", COLOUR, 8, 4),
                 "resnet8, 8 x 8": _beside_torch("resnet8", SMALL, 12, 5),
             }
             | {
                 ", ".join([model, " + ".join([*mixers, title])]): _beside_byzfl(
                     model, rule, steps, mixers
                 )
-                for model, steps in (("CNN", 10), ("MLP", 200), ("logistic", 200))
+                for model, steps in (("CNN", 30), ("MLP", 200), ("logistic", 200))
                 for rule, title in _RULES.items()
                 for mixers in ([], ["nnm"])
                 if model == "MLP" or not mixers
@@ -258,7 +259,7 @@ STUDY = Study(
     figure=figure,
     finding=finding,
     scale="small models, one thread",
-    version=4,
+    version=5,
     exclusive=True,
     by_name=("laptop",),
     fields=FIELDS,

@@ -12,14 +12,26 @@ from studies.timing.beside_byzfl import PARTS
 from studies.timing.beside_torch import BATCHING, CLOCKS
 
 SIMULATORS = ("ours", "ByzFL")
-LEAST = 0.85  # of plain torch's speed: the target
-FASTER = 5.0  # than ByzFL: the target
+# Targets by the first word of a setting: speed relative to plain torch, or to ByzFL.
+TARGETS = {"resnet8": 0.97, "CNN": 1.5, "MLP": 5.0, "logistic": 5.0}
+TARGET = 0.85  # of other models, relative to plain torch
 
 BARS = {
     "round": ("gradients", "filtering"),
     "with judging": ("gradients", "filtering", "judging"),
     "whole train": ("train",),
 }
+
+
+def target(setting: str) -> float:
+    """Return how fast a setting should be: relative to plain torch, or to ByzFL.
+
+    Examples
+    --------
+    >>> target("CNN, trimmed mean"), target("lenet5")
+    (1.5, 0.85)
+    """
+    return TARGETS.get(setting.split(",")[0], TARGET)
 
 
 def speeds(dataset: xr.Dataset) -> xr.DataArray:
@@ -102,19 +114,20 @@ def finding(dataset: xr.Dataset) -> str:
     rounds = speeds(measured(dataset, "seconds")).sel(clock="processor", bar="round")
     whole = faster(measured(dataset, "simulator_seconds")).sel(clock="processor")
     lines = []
-    for ends, target, what in (
-        (rounds, LEAST, "Speed of a round beside plain torch"),
-        (whole, FASTER, "Speed of a whole run beside ByzFL"),
+    for ends, what in (
+        (rounds, "Speed of a round beside plain torch"),
+        (whole, "Speed of a whole run beside ByzFL"),
     ):
         ends = ends.dropna("setting")
-        each = (
-            f"{name} {ranged(one)}" for name, one in zip(ends.setting.values, ends, strict=True)
-        )
-        reached = int((ends.sel(end="median") >= target).sum())
+        names = [str(name) for name in ends.setting.values]
+        each = (f"{name} {ranged(one)}" for name, one in zip(names, ends, strict=True))
+        targets = [target(name) for name in names]
+        reached = int((ends.sel(end="median") >= targets).sum())
+        wanted = " or ".join(f"{value:g}" for value in sorted(set(targets)))
         lines.append(
             f"**{what}** (1 is as fast; median and range over turns): {'; '.join(each)}. The "
-            f"medians of {reached} of {ends.sizes['setting']} settings reach the target of "
-            f"{target:g}."
+            f"medians of {reached} of {ends.sizes['setting']} settings reach their target of "
+            f"{wanted}."
             if ends.size
             else f"**{what}**: not measured."
         )
@@ -158,8 +171,11 @@ def _panel_of_speeds(ax, dataset: xr.Dataset) -> None:
         ax.bar(at, median, 0.25, color=colour, label=bar)
         ax.vlines(at, least, most, color="0.2", lw=1.2)
     ax.axhline(1, color="0.4", lw=1)
-    ax.axhline(LEAST, color=VANILLA, lw=1.2, ls="--", label="target of a round: 0.85")
-    ax.set_xticks(places, known.setting.values)
+    for i, setting in enumerate(known.setting.values):
+        ax.hlines(target(setting), i - 0.45, i + 0.45, color=VANILLA, lw=1.2, ls="--",
+                  label=None if i else "target of a round")  # fmt: skip
+    names = [str(setting).replace(", ", "\n") for setting in known.setting.values]
+    ax.set_xticks(places, names, fontsize=7.5)
     ax.set(ylabel="speed / that of plain torch", title="Training, one thread")
     ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.36))
     ax.grid(axis="x", visible=False)

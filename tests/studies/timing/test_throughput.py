@@ -164,7 +164,7 @@ def made_up() -> xr.Dataset:
         "batching": beside_torch.BATCHING, "images": [4, 32], "format": list(beside_torch.FORMATS),
         "simulator": results.SIMULATORS, "part": beside_byzfl.PARTS,
     }  # fmt: skip
-    rng, settings = np.random.default_rng(0), ["a", "b", "c, d"]
+    rng, settings = np.random.default_rng(0), ["a", "b", "MLP, d"]
     found = xr.Dataset(
         {
             name: (
@@ -192,8 +192,8 @@ def test_figure_shows_all_that_was_measured():
 
 def test_finding_says_what_was_not_measured():
     found = results.finding(made_up())
-    assert "beside ByzFL** (1 is as fast; median and range over turns): c, d 2.00" in found
-    assert "The medians of 0 of 1 settings reach the target of 5" in found
+    assert "beside ByzFL** (1 is as fast; median and range over turns): MLP, d 2.00" in found
+    assert "The medians of 0 of 1 settings reach their target of 5" in found
     assert "Files one after the other take" in found
     assert results.finding(made_up().where(False)).count("not measured") == 2
 
