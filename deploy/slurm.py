@@ -15,7 +15,7 @@ DIRECTIVES = ["--partition=short", "--time=02:00:00"]  # a GPU each: "--gres=gpu
 RESOURCES: list[str] = []  # a GPU each: ["--resources", "GPU=1"]
 CERTIFICATES = Path.home() / "detox-certificates"
 ENVIRONMENT = [
-    "export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824",
+    "export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_ARENA_MAX=1",
     "export OMP_WAIT_POLICY=PASSIVE",
 ]
 

@@ -218,6 +218,7 @@ def test_recipes_set_what_the_embedded_cluster_sets():
     assert variables == {
         "MALLOC_TRIM_THRESHOLD_=1073741824",
         "MALLOC_MMAP_THRESHOLD_=1073741824",
+        "MALLOC_ARENA_MAX=1",
         "OMP_WAIT_POLICY=PASSIVE",
     }
     for name in ("by_hand.md", "slurm.py", "dask_cuda.md", "Dockerfile"):

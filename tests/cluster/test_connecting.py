@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 from distributed import Client
@@ -176,6 +177,28 @@ def test_open_scheduler_is_warned_of_once(tmp_path):
 
 
 # --- Inside a task --------------------------------------------------------------------------------
+
+
+def pages_of_large_tensors():
+    """Return how many pages each of nine tensors of 100 MB needs anew, one freed after another."""
+    import resource
+
+    import torch
+
+    from detox_sim.models import keep_freed_memory
+
+    keep_freed_memory()
+    known = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+    for _ in range(9):
+        torch.ones(25_000_000)
+        known.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    return np.diff(known)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="keeping memory is glibc's")
+def test_tasks_keep_the_memory_of_large_arrays(client):
+    pages = client.submit(pages_of_large_tensors, pure=False).result(timeout=60)
+    assert np.median(pages) < 1000 < pages[0]
 
 
 def where_it_runs(_):
