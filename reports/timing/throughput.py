@@ -39,11 +39,11 @@ show_findings("throughput")
 show("throughput")
 
 # %% [markdown]
-# **How to read it.** Left: the speed of a round here over that of plain torch on the same files, in the same turns, with
+# **How to read it.** Above left: the speed of a round here over that of plain torch on the same files, in the same turns, with
 # one thread; 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation,
 # update. *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else,
-# set-up and evaluations included. Middle: the time of the gradients of 15 files one by one over that of all at once, which is faster above 1.
-# Right: the same experiment here and in ByzFL.
+# set-up and evaluations included. Below left: the time of the gradients of 15 files one by one over that of all at once, which is faster above 1.
+# Right: the same experiment here and in ByzFL, as shares of ByzFL's time.
 
 # %% [markdown]
 # ## Beside plain torch

@@ -145,11 +145,11 @@ def finding(dataset: xr.Dataset) -> str:
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draw speed beside plain torch, files at once against one by one, and time beside ByzFL."""
-    result = Figure(figsize=(11.0, 3.9))
-    left, middle, right = result.subplots(1, 3, width_ratios=(1.2, 1, 1.1))
-    _panel_of_speeds(left, dataset)
-    _panel_of_batching(middle, dataset)
-    _panel_of_simulators(right, dataset)
+    result = Figure(figsize=(11.0, 7.6))
+    grid = result.add_gridspec(2, 2)
+    _panel_of_speeds(result.add_subplot(grid[0, 0]), dataset)
+    _panel_of_batching(result.add_subplot(grid[1, 0]), dataset)
+    _panel_of_simulators(result.add_subplot(grid[:, 1]), dataset)
     return result
 
 
@@ -177,7 +177,7 @@ def _panel_of_speeds(ax, dataset: xr.Dataset) -> None:
     names = [str(setting).replace(", ", "\n") for setting in known.setting.values]
     ax.set_xticks(places, names, fontsize=7.5)
     ax.set(ylabel="speed / that of plain torch", title="Training, one thread")
-    ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+    ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.42))
     ax.grid(axis="x", visible=False)
 
 
@@ -196,7 +196,7 @@ def _panel_of_batching(ax, dataset: xr.Dataset) -> None:
     ax.set(xlabel="images a file", ylabel="time one by one / all at once", title=title)
     ax.set_ylim(bottom=0)
     if len(known.setting):
-        ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.36))
+        ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.42))
 
 
 def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
@@ -213,19 +213,18 @@ def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
     colours = (DETOX, VANILLA, THEORY)
     for i, setting in enumerate(known.setting.values):
         for simulator, shift in zip(SIMULATORS, (-0.2, 0.2), strict=True):
-            bottom = 0.0
+            start = 0.0
             for part, colour in zip(PARTS, colours, strict=True):
-                height = float(seconds.sel(setting=setting, simulator=simulator, part=part))
-                ax.bar(i + shift, height, 0.36, bottom=bottom, color=colour, lw=0,
-                       label=part if not i and shift < 0 else None,
-                       alpha=1 if simulator == "ours" else 0.55)  # fmt: skip
-                bottom += height
+                width = float(seconds.sel(setting=setting, simulator=simulator, part=part))
+                ax.barh(i + shift, width, 0.36, left=start, color=colour, lw=0,
+                        label=part if not i and shift < 0 else None,
+                        alpha=1 if simulator == "ours" else 0.55)  # fmt: skip
+                start += width
         text = f"{float(gains.sel(setting=setting, end='median')):.1f}x"
-        top = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
-        ax.annotate(text, (i - 0.2, top + 0.02), ha="center", fontsize=8)
-    names = ["\n".join(str(setting).replace(",", "").split()) for setting in known.setting.values]
-    ax.set_xticks(range(len(names)), names, fontsize=7)
-    ax.set(ylabel="time / ByzFL's (pale)")
-    ax.margins(y=0.1)
-    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.36))
-    ax.grid(axis="x", visible=False)
+        end = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
+        ax.annotate(text, (end + 0.01, i - 0.2), va="center", fontsize=8)
+    ax.set_yticks(range(known.sizes["setting"]), known.setting.values, fontsize=8)
+    ax.set(xlabel="time / ByzFL's (pale), and how many times faster", xlim=(0, 1.08))
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, -0.13))
+    ax.grid(axis="y", visible=False)
