@@ -124,6 +124,11 @@ class Store:
         path = self._failure(cell)
         return json.loads(path.read_text())["error"] if path.exists() else None
 
+    def stored_at(self, cell: Cell) -> int | None:
+        """Return when a finished cell was stored here, in nanoseconds; None where it was not."""
+        path = self.path(cell)
+        return path.stat().st_mtime_ns if path.exists() else None
+
     def _failure(self, cell: Cell) -> Path:
         return self.path(cell).with_suffix(".failed.json")
 

@@ -112,13 +112,13 @@ class Outputs:
 
     def _make_dataset(self, plan: Plan, missing: Collection[Cell]) -> bool:
         """Make one dataset if it or its figure is out of date; return whether one was."""
-        digests = [cell.digest for cell in plan.cells if cell not in missing]
+        finished = [cell for cell in plan.cells if cell not in missing]
         own = hashlib.sha256(studies.source_of(plan.name)).hexdigest()
         key = _key(
             [_source(), own],
             plan.axes,
             plan.settings,
-            digests,
+            [[cell.digest, self.store.stored_at(cell)] for cell in finished],
             [self.store.failure(cell) for cell in plan.cells],
         )
         files = [self.folder / f"{plan.name}.nc"]

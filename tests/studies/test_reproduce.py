@@ -197,6 +197,16 @@ def test_interrupt_prints_the_command_that_resumes(tmp_path):
     assert len(list(output.rglob("cells/*/*.nc"))) >= 1
 
 
+def test_figure_is_made_again_of_cells_that_ran_again(tmp_path, capsys):
+    arguments = ["filtering", "--profile", "smoke", "--processes", "1", "--no-report"]
+    arguments += ["--output", str(tmp_path)]
+    said = []
+    for more in ([], [], ["--fresh"]):
+        assert main([*arguments, *more]) == 0
+        said.append("cached: all" in capsys.readouterr().out)
+    assert said == [False, True, False]
+
+
 def test_setting_reaches_every_cell_and_the_provenance(tmp_path):
     settings = ["steps=2", "seed=0", "attack=alie", "pipeline=D-Median"]
     settings += ["copies=5", "groups=3", "batch=90"]
