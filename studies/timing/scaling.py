@@ -50,7 +50,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
         {
             "part": _GROWTH
             | {f"p = 45, d = {d:,}": _size(45, d) for d in (50_000, 200_000, 700_000)}
-            | {"sweep": _sweep(12, 40, 150, 4)}
+            | {"sweep": _sweep(8, 120, 150, 4)}
         },
     ),
 }
