@@ -121,6 +121,9 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 # simulator can be much faster than another; elsewhere the rest of the round decides. What differs: ByzFL splits the data into
 # parts, one a client, and leaves the gradients of the five attackers out; here all workers draw from all data, all 45 gradients are computed, and the weight
 # of every vote in every aggregate is estimated. *Rounds alone* leaves that, set-up and evaluations out: both simulators must do the rest.
+# Multi-Krum and the geometric median need the distances of all pairs of rows, which are summed in float64 here: the
+# study `kernels` counts their operations, and says how much of the time these alone take. With nnm before them
+# ByzFL holds n - f copies of all rows in memory.
 
 # %%
 if not compared.sizes["setting"]:
