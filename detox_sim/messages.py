@@ -36,6 +36,11 @@ class Messages:
     rows : array (n + m, d)
         All rows; `first` itself where there are no more, else a copy, made when it is first read.
 
+    Raises
+    ------
+    ValueError
+        When `more` has rows of another length or type than `first`.
+
     Examples
     --------
     >>> forged = np.array([[0, 0, 2], [1, 1, 1]])  # row 2 is the third copy of file 0
@@ -49,6 +54,16 @@ class Messages:
     row_of: np.ndarray
     search: Search | None = None
     more: Any = None
+
+    def __post_init__(self) -> None:
+        more = self.more
+        if more is None:
+            return
+        if more.shape[1:] != self.first.shape[1:] or more.dtype != self.first.dtype:
+            raise ValueError(
+                f"more must be rows of {self.first.shape[1]} values of type {self.first.dtype}, "
+                f"as first; got {more.dtype} of shape {tuple(more.shape)}"
+            )
 
     @functools.cached_property
     def rows(self) -> Any:

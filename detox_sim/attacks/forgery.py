@@ -43,7 +43,7 @@ def row_per_file(rows, forged: np.ndarray, replace: Callable) -> Messages:
     row_of = np.repeat(np.arange(rows.shape[0])[:, None], forged.shape[1], axis=1)
     own_row = rows.shape[0] + np.arange(changed.size)[:, None]
     row_of[changed] = np.where(forged[changed], own_row, row_of[changed])
-    return Messages(rows, row_of, more=replace(changed))
+    return Messages(rows, row_of, more=namespace(rows).astype(replace(changed), rows.dtype))
 
 
 def known_files(forged: np.ndarray, known: np.ndarray | None) -> np.ndarray:

@@ -49,13 +49,13 @@ __all__ = [
     "use_threads",
 ]
 
-BACKENDS = {"numpy": "cpu", "cupy": "gpu", "dask": "chunked", "other": "reference"}  # by `kind`
+_MODULES = {"numpy": "cpu", "cupy": "gpu", "dask": "chunked", "other": "reference"}  # by `kind`
 _remembered: ContextVar[list[tuple[Any, np.ndarray]] | None] = ContextVar("distances", default=None)
 
 
 def _backend(rows):
     """Return the module that implements the primitives for this array."""
-    return _module(BACKENDS[kind(rows)])
+    return _module(_MODULES[kind(rows)])
 
 
 @functools.cache
@@ -78,6 +78,11 @@ def _indices(name: str, rows, values, more=None, least: int = 0) -> np.ndarray:
     """Return indices of rows as integers, or raise for one that is no row's."""
     values = np.asarray(values, dtype=np.int64)
     n = rows.shape[0] + (0 if more is None else more.shape[0])
+    if more is not None and (more.shape[1:], more.dtype) != (rows.shape[1:], rows.dtype):
+        raise ValueError(
+            f"more must have rows of {rows.shape[1]} values of {rows.dtype}, got {more.dtype} of "
+            f"shape {tuple(more.shape)}"
+        )
     if values.size and not (values.min() >= least and values.max() < n):
         allowed = f"indices below n = {n}" + ", or -1" * (least < 0)
         raise ValueError(f"{name} must be {allowed}, got {values.tolist()}")

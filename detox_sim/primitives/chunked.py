@@ -98,18 +98,6 @@ def combine(weights, rows, dtype):
     return rows.map_blocks(work, chunks=chunks, dtype=dtype, meta=rows._meta.astype(dtype))
 
 
-def majority(rows, groups, more):
-    return reference.majority(rows, groups, more, equal_rows)
-
-
-def mean(rows):
-    return reference.mean(rows, combine)
-
-
-def moments(weights, rows):
-    return reference.moments(weights, rows, combine)
-
-
 def sign_sum(rows):
     return map_columns(primitives.sign_sum, rows)
 
@@ -127,3 +115,8 @@ def equal_rows(rows, groups, more):
 
 def take(rows, indices):
     return rows[indices]
+
+
+majority = functools.partial(reference.majority, equal_rows=equal_rows)
+mean = functools.partial(reference.mean, combine=combine)
+moments = functools.partial(reference.moments, combine=combine)

@@ -104,18 +104,6 @@ def differ(rows, groups):
     return to_host(different) != 0
 
 
-def majority(rows, groups, more):
-    return reference.majority(rows, groups, more, equal_rows)
-
-
-def mean(rows):
-    return reference.mean(rows, combine)
-
-
-def moments(weights, rows):
-    return reference.moments(weights, rows, combine)
-
-
 def sign_sum(rows):
     cupy, rows = require("cupy"), _c_ordered(rows)
     n, d = rows.shape
@@ -123,3 +111,8 @@ def sign_sum(rows):
     kernel = _kernel("sign_sum", rows.dtype.name)
     kernel((_grid(d),), (cuda.BLOCK,), (rows, np.int64(n), np.int64(d), out))
     return out
+
+
+majority = functools.partial(reference.majority, equal_rows=equal_rows)
+mean = functools.partial(reference.mean, combine=combine)
+moments = functools.partial(reference.moments, combine=combine)

@@ -391,6 +391,8 @@ IMPOSSIBLE = [
     (lambda: equal_rows(X, [[0, 99, 1]]), "indices below n = 13"),
     (lambda: take(X, [-1]), "indices below n = 13"),
     (lambda: majority(X, [[0, 13, -1]]), "indices below n = 13, or -1"),
+    (lambda: majority(X, [[0, 13]], X[:, :9]), "rows of 70 values of float32"),
+    (lambda: equal_rows(X, [[0, 13]], X.astype(float)), "rows of 70 values of float32"),
     (lambda: order_mean(X, 0, 0, chosen=[99]), "indices below n = 13"),
     (lambda: order_mean(X.astype(int), 0, 0), "floating-point rows"),
     (lambda: distances(X, X[:2, :5]), "points of shape .m, 70."),

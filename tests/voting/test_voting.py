@@ -225,3 +225,10 @@ def test_other_votes_need_every_copy():
             function = supplied(getattr(voting, vote), holders=holders, rng=rng)
             message = f"vote '{vote}' needs every copy, but 2 of 9 did not"
             assert_refused(message, function, messages)
+
+
+def test_more_rows_must_fit_the_first():
+    first, row_of = np.ones((2, 3), np.float32), np.array([[0, 2, 0], [1, 1, 2]])
+    for more in (np.ones((1, 2), np.float32), np.ones((1, 3))):
+        with pytest.raises(ValueError, match="more must be rows of 3 values of type float32"):
+            Messages(first, row_of, more=more)
