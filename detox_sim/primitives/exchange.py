@@ -1,7 +1,7 @@
 """Compare-exchange of two rows, written in LLVM's language.
 
-Of the same loop in Python, numba makes stores under a mask, which take twice as long. Numba's cache
-does not notice a change of this file: save `cpu.py` too.
+Of the same loop in Python, numba makes stores under a mask, which take longer. Numba's cache does
+not notice a change of this file: save `cpu.py` too.
 """
 
 from llvmlite import ir
