@@ -52,11 +52,11 @@ STRANGERS = (
 BACKENDS = {
     "detox_sim.data.scaling",
     "detox_sim.models.at_once",
+    *(f"detox_sim.primitives.cpu.{name}" for name in ("compiled", "exchange", "pairwise", "tile")),
+    *(f"detox_sim.primitives.cpu.{name}" for name in ("orders", "votes", "weighted")),
     "detox_sim.primitives.cpu",
-    "detox_sim.primitives.cpu_distances",
-    "detox_sim.primitives.exchange",
-    "detox_sim.primitives.tile",
     "detox_sim.theory.worker_sets",
+    "detox_sim.trials.elimination",
 }
 
 HEAVY = {"torch", "cupy", "dask", "distributed", "numba", "PIL", "pooch"}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from detox_sim.primitives.cpu_distances import kernel, read_only
+from detox_sim.primitives.cpu.compiled import kernel, read_only
 
 
 def scaled(

@@ -170,7 +170,7 @@ def distances(rows, points=None) -> np.ndarray:
 
 def _completed(square: np.ndarray, own: bool) -> np.ndarray:
     """Return the distances with Inf where a row has NaN or Inf; between rows, both halves."""
-    _module("cpu_distances").complete(square, own)
+    _module("cpu.pairwise").complete(square, own)
     return square
 
 

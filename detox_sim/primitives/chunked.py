@@ -68,7 +68,7 @@ def cross_distances(rows, points):
 
 
 def _measure(name: str, *arrays) -> np.ndarray:
-    """Return squared distances, summed over chunks by a function of `cpu_distances`.
+    """Return squared distances, summed over chunks by a function of `cpu.pairwise`.
 
     The bits are those of the whole array where NumPy chunks start at whole units.
     """
@@ -83,9 +83,9 @@ def _measure(name: str, *arrays) -> np.ndarray:
 
 
 def _sums_of_chunk(name: str, *chunks_and_place) -> sums.Partials:
-    from detox_sim.primitives import cpu_distances
+    from detox_sim.primitives.cpu import pairwise
 
-    return getattr(cpu_distances, name)(*chunks_and_place)
+    return getattr(pairwise, name)(*chunks_and_place)
 
 
 def combine(weights, rows, dtype):

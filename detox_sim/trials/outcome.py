@@ -11,7 +11,6 @@ from detox_sim.primitives import combine, distances
 
 MOST_WEIGHED = 500  # votes; for more no weights are found, which would take all distances
 UNEXPLAINED = 0.75  # share of the aggregate; weights that leave more of it do not count
-DEPENDENT = 1e-9  # share of a vote's own squared length that others leave of it
 
 
 class Outcome(NamedTuple):
@@ -128,6 +127,8 @@ def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
     >>> weights((points[:, None] - points) ** 2, (points - 1.0) ** 2).round(3)
     array([0.75, 0.25, 0.  ])
     """
+    from detox_sim.trials.elimination import solve
+
     found = np.zeros(len(squares))
     finite = np.flatnonzero(np.isfinite(from_aggregate))
     if not finite.size:
@@ -139,7 +140,7 @@ def weights(squares: np.ndarray, from_aggregate: np.ndarray) -> np.ndarray:
     others = distinct[distinct != near]
     own = squares[near, others]
     products = (own[:, None] + own - squares[np.ix_(others, others)]) / 2
-    found[others] = _solve(products, (own + from_aggregate[near] - from_aggregate[others]) / 2)
+    found[others] = solve(products, (own + from_aggregate[near] - from_aggregate[others]) / 2)
     found[near] = 1 - found.sum()
     found[finite] = found[first] / (first[:, None] == first).sum(axis=1)
     return found
@@ -166,28 +167,3 @@ def unexplained(
     some = weight[given]  # sums without BLAS, whose bits differ between processors
     spread = (some[:, None] * some * squares[np.ix_(given, given)]).sum() / 2
     return max(0.0, float(((some * from_aggregate[given]).sum() - spread) / square))
-
-
-def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve a positive semidefinite system by elimination; unknowns that depend on others are 0.
-
-    Not by LAPACK, whose bits differ between processors.
-    """
-    size, scale = len(matrix), np.sqrt(np.diag(matrix))
-    system = np.column_stack([matrix / scale / scale[:, None], right / scale])
-    diagonal = system.reshape(-1)[:: size + 2]  # a view, of rows of size + 1 values
-    product, waiting, solved = np.empty_like(system), np.ones(size, dtype=bool), []
-    for _ in range(size):
-        left = np.where(waiting, diagonal, 0.0)
-        pivot = int(left.argmax())
-        if left[pivot] < DEPENDENT:
-            break
-        row = system[pivot] / left[pivot]
-        np.multiply(system[:, pivot, None], row, out=product)
-        system -= product
-        system[pivot] = row
-        waiting[pivot] = False
-        solved.append(pivot)
-    result = np.zeros(size)
-    result[solved] = system[solved, -1] / scale[solved]
-    return result

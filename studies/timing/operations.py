@@ -34,8 +34,8 @@ def count(kernel: str, n: int, d: int) -> Count | None:
 
     Examples
     --------
-    >>> count("distances", 6, 10)  # 15 pairs; the kernel pads to 10 rows, which are 3 tiles
-    Count(operation='float64', needed=450, executed=1650)
+    >>> count("distances", 6, 10).needed  # of each of 15 pairs subtract, multiply, add
+    450
     >>> count("median", 3, 10)
     Count(operation='min, max', needed=40, executed=60)
     """
@@ -54,16 +54,21 @@ def count(kernel: str, n: int, d: int) -> Count | None:
 def _pairs_in_tiles(n: int) -> int:
     """Return the pairs of rows in the tiles below the diagonal and in the halves of those on it.
 
-    Padded rows count too, and so does a row with itself, which shows NaN and Inf.
+    Padded rows count too, and so does a row with itself, which shows NaN and Inf. Rows that fill
+    less than half of the last tile are measured one by one, against the tiles of the others.
     """
-    from detox_sim.primitives.tile import TILE
+    from detox_sim.primitives.cpu.tile import TILE
 
-    lines = -(-n // TILE)
-    return TILE**2 * lines * (lines - 1) // 2 + lines * TILE * (TILE + 1) // 2
+    tiles, over = divmod(n, TILE)
+    single = over if 2 * over < TILE else 0
+    lines = tiles + (over > 0)
+    full = tiles if single else lines
+    whole = TILE**2 * full * (full - 1) // 2 + single * TILE * full
+    return whole + lines * TILE * (TILE + 1) // 2
 
 
 def _ordered(n: int, d: int, lo: int, hi: int) -> Count | None:
-    from detox_sim.primitives.cpu import NETWORK_ROWS
+    from detox_sim.primitives.cpu.orders import NETWORK_ROWS
     from detox_sim.primitives.network import order_network
 
     if n > NETWORK_ROWS:  # sorted by NumPy

@@ -145,8 +145,9 @@ def _float64(builder, other, values: list) -> list:
 
 
 def _exchange(builder, low, high) -> tuple:
-    less = builder.fcmp_ordered("<", low, high)
-    return builder.select(less, low, high), builder.select(less, high, low)
+    from detox_sim.primitives.cpu.exchange import maximum, minimum
+
+    return minimum(builder, low, high), maximum(builder, low, high)
 
 
 def _min_max(builder, other, values: list) -> list:

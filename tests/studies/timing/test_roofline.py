@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from detox_sim.primitives import use_threads
+from detox_sim.primitives.cpu.tile import TILE
 from detox_sim.primitives.network import order_network
-from detox_sim.primitives.tile import TILE
 from studies.timing import operations, rates, roofline
 
 
@@ -20,10 +20,12 @@ def test_needed_operations_of_distances_are_those_of_each_pair_once():
 
 
 def test_executed_operations_of_distances_are_those_of_the_tiles():
-    for n in (1, 5, 6, 23):
-        padded = range(-(-n // TILE) * TILE)
-        pairs = [(i, j) for i in padded for j in padded if j <= i]  # a row and itself too
-        assert operations.count("distances", n, 4).executed == 3 * len(pairs) * 4, n
+    for n in (1, 2, 3, 4, 5, 6, 7, 23, 25, 41, 45):
+        tiles = [range(start, min(start + TILE, n)) for start in range(0, n, TILE)]
+        pairs = sum(TILE * (TILE + 1) // 2 for _ in tiles)  # a row and itself too
+        for _, j in itertools.combinations(range(len(tiles)), 2):
+            pairs += TILE * (len(tiles[j]) if 2 * len(tiles[j]) < TILE else TILE)
+        assert operations.count("distances", n, 4).executed == 3 * pairs * 4, n
 
 
 def changes_median(n: int, place: int, high: bool) -> bool:

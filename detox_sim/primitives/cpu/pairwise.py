@@ -1,34 +1,28 @@
-"""Distances between NumPy rows: numba kernels over tiles of rows and blocks of columns."""
+"""Squared distances between rows: tiles of rows over blocks of columns.
+
+Of equal rows, such as attackers send who act together, only the first is measured.
+"""
 
 import contextlib
 import threading
 
-import numba
 import numpy as np
 
 from detox_sim.primitives import sums
+from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only
+from detox_sim.primitives.cpu.tile import TILE, add_column, add_own_tile, add_tile
 from detox_sim.primitives.threads import spread, use_threads
-from detox_sim.primitives.tile import TILE, add_column, add_own_tile, add_tile
 
-CHUNK = 1 << 21  # values that a thread takes at a time
 MEASURED = 256  # columns in a block
+COMPARED = 1024  # columns of two rows at a time
 MANY_ROWS = 1000  # rows that are measured against points at a time
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-
-
-def read_only(rows: np.ndarray) -> np.ndarray:
-    """Return the rows C-ordered and read-only, so that a kernel is compiled for one type only."""
-    rows = np.ascontiguousarray(rows).view()
-    rows.flags.writeable = False
-    return rows
 
 
 @kernel
-def _load_float64(rows, top, column, stop, block):
+def _load_float64(rows, chosen, column, stop, block):
     width = min(block.shape[1], stop - column)
-    for i in range(min(rows.shape[0] - top, block.shape[0])):
-        source, target = rows[top + i, column : column + width], block[i]
+    for i in range(min(chosen.size, block.shape[0])):
+        source, target = rows[chosen[i], column : column + width], block[i]
         for k in range(width):
             target[k] = source[k]
         for k in range(width, block.shape[1]):
@@ -70,30 +64,39 @@ def _in_tiles(count):
 
 
 @kernel
-def _distances_over(rows, column, units):
-    """Return squared distances (n, n), i >= j only, over some units from a column on."""
-    n = rows.shape[0]
-    block = np.zeros((_in_tiles(n), MEASURED))
+def _distances_over(rows, chosen, column, units):
+    """Return squared distances (m, m) of chosen rows, i >= j only, over units from a column on."""
+    m = chosen.size
+    block = np.zeros((_in_tiles(m), MEASURED))
     value = np.empty((block.shape[0], block.shape[0]))
     pending = np.empty((_levels(units), *value.shape))
+    # The last rows, if they fill less than half a tile, are measured one by one.
+    single = m // TILE * TILE if 2 * (m % TILE) < TILE else m
     for unit in range(units):
         value[:] = 0.0
         start = column + unit * sums.UNIT
         stop = min(start + sums.UNIT, rows.shape[1])
         for first in range(start, stop, MEASURED):
-            _load_float64(rows, 0, first, stop, block)
+            _load_float64(rows, chosen, first, stop, block)
             for i in range(0, block.shape[0], TILE):
-                for j in range(0, i, TILE):
+                for j in range(0, i if i < single else 0, TILE):
                     add_tile(block, block, i, j, value)
                 add_own_tile(block, block, i, i, value)
+            for j in range(single, m):
+                for i in range(0, single, TILE):
+                    add_column(block, block, i, j, value)
         _carry(pending, value, unit)
-    return _carried(pending, units)[:n, :n]
+    total = _carried(pending, units)[:m, :m]
+    for i in range(single, m):
+        total[i, :single] = total[:single, i]
+    return total
 
 
 @kernel
 def _cross_over(rows, points, column, units):
     """Return squared distances (n, m) to points over some units from a column on."""
     n, m = rows.shape[0], points.shape[0]
+    every, every_point = np.arange(n), np.arange(m)
     block = np.zeros((TILE, MEASURED))
     others = np.zeros((1 if m == 1 else _in_tiles(m), MEASURED))
     value = np.empty((_in_tiles(n), others.shape[0]))
@@ -103,13 +106,13 @@ def _cross_over(rows, points, column, units):
         start = column + unit * sums.UNIT
         stop = min(start + sums.UNIT, rows.shape[1])
         for first in range(start, stop, MEASURED):
-            _load_float64(points, 0, first, stop, others)
+            _load_float64(points, every_point, first, stop, others)
             whole = n // TILE * TILE if first + MEASURED <= stop and m == 1 else 0
             for i in range(0, whole, TILE):
                 part = rows[i : i + TILE, first : first + MEASURED]
                 add_column(part, others, 0, 0, value[i : i + TILE])
             for i in range(whole, n, TILE):
-                _load_float64(rows, i, first, stop, block)
+                _load_float64(rows, every[i:], first, stop, block)
                 if m == 1:
                     add_column(block, others, 0, 0, value[i : i + TILE])
                 else:
@@ -141,8 +144,11 @@ def _in_blocks(rows, first: int, over) -> sums.Partials:
 
 def distance_sums(rows, first: int = 0) -> sums.Partials:
     """Return squared distances (n, n), i >= j only, by block of columns from unit `first` on."""
-    rows = read_only(rows)
-    return _in_blocks(rows, first, lambda *some: _distances_over(rows, *some))
+    return _sums_of(read_only(rows), np.arange(len(rows)), first)
+
+
+def _sums_of(rows, chosen, first: int) -> sums.Partials:
+    return _in_blocks(rows, first, lambda *some: _distances_over(rows, chosen, *some))
 
 
 def cross_sums(rows, points, first: int = 0) -> sums.Partials:
@@ -151,10 +157,65 @@ def cross_sums(rows, points, first: int = 0) -> sums.Partials:
     return _in_blocks(rows, first, lambda *some: _cross_over(rows, points, *some))
 
 
+@kernel
+def _equal(row, other):
+    """Compare from the end, since gradients often begin with zeros."""
+    stop = row.size
+    while stop > 0:
+        start, bits = max(0, stop - COMPARED), row[0] ^ row[0]
+        some, others = row[start:stop], other[start:stop]
+        for k in range(some.size):
+            bits |= some[k] ^ others[k]
+        if bits:
+            return False
+        stop = start
+    return True
+
+
+@kernel
+def _distinct(patterns):
+    """Return the rows (m,) that equal none before them, and the place (n,) of each row in these."""
+    n = patterns.shape[0]
+    chosen, place = np.empty(n, np.int64), np.empty(n, np.int64)
+    m = 0
+    for i in range(n):
+        place[i] = m
+        for k in range(m):
+            other = patterns[chosen[k]]
+            if patterns[i, -1] == other[-1] and _equal(patterns[i], other):
+                place[i] = k
+                break
+        if place[i] == m:
+            chosen[m] = i
+            m += 1
+    return chosen[:m], place
+
+
+@kernel
+def _spread_out(square, place):
+    """Return distances (n, n), i >= j only, of rows with places in square (m, m), i >= j only."""
+    n = place.size
+    result = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            a, b = place[i], place[j]
+            result[i, j] = square[max(a, b), min(a, b)]
+    return result
+
+
+@kernel
+def _distances(rows, patterns, units):
+    chosen, place = _distinct(patterns)
+    return _spread_out(_distances_over(rows, chosen, 0, units), place)
+
+
 def distances(rows):
+    rows = read_only(rows)
+    patterns = rows.view(f"u{rows.dtype.itemsize}")
     if rows.size <= CHUNK:  # one call: at a few thousand values the rest would take longer
-        return _distances_over(read_only(rows), 0, _units(rows.shape[1]))
-    return sums.total(distance_sums(rows))
+        return _distances(rows, patterns, _units(rows.shape[1]))
+    chosen, place = _distinct(patterns)
+    return _spread_out(sums.total(_sums_of(rows, chosen, 0)), place)
 
 
 @kernel
