@@ -1,4 +1,4 @@
-"""Gradients of convolutional models for all files in one pass, with the bits of one file at a time.
+"""Gradients of convolutional models, several files in one pass, with the bits of a file by itself.
 
 Layers see the images of all files as one batch. What autograd would sum over the batch is kept
 apart by file: a convolution's gradient in its kernel is computed file after file, and a batch norm

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 EVALUATED_AT_ONCE = 1000  # images
 LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
-# One pass for all files: with images up to this size, and of files of so many, as a convolution of
-# a single image has other bits.
-PIXELS_AT_ONCE, IMAGES_AT_ONCE = 256, 2
+# Convolutions of several files in one pass: of images up to this size, of so many pixels in all, as
+# more do not fit caches, and of files of so many images, as that of a single one has other bits.
+PIXELS_OF_ONE, PIXELS_AT_ONCE, IMAGES_AT_ONCE = 28 * 28, 131_072, 2
 CPU_AT_ONCE, CPU_PIXELS = 250, 200_000  # of these: fewer cost more calls, more do not fit caches
 Factory = Callable[..., "torch.nn.Module"]
 
@@ -50,9 +50,10 @@ class Model:
     `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
 
     A file has the same bits beside any other files. Dense models (`is_dense`) compute all files in
-    one `vmap`, and convolutions on small images in one pass (`at_once`), which is twice as fast; on
-    larger images each file has its own forward and backward pass, which is faster there (measured:
-    `studies.timing.throughput`). Use `one_thread`: bits depend on the number of threads.
+    one `vmap`. Convolutions of small files of small images take several files in one pass
+    (`at_once`), which is up to three times as fast; larger ones have a forward and a backward pass
+    for each file, which is faster there (measured: `studies.timing.throughput`). Use `one_thread`:
+    bits depend on the number of threads.
 
     Parameters
     ----------
@@ -116,10 +117,10 @@ class Model:
         self._lock = threading.Lock()  # the module's modes and buffers are shared
 
     def _is_small(self, shape: tuple[int, ...]) -> bool:
-        """Return whether convolutions are faster with all files at once, by measurement."""
+        """Return whether convolutions are faster with several files at once, by measurement."""
         from detox_sim.models import at_once
 
-        small = math.prod(shape[1:]) <= PIXELS_AT_ONCE
+        small = math.prod(shape[1:]) <= PIXELS_OF_ONE
         plain = self.device == "cpu" and self._precision == "float32" and not self._channels_last
         return small and plain and at_once.serves(self._module)
 
@@ -164,13 +165,12 @@ class Model:
 
         images, labels = self._tensor(images), self._tensor(labels)
         flat = self._tensor(params)
-        pass_of_all = self._pass_of_all(*labels.shape)
+        pass_of_all = self._pass_of_all(images)
         new = torch.empty if pass_of_all else torch.zeros
         rows = new(len(images), self.parameters, dtype=flat.dtype, device=self.device)
         with self._lock, self._repeatable():
             self._module.train()
-            for norm in self._norms:
-                norm.to(flat.dtype)
+            self._set_type(flat.dtype)
             if pass_of_all is not None:
                 losses, statistics = pass_of_all(flat, images, labels, rows)
             else:
@@ -180,13 +180,14 @@ class Model:
             losses.double().cpu().numpy(), from_torch(rows, self.backend), kept.astype(np.float32)
         )
 
-    def _pass_of_all(self, files: int, images: int) -> Callable | None:
-        """Return what computes so many files of so many images at once; None for one by one."""
+    def _pass_of_all(self, images) -> Callable | None:
+        """Return what computes several or all of these files at once; None for one by one."""
         if not self._at_once:
             return None
         if self._dense:
             return self._vectorised
-        return self._convolved if files > 1 and images >= IMAGES_AT_ONCE else None
+        several = min(len(images), _files_at_once(images)) > 1
+        return self._convolved if several and images.shape[1] >= IMAGES_AT_ONCE else None
 
     def _one_by_one(self, flat, images, labels, rows, seeds):
         """Compute file by file; autograd adds each gradient to its row of zeros."""
@@ -209,14 +210,18 @@ class Model:
         return torch.stack(losses), statistics
 
     def _convolved(self, flat, images, labels, rows):
-        """Compute all files in one pass; a file has the bits that it has by itself."""
+        """Compute several files in one pass; a file has the bits that it has by itself."""
         import torch
 
         from detox_sim.models import at_once
 
-        leaves = self._set_parameters(flat)
-        losses, statistics = at_once.gradients(self._module, leaves, images, labels, rows)
-        return losses, list(torch.cat(statistics, dim=1)) if statistics else []
+        leaves, losses, statistics = self._set_parameters(flat), [], []
+        files = _files_at_once(images)
+        for some in zip(*(each.split(files) for each in (images, labels, rows)), strict=True):
+            of_some, found = at_once.gradients(self._module, leaves, *some)
+            losses.append(of_some)
+            statistics += torch.cat(found, dim=1) if found else []
+        return torch.cat(losses), statistics
 
     def _set_parameters(self, flat) -> "list[torch.nn.Parameter]":
         """Give the module these parameters (d,), and return them by tensor.
@@ -294,9 +299,11 @@ class Model:
 
         with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
             self._seed(0)
-            self._forget_statistics()
             self._module.train()
-            leaves = self._unflatten(self._tensor(params), grad=False)
+            flat = self._tensor(params)
+            self._set_type(flat.dtype)
+            self._forget_statistics()
+            leaves = self._unflatten(flat, grad=False)
             torch.func.functional_call(self._module, leaves, (self._ordered(self._tensor(images)),))
             found = [b.reshape(-1) for b in self._buffers()]
         return torch.cat(found).cpu().numpy() if found else self.initial_statistics()
@@ -316,10 +323,10 @@ class Model:
         running = self._tensor(statistics).split([each.numel() for each in self._buffers()])
         total = right = 0.0
         with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
+            self._module.eval()
+            self._set_type(self._set_parameters(self._tensor(params))[0].dtype)
             for buffer, values in zip(self._buffers(), running, strict=True):
                 buffer.copy_(values)
-            self._module.eval()
-            self._set_parameters(self._tensor(params))
             for some, target in zip(
                 images.split(EVALUATED_AT_ONCE), labels.split(EVALUATED_AT_ONCE), strict=True
             ):
@@ -344,6 +351,11 @@ class Model:
     def _buffers(self) -> "list[torch.Tensor]":
         return [b for norm in self._norms for b in (norm.running_mean, norm.running_var)]
 
+    def _set_type(self, dtype: "torch.dtype") -> None:
+        """Give the statistics of batch norms the type of the parameters."""
+        for norm in self._norms:
+            norm.to(dtype)
+
     def _forget_statistics(self) -> None:
         """Set the running statistics to zero: at momentum 1 a NaN in them would stay."""
         for buffer in self._buffers():
@@ -365,6 +377,18 @@ class Model:
         if self._precision != "bfloat16":
             return contextlib.nullcontext()
         return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+
+
+def _files_at_once(images) -> int:
+    """Return how many of files (files, images, channels, height, width) are one pass.
+
+    Examples
+    --------
+    >>> _files_at_once(np.zeros((45, 32, 1, 28, 28)))
+    5
+    """
+    _, size, _, height, width = images.shape
+    return max(1, PIXELS_AT_ONCE // (size * height * width))
 
 
 def _batch_norms(module: "torch.nn.Module") -> "list[Any]":

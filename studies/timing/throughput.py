@@ -245,7 +245,8 @@ STUDY = Study(
         "history; train: the whole function per round, with set-up, warm-up round and two "
         "evaluations",
         "images are noise where accuracy is not compared: speed does not depend on them",
-        "all at once: the gradients of the 15 files of a step in one pass, which keeps them apart; "
+        "at once: the gradients of the 15 files of a step in one pass, which keeps them apart; "
+        "convolutions in several passes, each of files that have 131,072 pixels or fewer together; "
         "one after the other: a forward and a backward pass for each; bfloat16 by autocast",
         "ByzFL: 45 workers, 5 Byzantine, ALIE with z = 1 (sample deviation), 32 images a worker, "
         "its CNN, MLP and logistic model, SGD with momentum 0.9 at the server, the same "

@@ -137,7 +137,7 @@ def finding(dataset: xr.Dataset) -> str:
     if known.size:
         lines.append(
             f"**Files one after the other take {float(known.min()):.2f} to "
-            f"{float(known.max()):.2f} times as long as all at once**; they are the faster in "
+            f"{float(known.max()):.2f} times as long as at once**; they are the faster in "
             f"{int((known < 1).sum())} of {known.size} combinations of model and images a file."
         )
     return "\n".join(f"* {line}" for line in lines)
@@ -193,7 +193,7 @@ def _panel_of_batching(ax, dataset: xr.Dataset) -> None:
     ax.axhline(1, color="0.4", lw=1)
     ax.set_xticks(x, [f"{size:g}" for size in known.images.values])
     title = "Gradients of 15 files"
-    ax.set(xlabel="images a file", ylabel="time one by one / all at once", title=title)
+    ax.set(xlabel="images a file", ylabel="time one by one / at once", title=title)
     ax.set_ylim(bottom=0)
     if len(known.setting):
         ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.42))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from detox_sim.models import Model, cnn, one_thread, resnet8
+from detox_sim.models import Model, cnn, flat, lenet5, one_thread, resnet8
 from detox_sim.models.at_once import serves
 
 
@@ -37,6 +37,24 @@ def test_bits_are_those_of_one_file_at_a_time(factory):
                 np.testing.assert_array_equal(
                     ours, alone, err_msg=f"{part} of {files} files of {size} times {scale}"
                 )
+
+
+@pytest.mark.parametrize("factory", [resnet8, cnn, lenet5])
+def test_bits_do_not_depend_on_the_files_of_a_pass(factory, monkeypatch):
+    rng = np.random.default_rng(0)
+    shape, files, size = (1, 28, 28), 5, 3
+    model = Model(factory, shape, 10)
+    images = rng.random((files, size, *shape), dtype=np.float32)
+    labels, params = rng.integers(0, 10, (files, size)), model.initial(rng)
+    found = []
+    for in_a_pass in (5, 3, 2, 1):
+        monkeypatch.setattr(flat, "PIXELS_AT_ONCE", in_a_pass * size * 28 * 28)
+        assert flat._files_at_once(images) == in_a_pass
+        with one_thread():
+            found.append(model.gradients(params, images, labels))
+    for other in found[1:]:
+        for part, ours, wanted in zip(other._fields, other, found[0], strict=True):
+            np.testing.assert_array_equal(ours, wanted, err_msg=part)
 
 
 def test_other_models_have_a_pass_for_each_file():

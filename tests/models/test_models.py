@@ -232,6 +232,18 @@ def test_batch_statistics_and_density_of_a_model(name):
     assert dense == (name in ("softmax", "mlp")) == model._dense
 
 
+def test_batch_norms_take_the_type_of_the_parameters():
+    """Gradients of float64 parameters, then statistics and evaluation of float32."""
+    model, params = model_of("resnet8")
+    images, labels = (part[0] for part in batch(1, 6, shape=shape_of("resnet8")))
+    wanted = model.batch_statistics(params, images), model.evaluate(params, images, labels)
+    model.gradients(params.astype(np.float64), images[None].astype(np.float64), labels[None])
+    found = model.batch_statistics(params, images)
+    np.testing.assert_array_equal(found, wanted[0])
+    model.gradients(params.astype(np.float64), images[None].astype(np.float64), labels[None])
+    assert model.evaluate(params, images, labels) == wanted[1]
+
+
 def test_dropout_and_convolutions_are_not_dense():
     layers = {nn.Tanh(): True, nn.LogSoftmax(1): True, nn.Dropout(0.5): False}
     layers |= {nn.BatchNorm1d(64): False, nn.Softplus(): False}

@@ -61,7 +61,7 @@ def test_files_at_once_have_the_bits_of_one_by_one(lenet5, resnet8):
     assert (dense.same_bits == 1).all()
     assert (dense.batching_gap < 1e-4).all()
     chosen = [bool(each.at_once_in_training) for each in (dense, lenet5, resnet8)]
-    assert chosen == [True, False, True]
+    assert chosen == [True, True, True]
 
 
 def test_formats_deviate_by_their_precision(lenet5, resnet8):
