@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from detox_sim.primitives.cpu.compiled import CHUNK, SUMMED, kernel, read_only
+from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only
 from detox_sim.primitives.threads import spread
+
+COMPARED = 256  # columns at a time: with few, memory is read while results are written
 
 
 @kernel
@@ -12,9 +14,14 @@ def _row(rows, more, index):
 
 
 @kernel
-def _label_groups(rows, more, groups, first, last, labels):
+def _label_groups(rows, more, groups, first, last, labels, out):
+    """Label the members of some groups; copy the first member while it is read, if `out` has room.
+
+    Returns how many values were copied to the last group's row of `out`.
+    """
     copies, d = groups.shape[1], rows.shape[1]
     compared = np.empty(copies, np.bool_)
+    copied = 0
     for g in range(first, last):
         labels[g] = -1
         for leader in range(copies):
@@ -27,10 +34,10 @@ def _label_groups(rows, more, groups, first, last, labels):
                     labels[g, j] = leader
                 left += compared[j]
             own = _row(rows, more, groups[g, leader])
-            for column in range(0, d, SUMMED):
+            for column in range(0, d, COMPARED):
                 if not left:
                     break
-                end = min(column + SUMMED, d)
+                end = min(column + COMPARED, d)
                 values = own[column:end]
                 for j in range(leader + 1, copies):
                     if compared[j]:
@@ -40,17 +47,25 @@ def _label_groups(rows, more, groups, first, last, labels):
                             bits |= values[k] ^ member[k]
                         compared[j] = bits == 0
                         left -= bits != 0
+                if leader == 0 and out.shape[0]:
+                    _copy(values, out[g, column:end])
+                    copied = end
             for j in range(leader + 1, copies):
                 if compared[j]:
                     labels[g, j] = leader
+    return copied
+
+
+@kernel
+def _copy(source, target):
+    for k in range(target.size):
+        target[k] = source[k]
 
 
 @kernel
 def _copy_rows(rows, more, indices, first, last, out):
     for i in range(first, last):
-        source, target = _row(rows, more, indices[i]), out[i]
-        for k in range(target.size):
-            target[k] = source[k]
+        _copy(_row(rows, more, indices[i]), out[i])
 
 
 @kernel
@@ -58,7 +73,7 @@ def _elect_groups(rows, more, groups, first, last, labels, winner, undecided, el
     """Count the copies of each group; copy the elected rows, too, if `out` has room for them."""
     copies = groups.shape[1]
     for g in range(first, last):
-        _label_groups(rows, more, groups, g, g + 1, labels)
+        copied = _label_groups(rows, more, groups, g, g + 1, labels, out)
         present, most, winner[g] = 0, 0, 0
         for j in range(copies):
             present += groups[g, j] >= 0
@@ -70,7 +85,9 @@ def _elect_groups(rows, more, groups, first, last, labels, winner, undecided, el
         undecided[g] = 2 * most <= present
         elected[g] = max(groups[g, winner[g]], 0)
         if out.shape[0]:
-            _copy_rows(rows, more, elected, g, g + 1, out)
+            same = groups[g, 0] >= 0 and labels[g, winner[g]] == 0
+            kept = copied if same else 0
+            _copy(_row(rows, more, elected[g])[kept:], out[g, kept:])
 
 
 def _patterns(rows, more) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +109,9 @@ def _over_groups(work, groups, columns: int) -> None:
 
 def equal_rows(rows, groups, more):
     patterns, groups = _patterns(rows, more), read_only(groups)
-    labels = np.empty(groups.shape, np.int64)
+    labels, nothing = np.empty(groups.shape, np.int64), patterns[0][:0].copy()
     _over_groups(
-        lambda first, last: _label_groups(*patterns, groups, first, last, labels),
+        lambda first, last: _label_groups(*patterns, groups, first, last, labels, nothing),
         groups,
         rows.shape[1],
     )
