@@ -1,9 +1,9 @@
 """Gradients of convolutional models, several files in one pass, with the bits of a file by itself.
 
-Layers see the images of all files as one batch. What autograd would sum over the batch is kept
-apart by file: a convolution's gradient in its kernel is computed file after file, and a batch norm
-takes the channels of each file for channels of their own. On small images, where the calls of a
-pass cost more than its arithmetic, this takes half the time of one pass a file.
+Layers see the images of all files of a pass as one batch. What autograd would sum over the batch is
+kept apart by file: a convolution's gradient in its kernel is computed file after file, and a batch
+norm takes the channels of each file for channels of their own. On small images the calls of a pass
+cost more than its arithmetic, so that one pass for several files takes less time.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 EVALUATED_AT_ONCE = 1000  # images
 LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
-# Convolutions of several files in one pass: of images up to this size, of so many pixels in all, as
-# more do not fit caches, and of files of so many images, as that of a single one has other bits.
-PIXELS_OF_ONE, PIXELS_AT_ONCE, IMAGES_AT_ONCE = 28 * 28, 131_072, 2
+MOST_PIXELS = 28 * 28  # of an image, for convolutions of several files in one pass
+PIXELS_AT_ONCE = 131_072  # of all images of such a pass, at most: more do not fit caches
+LEAST_IMAGES = 2  # of a file in such a pass: the convolution of a single image has other bits
 CPU_AT_ONCE, CPU_PIXELS = 250, 200_000  # of these: fewer cost more calls, more do not fit caches
 Factory = Callable[..., "torch.nn.Module"]
 
@@ -50,10 +50,10 @@ class Model:
     `sizes` are the numbers of parameters of its tensors, in their order; they sum to d.
 
     A file has the same bits beside any other files. Dense models (`is_dense`) compute all files in
-    one `vmap`. Convolutions of small files of small images take several files in one pass
-    (`at_once`), which is up to three times as fast; larger ones have a forward and a backward pass
-    for each file, which is faster there (measured: `studies.timing.throughput`). Use `one_thread`:
-    bits depend on the number of threads.
+    one `vmap`. Convolutions on images of at most `MOST_PIXELS` take several files in one pass
+    (`at_once`), of `PIXELS_AT_ONCE` together, which is up to three times as fast; on larger images
+    each file has a forward and a backward pass, which is faster there (measured:
+    `studies.timing.throughput`). Use `one_thread`: bits depend on the number of threads.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Model:
         """Return whether convolutions are faster with several files at once, by measurement."""
         from detox_sim.models import at_once
 
-        small = math.prod(shape[1:]) <= PIXELS_OF_ONE
+        small = math.prod(shape[1:]) <= MOST_PIXELS
         plain = self.device == "cpu" and self._precision == "float32" and not self._channels_last
         return small and plain and at_once.serves(self._module)
 
@@ -165,14 +165,14 @@ class Model:
 
         images, labels = self._tensor(images), self._tensor(labels)
         flat = self._tensor(params)
-        pass_of_all = self._pass_of_all(images)
-        new = torch.empty if pass_of_all else torch.zeros
+        together = self._together(images)
+        new = torch.empty if together else torch.zeros
         rows = new(len(images), self.parameters, dtype=flat.dtype, device=self.device)
         with self._lock, self._repeatable():
             self._module.train()
             self._set_type(flat.dtype)
-            if pass_of_all is not None:
-                losses, statistics = pass_of_all(flat, images, labels, rows)
+            if together is not None:
+                losses, statistics = together(flat, images, labels, rows)
             else:
                 losses, statistics = self._one_by_one(flat, images, labels, rows, seeds)
         kept = torch.stack(statistics).cpu().numpy() if statistics else np.zeros((len(images), 0))
@@ -180,14 +180,14 @@ class Model:
             losses.double().cpu().numpy(), from_torch(rows, self.backend), kept.astype(np.float32)
         )
 
-    def _pass_of_all(self, images) -> Callable | None:
+    def _together(self, images) -> Callable | None:
         """Return what computes several or all of these files at once; None for one by one."""
         if not self._at_once:
             return None
         if self._dense:
             return self._vectorised
         several = min(len(images), _files_at_once(images)) > 1
-        return self._convolved if several and images.shape[1] >= IMAGES_AT_ONCE else None
+        return self._convolved if several and images.shape[1] >= LEAST_IMAGES else None
 
     def _one_by_one(self, flat, images, labels, rows, seeds):
         """Compute file by file; autograd adds each gradient to its row of zeros."""
@@ -324,7 +324,9 @@ class Model:
         total = right = 0.0
         with self._lock, self._repeatable(), torch.no_grad(), self._autocast():
             self._module.eval()
-            self._set_type(self._set_parameters(self._tensor(params))[0].dtype)
+            flat = self._tensor(params)
+            self._set_parameters(flat)
+            self._set_type(flat.dtype)
             for buffer, values in zip(self._buffers(), running, strict=True):
                 buffer.copy_(values)
             for some, target in zip(

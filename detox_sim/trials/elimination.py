@@ -4,7 +4,8 @@ import numpy as np
 
 from detox_sim.primitives.cpu.compiled import kernel
 
-DEPENDENT = 1e-9  # share of an unknown's own coefficient that others leave of it
+# An unknown depends on others if elimination leaves less than this share of its own coefficient.
+DEPENDENT = 1e-9
 
 
 @kernel
@@ -14,6 +15,7 @@ def solve(matrix, right):
     Parameters
     ----------
     matrix : float64 (n, n)
+        With a positive diagonal, else all unknowns are NaN.
     right : float64 (n,)
 
     Returns

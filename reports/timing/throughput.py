@@ -42,7 +42,7 @@ show("throughput")
 # **How to read it.** Above left: the speed of a round here over that of plain torch on the same files, in the same turns, with
 # one thread; 1 is as fast. A *round* is what training needs: images drawn, gradients of all files, vote, aggregation,
 # update. *With judging* adds what only a simulation can know (errors, cosine, weights); *whole train* everything else,
-# set-up and evaluations included. Below left: the time of the gradients of 15 files one by one over that of all at once, which is faster above 1.
+# set-up and evaluations included. Below left: the time of the gradients of 15 files one by one over that of several at once, which is faster above 1.
 # Right: the same experiment here and in ByzFL, as shares of ByzFL's time.
 
 # %% [markdown]
@@ -80,24 +80,37 @@ shares = (100 * parts / parts.sum("timed")).round(1)
 table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, axis=1))
 
 # %% [markdown]
-# ## Files one by one, or all at once
-# Time of 15 files one by one / time of all at once, by images a file; above 1 all at once is faster. *In training*: what a run
-# takes. Models of matrix products take all files at once, and so do convolutions on images of at most 256 pixels; on larger
-# images the features of all files do not fit into the processor's cache. *Alone*: whether a file's gradient has the same bits as
+# ## Files one by one, or at once
+# Time of 15 files one by one / time at once, by images a file; above 1 at once is faster. *In training*: what a run
+# takes. Models of matrix products take all files at once. Convolutions on images of at most 28 x 28 pixels take several: files that
+# have 131,072 pixels or fewer together, since the features of more do not fit into the processor's cache. A dash stands where
+# two files have more. *Alone*: whether a file's gradient has the same bits as
 # when it is computed by itself, as the copies of a file at different workers must. *Gap*: largest difference of the two
 # ways, relative to the largest value.
 
+
 # %%
+def number(value):
+    """Return two decimals, or a dash for what was not measured."""
+    return "-" if np.isnan(value) else f"{float(value):.2f}"
+
+
+def training(point):
+    """Return for which images a file training takes several files at once."""
+    sizes = [f"{size:g}" for size in point.images.values[point.at_once_in_training.values == 1]]
+    return f"at once with {', '.join(sizes)} images" if sizes else "one after the other"
+
+
 rows = {}
 for setting in chosen.setting.values:
     point = chosen.sel(setting=setting)
     gain = (point.batching_seconds[0] / point.batching_seconds[1]).median("turn")
     same = point.same_bits.min("images")
     rows[setting] = (
-        {f"{size:g} images": f"{float(gain.sel(images=size)):.2f}" for size in point.images.values}
+        {f"{size:g} images": number(gain.sel(images=size)) for size in point.images.values}
         | {f"alone, {name}": "same bits" if float(same.sel(batching=name)) else "other bits" for name in point.batching.values}
         | {"gap": f"{float(point.batching_gap.max()):.1e}"}
-        | {"in training": point.batching.values[int(point.at_once_in_training)]}
+        | {"in training": training(point)}
     )  # fmt: skip
 table(pd.DataFrame(rows).T.rename_axis("model"))
 

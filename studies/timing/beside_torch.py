@@ -19,7 +19,7 @@ FILES = 15
 LEAST_IMAGES = 128  # of the noise; batch norms are recalibrated on up to 2048 of them
 CLOCKS = ("processor", "wall")
 TIMED = ("plain torch", "gradients", "filtering", "judging", "train")
-BATCHING = ("one after the other", "all at once")
+BATCHING = ("one after the other", "at once")
 FORMATS: dict[str, dict] = {
     "float32": {},
     "channels_last": {"channels_last": True},
@@ -164,11 +164,14 @@ def plain_torch(trial: Trial, params: np.ndarray) -> Callable[[int], np.ndarray]
 
 
 def _batching(trial: Trial, task: LearningTask, fields: dict) -> dict:
-    """Time files one after the other and all at once, and compare the bits of a file alone."""
+    """Time files one after the other and at once, and compare the bits of a file alone.
+
+    NaN where the model computes files of that size one after the other all the same.
+    """
     shape = len(fields["sizes"]), fields["turns"]
     seconds, same, gap = np.zeros((2, *shape)), np.zeros((2, shape[0])), np.zeros(shape[0])
     model, params = task.model, task.initial().params
-    chosen = model._at_once
+    chosen, training = model._at_once, np.zeros(shape[0])
     for i, size in enumerate(fields["sizes"]):
         images, labels = _files(trial, size)
         rows = []
@@ -180,17 +183,19 @@ def _batching(trial: Trial, task: LearningTask, fields: dict) -> dict:
                 for k in range(FILES)
             ]
             same[j, i] = np.array_equal(rows[-1], np.concatenate(alone))
-        gap[i] = np.abs(rows[1] - rows[0]).max() / np.abs(rows[0]).max()
+        together = model._together(images) is not None
+        training[i] = chosen and together
+        gap[i] = np.abs(rows[1] - rows[0]).max() / np.abs(rows[0]).max() if together else np.nan
         for turn in range(fields["turns"]):
             for j in range(2):
                 model._at_once = bool(j)
                 call = functools.partial(model.gradients, params, images, labels)
-                seconds[j, i, turn] = timed(call)[1][0]
+                seconds[j, i, turn] = timed(call)[1][0] if together or not j else np.nan
     return {
         "batching_seconds": seconds,
         "same_bits": same,
         "batching_gap": gap,
-        "at_once_in_training": float(chosen),
+        "at_once_in_training": training,
     }
 
 

@@ -54,17 +54,16 @@ def count(kernel: str, n: int, d: int) -> Count | None:
 def _pairs_in_tiles(n: int) -> int:
     """Return the pairs of rows in the tiles below the diagonal and in the halves of those on it.
 
-    Padded rows count too, and so does a row with itself, which shows NaN and Inf. Rows that fill
-    less than half of the last tile are measured one by one, against the tiles of the others.
+    Padded rows count too, and so does a row with itself, which shows NaN and Inf. Rows that are
+    not measured in tiles are measured with every row of these.
     """
+    from detox_sim.primitives.cpu.pairwise import rows_in_tiles
     from detox_sim.primitives.cpu.tile import TILE
 
-    tiles, over = divmod(n, TILE)
-    single = over if 2 * over < TILE else 0
-    lines = tiles + (over > 0)
-    full = tiles if single else lines
-    whole = TILE**2 * full * (full - 1) // 2 + single * TILE * full
-    return whole + lines * TILE * (TILE + 1) // 2
+    tiled = rows_in_tiles(n)
+    lines, full = -(-n // TILE), -(-tiled // TILE)
+    below = TILE**2 * full * (full - 1) // 2
+    return below + lines * TILE * (TILE + 1) // 2 + (n - tiled) * tiled
 
 
 def _ordered(n: int, d: int, lo: int, hi: int) -> Count | None:

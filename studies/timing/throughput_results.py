@@ -183,8 +183,8 @@ def _panel_of_speeds(ax, dataset: xr.Dataset) -> None:
 
 def _panel_of_batching(ax, dataset: xr.Dataset) -> None:
     known = measured(dataset, "batching_seconds")
-    each, all_files = (known.batching_seconds.sel(batching=name) for name in BATCHING)
-    found, x = _ends(each / all_files).astype(float), np.arange(known.sizes["images"])
+    each, several = (known.batching_seconds.sel(batching=name) for name in BATCHING)
+    found, x = _ends(each / several).astype(float), np.arange(known.sizes["images"])
     colours = sns.color_palette("colorblind", max(1, known.sizes["setting"]))
     for setting, colour, marker in zip(known.setting.values, colours, "osD^vP", strict=False):
         least, median, most = found.sel(setting=setting).values.reshape(-1, 3).T

@@ -94,7 +94,7 @@ def cost(fields: dict) -> tuple[float, float]:
     count = files(fields)
     rule = {"median": 4e-5, "multi_krum": 1.7e-4, "bulyan": 2e-4}.get(fields["outer"], 0.0)
     digits = fields["data"] == "digits"
-    resnet8 = 2.5e-3 if digits else 5e-3  # all files of small images at once
+    resnet8 = 2.5e-3 if digits else 5e-3  # several files of small images at once
     model = {"softmax": 7e-5, "mlp": 1.2e-4, "resnet8": resnet8}.get(fields["model"], 5e-4)
     image = {"lenet5": 8e-5, "resnet8": 3e-3, "resnet20": 6e-3, "resnet18": 3e-2, "vgg13_bn": 1e-2}
     tries = fields["attack_options"].get("evaluations", 0)

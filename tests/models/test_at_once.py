@@ -1,4 +1,4 @@
-"""Gradients of convolutional models for all files in one pass have the bits of one file alone."""
+"""Gradients of convolutional models, several files in one pass, have the bits of a file alone."""
 
 import numpy as np
 import pytest
@@ -42,19 +42,20 @@ def test_bits_are_those_of_one_file_at_a_time(factory):
 @pytest.mark.parametrize("factory", [resnet8, cnn, lenet5])
 def test_bits_do_not_depend_on_the_files_of_a_pass(factory, monkeypatch):
     rng = np.random.default_rng(0)
-    shape, files, size = (1, 28, 28), 5, 3
-    model = Model(factory, shape, 10)
-    images = rng.random((files, size, *shape), dtype=np.float32)
-    labels, params = rng.integers(0, 10, (files, size)), model.initial(rng)
-    found = []
-    for in_a_pass in (5, 3, 2, 1):
-        monkeypatch.setattr(flat, "PIXELS_AT_ONCE", in_a_pass * size * 28 * 28)
-        assert flat._files_at_once(images) == in_a_pass
-        with one_thread():
-            found.append(model.gradients(params, images, labels))
-    for other in found[1:]:
-        for part, ours, wanted in zip(other._fields, other, found[0], strict=True):
-            np.testing.assert_array_equal(ours, wanted, err_msg=part)
+    model, shape = Model(factory, (1, 28, 28), 10), (1, 28, 28)
+    assert model._at_once
+    for files, size, passes in ((5, 3, (5, 3, 2, 1)), (6, 32, (5, 1))):
+        images = rng.random((files, size, *shape), dtype=np.float32)
+        labels, params = rng.integers(0, 10, (files, size)), model.initial(rng)
+        found = []
+        for in_a_pass in passes:
+            monkeypatch.setattr(flat, "PIXELS_AT_ONCE", in_a_pass * size * 28 * 28)
+            assert (model._together(images) is None) == (in_a_pass == 1)
+            with one_thread():
+                found.append(model.gradients(params, images, labels))
+        for other in found[1:]:
+            for part, ours, wanted in zip(other._fields, other, found[0], strict=True):
+                np.testing.assert_array_equal(ours, wanted, err_msg=f"{part} of {size} images")
 
 
 def test_other_models_have_a_pass_for_each_file():

@@ -197,6 +197,23 @@ def test_distances_are_exact_to_rounding(libraries, cuts):
             np.testing.assert_allclose(across, wanted[:, 2:4], rtol=1e-13, err_msg=where)
 
 
+def test_rows_that_almost_agree_are_measured_apart(libraries, cuts):
+    """Only rows with the same bits throughout count as one."""
+    for case, library, dtype in combinations(cuts, libraries):
+        rows = np.repeat(normal((1, 3000), dtype), 6, axis=0)
+        rows[1, 0] += 1
+        rows[2, -1] += 1
+        rows[3, 1500] = np.nan
+        rows[4:, 1500] = 0.0, -0.0
+        got = distances(library(rows))
+        assert (got[[0, 0, 1], [1, 2, 2]] > 0.5).all(), case
+        assert (got[4, 5], got[4, 4]) == (0, 0), case
+        assert np.isinf(got[3]).all(), case
+        twice = distances(library(rows[[3, 0, 3, 0]]))
+        assert np.isinf(twice[[0, 0, 0], [0, 1, 2]]).all(), case
+        assert twice[1, 3] == 0, case
+
+
 def test_gram_identity_fails_on_the_traps_in_float32():
     for trap in TRAPS:
         if trap != "plain" and "equal rows" not in trap:
@@ -421,6 +438,7 @@ def test_distances_have_same_bits_however_whole_units_are_cut():
     columns = 5 * sums.UNIT + 77
     for n in (2, 7, 45):
         rows = np.random.default_rng(n).standard_normal((n, columns)).astype(np.float32)
+        rows[-1] = rows[0]  # measured once, but of a Dask array every time
         for widths in ([1, 1, 1, 1, 1, 1], [3, 3], [1, 4, 1], [5, 1]):
             sizes = np.array(widths) * sums.UNIT
             sizes[-1] -= sums.UNIT - 77

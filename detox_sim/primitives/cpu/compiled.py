@@ -1,4 +1,7 @@
-"""How kernels are compiled, and how their work is cut into chunks of columns."""
+"""How kernels are compiled, and how their work is cut into chunks of columns.
+
+Numba's cache does not notice a change of this file: save the files that use it too.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,6 +24,15 @@ def read_only(rows: np.ndarray) -> np.ndarray:
     rows = np.ascontiguousarray(rows).view()
     rows.flags.writeable = False
     return rows
+
+
+@kernel
+def same_bits(some, others):
+    """Return whether two arrays (w,) of bit patterns are equal."""
+    bits = some.dtype.type(0)
+    for k in range(some.size):
+        bits |= some[k] ^ others[k]
+    return bits == 0
 
 
 def over_columns(work: Callable[[int, int], Result], rows: np.ndarray) -> list[Result]:

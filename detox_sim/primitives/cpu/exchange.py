@@ -1,8 +1,8 @@
 """Compare-exchange of two rows, written in LLVM's language.
 
 Of a loop in Python, and of a comparison with two selections, LLVM makes stores under a mask, which
-take three times as long on an AMD processor. Numba's cache does not notice a change of this file:
-save `orders.py` too.
+take three times as long on an AMD processor with AVX2. Numba's cache does not notice a change of
+this file: save `orders.py` too.
 """
 
 from llvmlite import ir
@@ -19,7 +19,8 @@ def exchange(typingctx, block, low, high):
     Parameters
     ----------
     block : array (n, width), float32 or float64, C order
-        Without NaN; a row has a multiple of `BYTES` bytes. -0.0 and 0.0 may be exchanged or not.
+        Without NaN; a row has a multiple of `BYTES` bytes. Of -0.0 and 0.0 both rows may get the
+        same one.
     low, high : int
         Different rows.
     """

@@ -1,6 +1,6 @@
 """Squared distances between rows: tiles of rows over blocks of columns.
 
-Of equal rows, such as attackers send who act together, only the first is measured.
+Of equal rows in memory, such as colluding Byzantine workers send, only the first is measured.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import threading
 import numpy as np
 
 from detox_sim.primitives import sums
-from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only
+from detox_sim.primitives.cpu.compiled import CHUNK, kernel, over_columns, read_only, same_bits
 from detox_sim.primitives.cpu.tile import TILE, add_column, add_own_tile, add_tile
 from detox_sim.primitives.threads import spread, use_threads
 
@@ -64,14 +64,19 @@ def _in_tiles(count):
 
 
 @kernel
+def rows_in_tiles(m):
+    """Return how many of m rows are measured in tiles; the others fill less than half a tile."""
+    return m // TILE * TILE if 2 * (m % TILE) < TILE else m
+
+
+@kernel
 def _distances_over(rows, chosen, column, units):
     """Return squared distances (m, m) of chosen rows, i >= j only, over units from a column on."""
     m = chosen.size
     block = np.zeros((_in_tiles(m), MEASURED))
     value = np.empty((block.shape[0], block.shape[0]))
     pending = np.empty((_levels(units), *value.shape))
-    # The last rows, if they fill less than half a tile, are measured one by one.
-    single = m // TILE * TILE if 2 * (m % TILE) < TILE else m
+    single = rows_in_tiles(m)  # the first row that is measured by itself
     for unit in range(units):
         value[:] = 0.0
         start = column + unit * sums.UNIT
@@ -159,30 +164,34 @@ def cross_sums(rows, points, first: int = 0) -> sums.Partials:
 
 @kernel
 def _equal(row, other):
-    """Compare from the end, since gradients often begin with zeros."""
+    """Return whether two rows have the same bits.
+
+    Compared from the end, since gradients often begin with zeros.
+    """
     stop = row.size
     while stop > 0:
-        start, bits = max(0, stop - COMPARED), row[0] ^ row[0]
-        some, others = row[start:stop], other[start:stop]
-        for k in range(some.size):
-            bits |= some[k] ^ others[k]
-        if bits:
+        start = max(0, stop - COMPARED)
+        if not same_bits(row[start:stop], other[start:stop]):
             return False
         stop = start
     return True
 
 
 @kernel
-def _distinct(patterns):
-    """Return the rows (m,) that equal none before them, and the place (n,) of each row in these."""
+def _distinct(patterns, start, stop):
+    """Find the rows (m,) that equal none before them in columns start..stop-1.
+
+    Returns them, and for each row (n,) the place of its equal among them.
+    """
     n = patterns.shape[0]
     chosen, place = np.empty(n, np.int64), np.empty(n, np.int64)
     m = 0
     for i in range(n):
         place[i] = m
+        row = patterns[i, start:stop]
         for k in range(m):
-            other = patterns[chosen[k]]
-            if patterns[i, -1] == other[-1] and _equal(patterns[i], other):
+            other = patterns[chosen[k], start:stop]
+            if row[-1] == other[-1] and _equal(row, other):
                 place[i] = k
                 break
         if place[i] == m:
@@ -192,7 +201,7 @@ def _distinct(patterns):
 
 
 @kernel
-def _spread_out(square, place):
+def _of_all_rows(square, place):
     """Return distances (n, n), i >= j only, of rows with places in square (m, m), i >= j only."""
     n = place.size
     result = np.empty((n, n))
@@ -205,8 +214,8 @@ def _spread_out(square, place):
 
 @kernel
 def _distances(rows, patterns, units):
-    chosen, place = _distinct(patterns)
-    return _spread_out(_distances_over(rows, chosen, 0, units), place)
+    chosen, place = _distinct(patterns, 0, rows.shape[1])
+    return _of_all_rows(_distances_over(rows, chosen, 0, units), place)
 
 
 def distances(rows):
@@ -214,8 +223,12 @@ def distances(rows):
     patterns = rows.view(f"u{rows.dtype.itemsize}")
     if rows.size <= CHUNK:  # one call: at a few thousand values the rest would take longer
         return _distances(rows, patterns, _units(rows.shape[1]))
-    chosen, place = _distinct(patterns)
-    return _spread_out(sums.total(_sums_of(rows, chosen, 0)), place)
+    in_chunks = over_columns(lambda start, stop: _distinct(patterns, start, stop)[1], rows)
+    seen: dict[bytes, int] = {}
+    lines = np.stack(in_chunks, axis=1)
+    place = np.array([seen.setdefault(line.tobytes(), len(seen)) for line in lines])
+    _, chosen = np.unique(place, return_index=True)
+    return _of_all_rows(sums.total(_sums_of(rows, chosen, 0)), place)
 
 
 @kernel

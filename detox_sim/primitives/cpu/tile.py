@@ -2,8 +2,8 @@
 
 Numba's loops sum in an order that depends on the width of the processor's vectors. Here the order
 is part of the code: eight sums a pair, each of every eighth column, which are added at the end.
-Every machine adds in this order; the tile is as large as the sums that its registers hold. Numba's
-cache does not notice a change of this file: save `pairwise.py` too.
+Every machine adds in this order; a tile has as many pairs as the registers hold sums. Numba's cache
+does not notice a change of this file: save `pairwise.py` too.
 """
 
 import functools

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only
+from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only, same_bits
 from detox_sim.primitives.threads import spread
 
-COMPARED = 256  # columns at a time: with few, memory is read while results are written
+COMPARED = 256  # columns at a time: few, so that they are in the nearest cache when they are copied
 
 
 @kernel
@@ -14,46 +14,47 @@ def _row(rows, more, index):
 
 
 @kernel
-def _label_groups(rows, more, groups, first, last, labels, out):
-    """Label the members of some groups; copy the first member while it is read, if `out` has room.
+def _label_group(rows, more, group, labels, out):
+    """Label the members (r,) of a group; copy the first of them to `out` while it is compared.
 
-    Returns how many values were copied to the last group's row of `out`.
+    Returns how many values were copied; none where `out` is empty.
     """
-    copies, d = groups.shape[1], rows.shape[1]
+    copies, d = group.size, rows.shape[1]
     compared = np.empty(copies, np.bool_)
     copied = 0
-    for g in range(first, last):
-        labels[g] = -1
-        for leader in range(copies):
-            if labels[g, leader] >= 0:
-                continue
-            left = 0
-            for j in range(leader, copies):
-                compared[j] = labels[g, j] < 0 and groups[g, j] != groups[g, leader]
-                if labels[g, j] < 0 and not compared[j]:
-                    labels[g, j] = leader
-                left += compared[j]
-            own = _row(rows, more, groups[g, leader])
-            for column in range(0, d, COMPARED):
-                if not left:
-                    break
-                end = min(column + COMPARED, d)
-                values = own[column:end]
-                for j in range(leader + 1, copies):
-                    if compared[j]:
-                        member = _row(rows, more, groups[g, j])[column:end]
-                        bits = rows.dtype.type(0)
-                        for k in range(values.size):
-                            bits |= values[k] ^ member[k]
-                        compared[j] = bits == 0
-                        left -= bits != 0
-                if leader == 0 and out.shape[0]:
-                    _copy(values, out[g, column:end])
-                    copied = end
+    labels[:] = -1
+    for leader in range(copies):
+        if labels[leader] >= 0:
+            continue
+        left = 0
+        for j in range(leader, copies):
+            compared[j] = labels[j] < 0 and group[j] != group[leader]
+            if labels[j] < 0 and not compared[j]:
+                labels[j] = leader
+            left += compared[j]
+        own = _row(rows, more, group[leader])
+        for column in range(0, d, COMPARED):
+            if not left:
+                break
+            end = min(column + COMPARED, d)
+            values = own[column:end]
             for j in range(leader + 1, copies):
                 if compared[j]:
-                    labels[g, j] = leader
+                    compared[j] = same_bits(values, _row(rows, more, group[j])[column:end])
+                    left -= not compared[j]
+            if leader == 0 and out.size:
+                _copy(values, out[column:end])
+                copied = end
+        for j in range(leader + 1, copies):
+            if compared[j]:
+                labels[j] = leader
     return copied
+
+
+@kernel
+def _label_groups(rows, more, groups, first, last, labels):
+    for g in range(first, last):
+        _label_group(rows, more, groups[g], labels[g], rows[0, :0].copy())
 
 
 @kernel
@@ -73,7 +74,8 @@ def _elect_groups(rows, more, groups, first, last, labels, winner, undecided, el
     """Count the copies of each group; copy the elected rows, too, if `out` has room for them."""
     copies = groups.shape[1]
     for g in range(first, last):
-        copied = _label_groups(rows, more, groups, g, g + 1, labels, out)
+        target = out[g] if out.shape[0] else out.ravel()
+        copied = _label_group(rows, more, groups[g], labels[g], target)
         present, most, winner[g] = 0, 0, 0
         for j in range(copies):
             present += groups[g, j] >= 0
@@ -84,10 +86,10 @@ def _elect_groups(rows, more, groups, first, last, labels, winner, undecided, el
                 winner[g], most = j, support
         undecided[g] = 2 * most <= present
         elected[g] = max(groups[g, winner[g]], 0)
-        if out.shape[0]:
+        if target.size:
             same = groups[g, 0] >= 0 and labels[g, winner[g]] == 0
             kept = copied if same else 0
-            _copy(_row(rows, more, elected[g])[kept:], out[g, kept:])
+            _copy(_row(rows, more, elected[g])[kept:], target[kept:])
 
 
 def _patterns(rows, more) -> tuple[np.ndarray, np.ndarray]:
@@ -109,9 +111,9 @@ def _over_groups(work, groups, columns: int) -> None:
 
 def equal_rows(rows, groups, more):
     patterns, groups = _patterns(rows, more), read_only(groups)
-    labels, nothing = np.empty(groups.shape, np.int64), patterns[0][:0].copy()
+    labels = np.empty(groups.shape, np.int64)
     _over_groups(
-        lambda first, last: _label_groups(*patterns, groups, first, last, labels, nothing),
+        lambda first, last: _label_groups(*patterns, groups, first, last, labels),
         groups,
         rows.shape[1],
     )

@@ -60,8 +60,18 @@ def test_files_at_once_have_the_bits_of_one_by_one(lenet5, resnet8):
     dense = throughput.run(fields("softmax"))
     assert (dense.same_bits == 1).all()
     assert (dense.batching_gap < 1e-4).all()
-    chosen = [bool(each.at_once_in_training) for each in (dense, lenet5, resnet8)]
-    assert chosen == [True, True, True]
+    for found in (dense, lenet5, resnet8):
+        assert (found.at_once_in_training == 1).all()
+
+
+def test_files_too_large_for_one_pass_are_not_compared():
+    found = throughput.run(fields("lenet5", rounds=1, sizes=[2, 90]))
+    assert found.at_once_in_training.values.tolist() == [1, 0]
+    assert found.batching_seconds.isnull().any("turn").values.tolist() == [
+        [False, False],
+        [False, True],
+    ]
+    assert np.isnan(found.batching_gap[1])
 
 
 def test_formats_deviate_by_their_precision(lenet5, resnet8):
