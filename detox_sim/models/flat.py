@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVALUATED_AT_ONCE = 1000  # images
 LEAST_AT_ONCE = 16  # images in a `vmap`: products of 3 rows or fewer have other bits
 MOST_PIXELS = 28 * 28  # of an image, for convolutions of several files in one pass
-PIXELS_AT_ONCE = 131_072  # of all images of such a pass, at most: more do not fit caches
+PIXELS_AT_ONCE = 131_072  # of all images of such a pass, at most: more take longer
 LEAST_IMAGES = 2  # of a file in such a pass: the convolution of a single image has other bits
 CPU_AT_ONCE, CPU_PIXELS = 250, 200_000  # of these: fewer cost more calls, more do not fit caches
 Factory = Callable[..., "torch.nn.Module"]
@@ -51,9 +51,9 @@ class Model:
 
     A file has the same bits beside any other files. Dense models (`is_dense`) compute all files in
     one `vmap`. Convolutions on images of at most `MOST_PIXELS` take several files in one pass
-    (`at_once`), of `PIXELS_AT_ONCE` together, which is up to three times as fast; on larger images
-    each file has a forward and a backward pass, which is faster there (measured:
-    `studies.timing.throughput`). Use `one_thread`: bits depend on the number of threads.
+    (`at_once`), of `PIXELS_AT_ONCE` together, which is up to three times as fast. On larger images
+    each file has a forward and a backward pass: which way is faster depends on the images a file
+    there (`studies.timing.throughput`). Use `one_thread`: bits depend on the number of threads.
 
     Parameters
     ----------

@@ -83,8 +83,7 @@ table(shares.to_pandas().astype(object).rename_axis("model").rename_axis(None, a
 # ## Files one by one, or at once
 # Time of 15 files one by one / time at once, by images a file; above 1 at once is faster. *In training*: what a run
 # takes. Models of matrix products take all files at once. Convolutions on images of at most 28 x 28 pixels take several: files that
-# have 131,072 pixels or fewer together, since the features of more do not fit into the processor's cache. A dash stands where
-# two files have more. *Alone*: whether a file's gradient has the same bits as
+# have 131,072 pixels or fewer together; more took longer where this was chosen. A dash stands where two files have more. *Alone*: whether a file's gradient has the same bits as
 # when it is computed by itself, as the copies of a file at different workers must. *Gap*: largest difference of the two
 # ways, relative to the largest value.
 
