@@ -5,6 +5,7 @@ import math
 
 import array_api_strict
 import dask.array
+import numba
 import numpy as np
 import pytest
 import reference
@@ -156,6 +157,33 @@ def test_pruned_network_finds_its_ranks_with_fewer_comparators():
             for low, high in comparators:
                 values[low], values[high] = sorted((values[low], values[high]))
             assert values[lo : hi + 1].tolist() == wanted.tolist(), (size, lo, hi)
+
+
+def test_chains_carry_the_greater_value_and_do_what_the_network_does():
+    for size, longest in itertools.product((1, 2, 5, 9, 45), (1, 3, 4)):
+        comparators = [tuple(pair) for pair in network.order_network(size, size // 3, size - 1)]
+        chains = network.chains(comparators, longest)
+        flat = [pair for chain in chains for pair in chain]
+        assert sorted(flat) == sorted(comparators)
+        for place in range(size):  # in the same order at each place
+            assert [p for p in flat if place in p] == [p for p in comparators if place in p]
+        for chain in chains:
+            assert 1 <= len(chain) <= longest
+            assert all(before[1] in pair for before, pair in itertools.pairwise(chain))
+    assert len(chains) < len(comparators) / 2
+
+
+def test_a_chain_may_come_back_to_a_row_that_it_has_stored():
+    from detox_sim.primitives.cpu.exchange import BYTES, exchange, table
+
+    @numba.njit
+    def carried_out(block, chains):
+        exchange(block, chains, 0)
+
+    for kind in (np.float32, np.float64):
+        block = np.repeat([[1.0], [3.0], [2.0]], BYTES // 4, axis=1).astype(kind)
+        carried_out(block, table([[(0, 1), (1, 0)]]))  # sorts two rows, then the other way round
+        assert block.T.tolist() == [[3, 1, 2]] * (BYTES // 4)
 
 
 # --- distances ---------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Order statistics of columns: a sorting network over blocks that stay in cache."""
 
+import functools
+
 import numpy as np
 
 from detox_sim.primitives.cpu.compiled import kernel, over_columns, read_only
-from detox_sim.primitives.cpu.exchange import BYTES, exchange
-from detox_sim.primitives.network import order_network
+from detox_sim.primitives.cpu.exchange import BYTES, LONGEST, exchange, table
+from detox_sim.primitives.network import chains, order_network
 from detox_sim.primitives.threads import spread
 
 ORDERED = 192  # columns in a block: of 45 rows float32, about what the nearest cache holds
@@ -22,10 +24,16 @@ def _load(rows, chosen, column, block, infinity):
             target[k] = value if value == value else infinity
 
 
+@functools.lru_cache(maxsize=256)
+def _chains(n: int, lo: int, hi: int) -> np.ndarray:
+    """Return the chains that bring the order statistics lo..hi of n rows to their places."""
+    return table(chains(order_network(n, lo, hi).tolist(), LONGEST))
+
+
 @kernel
-def _exchange(block, network):
-    for m in range(network.shape[0]):
-        exchange(block, network[m, 0], network[m, 1])
+def _exchange(block, chains):
+    for m in range(chains.shape[0]):
+        exchange(block, chains, m)
 
 
 @kernel
@@ -67,10 +75,10 @@ def _finish(block, lo, hi, nearest, first, second, out):
 
 
 @kernel
-def _order_chunk(rows, chosen, start, stop, network, lo, hi, nearest, block, means, infinity, out):
+def _order_chunk(rows, chosen, start, stop, chains, lo, hi, nearest, block, means, infinity, out):
     for column in range(start, stop, block.shape[1]):
         _load(rows, chosen, column, block, infinity)
-        _exchange(block, network)
+        _exchange(block, chains)
         target = out[column : min(column + block.shape[1], stop)]
         _finish(block, lo, hi, nearest, means[0], means[1], target)
 
@@ -92,9 +100,9 @@ def order_mean(rows, lo, hi, nearest, chosen):
     def by_network(start, stop):
         block = _aligned(n, ORDERED, rows.dtype)
         means = np.empty((2, ORDERED))
-        network = order_network(n, *wanted)
+        ordering = _chains(n, *wanted)
         _order_chunk(
-            rows, chosen, start, stop, network, lo, hi, nearest or 0, block, means, infinity, out
+            rows, chosen, start, stop, ordering, lo, hi, nearest or 0, block, means, infinity, out
         )
 
     def by_sorting(chunk):
