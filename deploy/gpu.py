@@ -108,7 +108,7 @@ def _rounds(backend: str) -> xr.Dataset:
     """Return seconds of rounds (pipeline, step, phase) on images of noise, and what they mean."""
     options = {"shape": [3, 32, 32]}
     base = {"workers": 45, "byzantine": 5, "attack": "alie", "backend": backend} | ROUNDS[backend]
-    base |= {"data": "studies.timing.beside_byzfl:noise", "data_options": options}
+    base |= {"data": "studies.timing.beside.simulators:noise", "data_options": options}
     base |= {"evaluate_every": base["steps"]}
     found = [train(Trial(**base, **each)).seconds for each in PIPELINES.values()]
     seconds = xr.concat(found, xr.Variable("pipeline", list(PIPELINES)))

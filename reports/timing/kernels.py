@@ -12,8 +12,8 @@ import pandas as pd
 from reports import describe, open_study, show, show_findings, table
 from studies.timing.kernel_times import KERNELS
 from studies.timing.kernels import in_ram, largest, medians
-from studies.timing.roofline import in_reads
-from studies.timing.small_calls import beside_peers, overhead
+from studies.timing.limits.roofline import in_reads
+from studies.timing.limits.small_calls import beside_peers, overhead
 
 dataset, about = open_study("kernels")
 summary = medians(dataset)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reports import describe, open_study, show, show_findings, table
-from studies.timing import beside_byzfl
+from studies.timing.beside import simulators
 from studies.timing.throughput_results import (
     BARS,
     SIMULATORS,
@@ -176,23 +176,23 @@ if rows:
 # ```python
 # # pip install '.[peers]' in an environment of its own; OMP_NUM_THREADS=1
 # from detox_sim.models import one_thread
-# from studies.timing import beside_byzfl
+# from studies.timing.beside import simulators
 #
-# trial = beside_byzfl.experiment("MLP", "multi_krum", steps=200, seed=0, mixers=[], data="fashion_mnist")
+# trial = simulators.experiment("MLP", "multi_krum", steps=200, seed=0, mixers=[], data="fashion_mnist")
 # with one_thread():
-#     print(beside_byzfl.ours(trial), beside_byzfl.byzfl(trial))
+#     print(simulators.ours(trial), simulators.byzfl(trial))
 # ```
 #
 # The trial, with every option that both sides share:
 
 # %%
-print(beside_byzfl.experiment("MLP", "multi_krum", 200, 0, data="fashion_mnist"))
+print(simulators.experiment("MLP", "multi_krum", 200, 0, data="fashion_mnist"))
 
 # %% [markdown]
 # How this package runs it, and ByzFL's side of the comparison:
 
 # %%
-for part in (beside_byzfl.ours, beside_byzfl.byzfl, beside_byzfl._Simulation):
+for part in (simulators.ours, simulators.byzfl, simulators._Simulation):
     print(inspect.getsource(part))
 
 # %% [markdown]

@@ -14,9 +14,9 @@ from detox_sim.arrays import is_array
 from detox_sim.messages import Messages
 from detox_sim.primitives.threads import spread
 from detox_sim.streams import stream
-from studies.timing.operations import count, ranks
-from studies.timing.peers import KINDS, Peer, installed, same_definition
-from studies.timing.rates import OPERATIONS, rate
+from studies.timing.beside.peers import KINDS, Peer, installed, same_definition
+from studies.timing.limits.operations import count, ranks
+from studies.timing.limits.rates import OPERATIONS, rate
 
 PRIMITIVES = ("order_mean", "distances", "combine", "equal_rows")
 COPIES = ("equal_rows", "vote", "D-Median")  # measured on real copies, three of each row

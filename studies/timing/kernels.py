@@ -9,11 +9,11 @@ from detox_sim.catalogue import check_integer, check_known
 from detox_sim.primitives import use_threads
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
-from studies.timing import roofline, small_calls
+from studies.timing.beside.peers import KINDS
 from studies.timing.fits import exponent
 from studies.timing.kernel_times import GROWTH, KERNELS, in_chunks, in_memory
-from studies.timing.peers import KINDS
-from studies.timing.rates import OPERATIONS
+from studies.timing.limits import roofline, small_calls
+from studies.timing.limits.rates import OPERATIONS
 from studies.timing.rounds import MODELS
 
 SHAPES: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from detox_sim.messages import Messages
 from detox_sim.primitives import use_threads
 from detox_sim.streams import stream
 from studies import Study
-from studies.timing.beside_plain import PROCESSES, Times, measured
+from studies.timing.beside.plain_processes import PROCESSES, Times, measured
 from studies.timing.rounds import METHODS
 from studies.timing.scaling_results import DISTORTED, figure, finding
 

@@ -12,9 +12,9 @@ from detox_sim.data import load
 from detox_sim.models import one_thread
 from detox_sim.primitives import use_threads
 from studies import Study
-from studies.timing import beside_byzfl, beside_torch
-from studies.timing.beside_byzfl import MIXERS, PARTS, RULES
-from studies.timing.beside_torch import BATCHING, CLOCKS, FILES, FORMATS, TIMED
+from studies.timing.beside import simulators, torch_rounds
+from studies.timing.beside.simulators import MIXERS, PARTS, RULES
+from studies.timing.beside.torch_rounds import BATCHING, CLOCKS, FILES, FORMATS, TIMED
 from studies.timing.throughput_results import SIMULATORS, figure, finding
 
 FIELDS = (
@@ -39,7 +39,7 @@ def _beside_torch(model: str, shape: list[int], images: int, rounds: int) -> dic
 
 
 def _beside_byzfl(model: str, rule: str, steps: int, mixers: Sequence[str] = ()) -> dict:
-    sizes = {"shape": GREY, "images": beside_byzfl.IMAGES, "rounds": 0, "steps": steps}
+    sizes = {"shape": GREY, "images": simulators.IMAGES, "rounds": 0, "steps": steps}
     return {"model": model, "rule": rule, "mixers": list(mixers)} | sizes
 
 
@@ -109,7 +109,7 @@ def prepare(fields: dict) -> dict:
     check_integer("steps", fields["steps"], 1)
     check_known("rule", [rule], RULES)
     check_known("mixer", fields["mixers"], MIXERS)
-    check_known("model", [fields["model"]], beside_byzfl.MODELS)
+    check_known("model", [fields["model"]], simulators.MODELS)
     check_known("data", [fields["data"]], ("noise", "fashion_mnist"))
     return fields | {"byzfl": _version("byzfl")}
 
@@ -136,7 +136,7 @@ def cost(fields: dict) -> tuple[float, float]:
     """Return (seconds, bytes) of a cell, roughly."""
     image = _SECONDS.get(fields["model"], 1.5e-3)
     if fields["rule"]:
-        images = beside_byzfl.WORKERS * fields["images"]
+        images = simulators.WORKERS * fields["images"]
         seconds = 4 * image * fields["turns"] * (fields["steps"] * images + 20_000)
         return 1 + (seconds if fields["byzfl"] else 0), 2e9
     images = FILES * (4 * fields["rounds"] * fields["images"] + 3 * sum(fields["sizes"]))
@@ -159,7 +159,7 @@ def run(fields: dict) -> xr.Dataset:
         name: (dims, np.full([sizes[dim] for dim in dims], np.nan))
         for name, dims in _VARIABLES.items()
     }
-    measure = _measure_simulators if fields["rule"] else beside_torch.measure
+    measure = _measure_simulators if fields["rule"] else torch_rounds.measure
     with one_thread(), use_threads(1), np.errstate(over="ignore", invalid="ignore"):
         for name, values in measure(fields).items():
             variables[name][1][...] = values
@@ -196,7 +196,7 @@ def _measure_simulators(fields: dict) -> dict:
     seconds = np.zeros((len(SIMULATORS), len(PARTS), fields["turns"]))
     accuracy, processor = np.zeros((2, len(SIMULATORS), fields["turns"]))
     for turn in range(fields["turns"]):
-        trial = beside_byzfl.experiment(
+        trial = simulators.experiment(
             fields["model"],
             fields["rule"],
             fields["steps"],
@@ -204,7 +204,7 @@ def _measure_simulators(fields: dict) -> dict:
             mixers=fields["mixers"],
             **data,
         )
-        for i, simulate in enumerate((beside_byzfl.ours, beside_byzfl.byzfl)):
+        for i, simulate in enumerate((simulators.ours, simulators.byzfl)):
             seconds[i, :, turn], processor[i, turn], accuracy[i, turn] = simulate(trial)
     return {
         "simulator_seconds": seconds,
@@ -223,7 +223,7 @@ def _data(name: str) -> tuple[dict, bool]:
     except ValueError:
         pass
     return {
-        "data": "studies.timing.beside_byzfl:noise",
+        "data": "studies.timing.beside.simulators:noise",
         "data_options": {"shape": [1, 28, 28]},
     }, False
 

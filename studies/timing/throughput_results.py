@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from studies.style import DETOX, THEORY, VANILLA
-from studies.timing.beside_byzfl import PARTS
-from studies.timing.beside_torch import BATCHING, CLOCKS
+from studies.timing.beside.simulators import PARTS
+from studies.timing.beside.torch_rounds import BATCHING, CLOCKS
 
 SIMULATORS = ("ours", "ByzFL")
 # Targets by the first word of a setting: speed relative to plain torch, or to ByzFL.

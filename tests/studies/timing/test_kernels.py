@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from detox_sim import aggregators
-from studies.timing import kernel_times, kernels, peers
+from studies.timing import kernel_times, kernels
+from studies.timing.beside import peers
 
 
 def measured(rows=15, columns=3000, **changes):

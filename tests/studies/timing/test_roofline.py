@@ -10,7 +10,7 @@ import xarray as xr
 from detox_sim.primitives import use_threads
 from detox_sim.primitives.cpu.tile import TILE
 from detox_sim.primitives.network import order_network
-from studies.timing import operations, rates, roofline
+from studies.timing.limits import operations, rates, roofline
 
 
 def test_needed_operations_of_distances_are_those_of_each_pair_once():

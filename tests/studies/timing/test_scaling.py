@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim import aggregators, costs, theory
-from studies.timing import beside_plain, scaling
+from studies.timing import scaling
 from studies.timing import scaling_results as results
+from studies.timing.beside import plain_processes
 from studies.timing.fits import exponent
 from studies.timing.rounds import METHODS, PAIRS, shape
 
@@ -205,14 +206,14 @@ def test_sweep_and_plain_processes_are_measured(smoke):
 
 
 def test_driver_of_the_sweeps_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(beside_plain, "__name__", "studies.timing.no_such_module")
+    monkeypatch.setattr(plain_processes, "__name__", "studies.timing.no_such_module")
     with pytest.raises(RuntimeError, match=r"(?s)driver of the sweeps failed.*no_such_module"):
-        beside_plain.measured(1, 1, 1, 1)
+        plain_processes.measured(1, 1, 1, 1)
 
 
 def test_nearly_empty_cell_is_like_a_history():
-    cell = beside_plain.nearly_empty({"seed": 3})
-    history = beside_plain.trained({"seed": 3, "steps": 1})
+    cell = plain_processes.nearly_empty({"seed": 3})
+    history = plain_processes.trained({"seed": 3, "steps": 1})
     assert len(cell.variables) == 14
     assert set(cell.sizes) <= set(history.sizes)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from studies.timing import small_calls
+from studies.timing.limits import small_calls
 
 
 def times(ours, peer, columns=1000.0, half=np.nan):

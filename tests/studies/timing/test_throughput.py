@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from detox_sim import data
 from detox_sim.data.base import fixed
 from studies.style import draw
-from studies.timing import beside_byzfl, beside_torch, throughput
+from studies.timing import throughput
 from studies.timing import throughput_results as results
+from studies.timing.beside import simulators, torch_rounds
 
 
 def fields(setting, **others):
@@ -41,13 +42,13 @@ def test_plain_torch_learns_the_same_parameters(lenet5, resnet8):
 
 
 def test_deviation_is_small_for_the_same_step_only():
-    trial = beside_torch._trial(fields("softmax"))
-    server = beside_torch.OneProcessServer(trial)
+    trial = torch_rounds._trial(fields("softmax"))
+    server = torch_rounds.OneProcessServer(trial)
     first = server.task.initial().params
-    beside_torch._round(server, 1)
+    torch_rounds._round(server, 1)
     ours = server.state(1).params
-    right = beside_torch.plain_torch(trial, first)(1)
-    wrong = beside_torch.plain_torch(trial, first)(2)
+    right = torch_rounds.plain_torch(trial, first)(1)
+    wrong = torch_rounds.plain_torch(trial, first)(2)
     movement = np.abs(ours - first).max()
     assert np.abs(ours - right).max() < 1e-4 * movement
     assert np.abs(ours - wrong).max() > 0.1 * movement
@@ -82,13 +83,13 @@ def test_formats_deviate_by_their_precision(lenet5, resnet8):
     assert 1e-3 < float(gap.sel(format="bfloat16")) < 0.5
 
 
-@pytest.mark.parametrize(("model", "byzfl"), beside_byzfl.MODELS.items())
+@pytest.mark.parametrize(("model", "byzfl"), simulators.MODELS.items())
 def test_architecture_is_that_of_byzfl(model, byzfl):
     theirs = pytest.importorskip("byzfl.fed_framework.models", reason="ByzFL is not installed")
     import torch
 
     module = getattr(theirs, byzfl)()
-    ours = getattr(beside_byzfl, model.lower())((1, 28, 28), 10)
+    ours = getattr(simulators, model.lower())((1, 28, 28), 10)
     for mine, other in zip(ours.parameters(), module.parameters(), strict=True):
         mine.data.copy_(other.data)
     images = torch.rand(3, 1, 28, 28)
@@ -103,9 +104,12 @@ def test_architecture_is_that_of_byzfl(model, byzfl):
 
 def test_both_simulators_learn_the_experiment():
     pytest.importorskip("byzfl", reason="ByzFL is not installed")
-    options = {"data": "studies.timing.beside_byzfl:noise", "data_options": {"shape": [1, 28, 28]}}
-    trial = beside_byzfl.experiment("logistic", "multi_krum", 2, 0, **options)
-    for finished in (beside_byzfl.ours(trial), beside_byzfl.byzfl(trial)):
+    options = {
+        "data": "studies.timing.beside.simulators:noise",
+        "data_options": {"shape": [1, 28, 28]},
+    }
+    trial = simulators.experiment("logistic", "multi_krum", 2, 0, **options)
+    for finished in (simulators.ours(trial), simulators.byzfl(trial)):
         assert 0 <= finished.accuracy < 0.4
         assert min(finished.seconds) > 0
 
@@ -129,11 +133,11 @@ def test_worker_momentum_learns_as_byzfl_does_within_seeds():
     pytest.importorskip("byzfl", reason="ByzFL is not installed")
     found = []
     for seed in range(4):
-        trial = beside_byzfl.experiment(
+        trial = simulators.experiment(
             "MLP", "trimmed_mean", 25, seed, data=f"{__name__}:enlarged_digits"
         )
         trial = dataclasses.replace(trial, momentum=0.0, worker_momentum=0.9, rate=0.5)
-        found.append([run(trial).accuracy for run in (beside_byzfl.ours, beside_byzfl.byzfl)])
+        found.append([run(trial).accuracy for run in (simulators.ours, simulators.byzfl)])
     ours, byzfl = np.array(found).T
     assert min(ours.min(), byzfl.min()) > 0.3
     apart = np.sqrt((ours.var(ddof=1) + byzfl.var(ddof=1)) / 4)
@@ -170,9 +174,9 @@ def stored(dataset):
 def made_up() -> xr.Dataset:
     """Return three settings: a dense model, one with batch norm, and one beside ByzFL."""
     labels = {
-        "clock": throughput.CLOCKS, "timed": beside_torch.TIMED, "turn": [0, 1],
-        "batching": beside_torch.BATCHING, "images": [4, 32], "format": list(beside_torch.FORMATS),
-        "simulator": results.SIMULATORS, "part": beside_byzfl.PARTS,
+        "clock": throughput.CLOCKS, "timed": torch_rounds.TIMED, "turn": [0, 1],
+        "batching": torch_rounds.BATCHING, "images": [4, 32], "format": list(torch_rounds.FORMATS),
+        "simulator": results.SIMULATORS, "part": simulators.PARTS,
     }  # fmt: skip
     rng, settings = np.random.default_rng(0), ["a", "b", "MLP, d"]
     found = xr.Dataset(
@@ -211,7 +215,7 @@ def test_finding_says_what_was_not_measured():
 def test_speeds_are_ratios_within_turns():
     seconds = np.ones((2, 5, 3))
     seconds[0, 0] = 2, 4, 8
-    dims = {"clock": ["processor", "wall"], "timed": list(beside_torch.TIMED)}
+    dims = {"clock": ["processor", "wall"], "timed": list(torch_rounds.TIMED)}
     dataset = xr.Dataset({"seconds": ((*dims, "turn"), seconds)}, coords=dims)
     found = results.speeds(dataset)
     assert found.sel(clock="processor", bar="round").values.tolist() == [1, 2, 4]
@@ -219,7 +223,7 @@ def test_speeds_are_ratios_within_turns():
 
 
 def test_faster_is_the_ratio_within_turns_of_runs_and_of_rounds():
-    dims = {"simulator": list(results.SIMULATORS), "part": list(beside_byzfl.PARTS)}
+    dims = {"simulator": list(results.SIMULATORS), "part": list(simulators.PARTS)}
     seconds = np.array([[[1, 2], [1, 2], [2, 4]], [[1, 5], [4, 15], [3, 4]]], float)
     variables = {
         "simulator_seconds": ((*dims, "turn"), seconds),

@@ -14,7 +14,7 @@ from detox_sim.primitives import use_threads
 from detox_sim.streams import stream
 from detox_sim.training import train
 from detox_sim.trials.trial import Trial
-from studies.timing.peers import same_definition
+from studies.timing.beside.peers import same_definition
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ def experiment(
         mixers=list(mixers),
         attack="alie",
         attack_options={"z": Z, "spread": "sample"},
-        model=f"studies.timing.beside_byzfl:{model.lower()}",
+        model=f"studies.timing.beside.simulators:{model.lower()}",
         batch=WORKERS * IMAGES,
         steps=steps,
         rate=RATE,

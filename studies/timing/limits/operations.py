@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Count(NamedTuple):
-    """Operations of one call, of a kind of `studies.timing.rates.OPERATIONS`."""
+    """Operations of one call, of a kind of `studies.timing.limits.rates.OPERATIONS`."""
 
     operation: str
     needed: float

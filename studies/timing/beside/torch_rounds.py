@@ -51,7 +51,7 @@ def _trial(fields: dict) -> Trial:
         workers=3 * FILES,
         outer="mean",
         model=fields["model"],
-        data="studies.timing.beside_byzfl:noise",
+        data="studies.timing.beside.simulators:noise",
         data_options={"shape": fields["shape"], "images": max(batch, LEAST_IMAGES)},
         batch=batch,
         steps=fields["rounds"],
