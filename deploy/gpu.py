@@ -1,9 +1,9 @@
 """Measure a GPU: ``python deploy/gpu.py FOLDER``, meant to take less than eight minutes.
 
 Three parts leave a file each, and a part whose file is there is left out: the tests that need a
-GPU (``tests.txt``), the time of rules and votes beside one read of the rows (``kernels.nc``), and
-rounds of ResNet-18 by phase (``rounds.nc``). ``--backend numpy`` runs the last two small on a CPU,
-to try the script. On a GPU it was not run where this was written.
+GPU (``tests.txt``; the exit code is 1 where they fail), the time of rules and votes beside one read
+of the rows (``kernels.nc``), and rounds of ResNet-18 by phase (``rounds.nc``). ``--backend numpy``
+runs the last two small on a CPU, to try the script. On a GPU it was not run where this was written.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from detox_sim import Trial, train
 from detox_sim.arrays import BACKENDS, require, synchronize
 from detox_sim.cluster import PACKAGES, versions
 from detox_sim.sweeps import provenance, write_netcdf
-from studies.timing.kernel_times import COPIES, GROWTH, our_kernel
+from studies.timing.kernel_times import GROWTH, our_kernel
+from studies.timing.limits.operations import COPIES
 
 SIZES = {"cupy": [(15, 11_173_962), (45, 1_000_000), (45, 11_173_962)], "numpy": [(15, 1000)]}
 REPEATS = 7
@@ -50,21 +51,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    options.folder.mkdir(parents=True, exist_ok=True)
-    about = json.dumps(provenance(versions(PACKAGES)) | {"device": _device(options.backend)})
+    device = _device(options.backend)
+    about = json.dumps(provenance(versions(PACKAGES)) | {"device": device})
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        _check_kept(options.folder, device)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = False
     parts = {"tests.txt": _tests} if options.backend == "cupy" else {}
     for name, part in (parts | {"kernels.nc": _kernels, "rounds.nc": _rounds}).items():
         path = options.folder / name
         if path.exists():
+            print(f"kept: {path}")
             continue
         result = part(options.backend)
         if isinstance(result, str):
             path.write_text(result)
+            failed |= not result.endswith("exit code 0\n")
             print(result.strip().splitlines()[-1])
         else:
             write_netcdf(result.assign_attrs(provenance=about), path)
             print(result.summary)
-    return 0
+    return int(failed)
+
+
+def _check_kept(folder: Path, device: str) -> None:
+    """Raise ValueError where a file of the folder is no result of this device."""
+    for path in folder.glob("*.nc"):
+        with xr.open_dataset(path, engine="netcdf4") as kept:
+            found = json.loads(kept.attrs.get("provenance", "{}")).get("device")
+        if found != device:
+            raise ValueError(f"{path} was measured on {found}, not on {device}; use another folder")
 
 
 def _tests(backend: str) -> str:

@@ -295,6 +295,11 @@ def test_script_for_a_gpu_measures_and_keeps_what_is_there(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert script["main"]([str(tmp_path), "--backend", "numpy"]) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    path = tmp_path / "kernels.nc"
+    for part, message in ((path, "exists"), (tmp_path, "measured on None, not on CPU")):
+        xr.Dataset({"a": 1}).to_netcdf(path)
+        assert script["main"]([str(part), "--backend", "numpy"]) == 2
+        assert message in capsys.readouterr().err
     if importlib.util.find_spec("cupy") is None:
         assert script["main"]([str(tmp_path / "none")]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -75,8 +75,11 @@ def _check(name: str, rows) -> None:
 
 
 def _indices(name: str, rows, values, more=None, least: int = 0) -> np.ndarray:
-    """Return indices of rows as integers, or raise for one that is no row's."""
-    values = np.asarray(values, dtype=np.int64)
+    """Return indices of rows as int64, or raise for one that is no row's."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "iu" and values.size:
+        raise ValueError(f"{name} must be integers, got {values.dtype}")
+    values = values.astype(np.int64, copy=False)
     n = rows.shape[0] + (0 if more is None else more.shape[0])
     if more is not None and (more.shape[1:], more.dtype) != (rows.shape[1:], rows.dtype):
         raise ValueError(
@@ -87,6 +90,15 @@ def _indices(name: str, rows, values, more=None, least: int = 0) -> np.ndarray:
         allowed = f"indices below n = {n}" + ", or -1" * (least < 0)
         raise ValueError(f"{name} must be {allowed}, got {values.tolist()}")
     return values
+
+
+def _groups(name: str, rows, values, more, least: int) -> np.ndarray:
+    """Return the members (m, r) of groups as int64, or raise."""
+    _check(name, rows)
+    groups = _indices("groups", rows, values, more, least)
+    if groups.ndim != 2 or not groups.shape[1]:
+        raise ValueError(f"groups must have shape (m, r >= 1), got {groups.shape}")
+    return groups
 
 
 def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=None):
@@ -100,14 +112,14 @@ def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=Non
         0 <= lo <= hi < n.
     nearest : int, optional
         Return the mean of the `nearest` values that are nearest to that average instead; of two
-        equally near values the lower counts.
+        equally near values the lower counts. Where the average is not finite, any may count.
     chosen : sequence of int, optional
         Use only these rows, without copying them; n is then their number.
 
     Returns
     -------
     array (d,)
-        Of the dtype of `rows`; accumulated in float64, in sorted order.
+        Of the dtype of `rows`; accumulated in float64, in sorted order. Never -0.0.
 
     Examples
     --------
@@ -117,11 +129,14 @@ def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=Non
     """
     _check("order_mean", rows)
     chosen = np.arange(rows.shape[0]) if chosen is None else _indices("chosen", rows, chosen)
+    if chosen.ndim != 1:
+        raise ValueError(f"chosen must be (n,) indices of rows, got shape {chosen.shape}")
     n = chosen.size
     if not 0 <= lo <= hi < n:
         raise ValueError(f"order_mean needs 0 <= lo <= hi < n = {n}, got {lo}, {hi}")
-    if nearest is not None and not 1 <= nearest <= n:
-        raise ValueError(f"order_mean needs 1 <= nearest <= n = {n}, got {nearest}")
+    if nearest is not None and not (nearest == int(nearest) and 1 <= nearest <= n):
+        raise ValueError(f"order_mean needs an integer 1 <= nearest <= n = {n}, got {nearest}")
+    nearest = None if nearest is None else int(nearest)
     return _backend(rows).order_mean(rows, lo, hi, nearest, chosen)
 
 
@@ -151,11 +166,12 @@ def distances(rows, points=None) -> np.ndarray:
            [inf, inf, inf]])
     """
     _check("distances", rows)
-    if points is not None and (points.ndim != 2 or points.shape[1] != rows.shape[1]):
-        raise ValueError(
-            f"distances needs points of shape (m, {rows.shape[1]}), got {tuple(points.shape)}"
-        )
     if points is not None:
+        _check("distances (for points)", points)
+        if points.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"distances needs points of shape (m, {rows.shape[1]}), got {tuple(points.shape)}"
+            )
         return _completed(_backend(rows).cross_distances(rows, points), own=False)
     fixed = isinstance(rows, np.ndarray) and not rows.flags.writeable
     remembered = _remembered.get() if fixed else None
@@ -284,7 +300,7 @@ def equal_rows(rows, groups, more=None) -> np.ndarray:
     array([[0, 1, 0],
            [0, 0, 2]])
     """
-    groups = _indices("groups", rows, groups, more)
+    groups = _groups("equal_rows", rows, groups, more, least=0)
     return _backend(rows).equal_rows(rows, groups, more)
 
 
@@ -304,7 +320,7 @@ def majority(rows, groups, more=None) -> tuple[np.ndarray, np.ndarray, Any]:
     winner : numpy.ndarray of int (m,)
         The first position in the group with the most equal members.
     undecided : numpy.ndarray of bool (m,)
-        Groups in which these are half of those that arrived or fewer.
+        Groups in which these are half of those that arrived or fewer; also those without any.
     elected : array (m, d)
         The winners' rows: a copy, or `rows` themselves where each elects its own.
 
@@ -314,7 +330,7 @@ def majority(rows, groups, more=None) -> tuple[np.ndarray, np.ndarray, Any]:
     (array([1, 0]), array([False,  True]), array([[1.],
            [7.]]))
     """
-    groups = _indices("groups", rows, groups, more, least=-1)
+    groups = _groups("majority", rows, groups, more, least=-1)
     return _backend(rows).majority(rows, groups, more)
 
 

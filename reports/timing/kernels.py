@@ -33,7 +33,7 @@ show("kernels")
 # rows once and to write the result, at the read bandwidth measured between the calls.
 #
 # The lowest panel has the time in reads of the rows, beside two floors: one by memory, and one by the operations that
-# the kernel needs, at the rate at which this machine does nothing else. A kernel cannot be faster than the longer bar.
+# the kernel needs, at the rate at which this machine does nothing else. Both rates are medians of what was measured in the same turns.
 #
 # **Why.** Distances need work for each pair of rows, so rules built on them grow with the square of *n*, and the others
 # with *n*; after DETOX's vote *n* is the number of files, *p / r*. A mixer returns about as many rows as it gets, and must
@@ -112,8 +112,7 @@ print("largest difference of a result from a peer's:", {k: f"{v:.1e}" for k, v i
 table(shown(frame_of(beside_peers(dataset).ratio, 2)))
 
 # %% [markdown]
-# The microseconds of a call that do not grow with the columns: twice the time on half of the columns, less the time on
-# all.
+# The microseconds of a call on one column, which do not grow with the columns: checks, memory, work on the n x n distances.
 
 # %%
 table(shown(frame_of(overhead(dataset), 0)))

@@ -16,6 +16,7 @@ from studies.timing.throughput_results import (
     BARS,
     SIMULATORS,
     faster,
+    limit,
     measured,
     ranged,
     speeds,
@@ -133,6 +134,7 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 # simulator can be much faster than another; elsewhere the rest of the round decides. What differs: ByzFL splits the data into
 # parts, one a client, and leaves the gradients of the five attackers out; here all workers draw from all data, all 45 gradients are computed, and the weight
 # of every vote in every aggregate is estimated. *Rounds alone* leaves that, set-up and evaluations out: both simulators must do the rest.
+# *Limit* is how many times faster a run here would be if only its gradients took time, which torch computes on both sides.
 # Multi-Krum and the geometric median need the distances of all pairs of rows, which are summed in float64 here: the
 # study `kernels` counts their operations, and says how much of the time these alone take. With nnm before them
 # ByzFL holds n - f copies of all rows in memory.
@@ -143,7 +145,7 @@ if not compared.sizes["setting"]:
         "ByzFL was not installed where this ran: pip install '.[peers]', in an environment of its own."
     )
 rows = {}
-gains = faster(compared)
+gains, limits = faster(compared), limit(compared)
 for setting in compared.setting.values:
     point, ends = compared.sel(setting=setting), gains.sel(setting=setting)
     seconds = point.simulator_seconds.median("turn")
@@ -152,6 +154,7 @@ for setting in compared.setting.values:
         "times faster": ranged(ends.sel(clock="processor")),
         "by the clock": ranged(ends.sel(clock="wall")),
         "rounds alone": ranged(ends.sel(clock="rounds alone")),
+        "limit": f"{float(limits.sel(setting=setting)):.2f}",
         "target": f"{target(setting):g}: "
         + verdict(ends.sel(clock="processor").values.tolist(), target(setting)),
     }

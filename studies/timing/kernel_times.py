@@ -15,11 +15,10 @@ from detox_sim.messages import Messages
 from detox_sim.primitives.threads import spread
 from detox_sim.streams import stream
 from studies.timing.beside.peers import KINDS, Peer, installed, same_definition
-from studies.timing.limits.operations import count, ranks
+from studies.timing.limits.operations import COPIES, count, ranks
 from studies.timing.limits.rates import OPERATIONS, rate
 
 PRIMITIVES = ("order_mean", "distances", "combine", "equal_rows")
-COPIES = ("equal_rows", "vote", "D-Median")  # measured on real copies, three of each row
 KERNELS = (*PRIMITIVES, "vote", "D-Median", *aggregators.__all__, *mixers.__all__)
 GROWTH = ("median", "trimmed_mean", "multi_krum", "geometric_median", "vote", "D-Median")
 MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
@@ -28,7 +27,7 @@ MOST_WORK = 2e11  # values read by a peer beyond which it is not run
 SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
 BURST, LONG = 1e-3, 0.1  # seconds that calls of one timing take; a longer call is timed alone
 MOST_RATING = 0.02  # seconds that a measurement of a rate takes at most
-HALVED = 20_000  # values up to which the first half of the columns is timed too
+FEW = 20_000  # values up to which a call on one column is timed too
 
 
 def in_memory(fields: dict) -> dict:
@@ -99,9 +98,9 @@ def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
         table["executed"][place, kind] = counted.executed
     often = _often(ours, rows, seconds)
     timed = [Timed("milliseconds", (place,), ours, often)]
-    if rows.size <= HALVED:
-        half = functools.partial(_ignoring, ours, rows[:, : d // 2].copy())
-        timed.append(Timed("half_milliseconds", (place,), half, often))
+    if rows.size <= FEW:
+        least = functools.partial(_ignoring, ours, rows[:, :1].copy())
+        timed.append(Timed("least_milliseconds", (place,), least, often))
     for peer in installed().get(name, ()) if fields["peers"] else ():
         if peer.passes(n, byzantine) * n * d > MOST_WORK:
             continue
@@ -118,8 +117,8 @@ def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
     return timed
 
 
-def _ignoring(call: Callable, half, rows):
-    return call(half)
+def _ignoring(call: Callable, few, rows):
+    return call(few)
 
 
 def _often(call: Callable, rows, seconds: float) -> int:

@@ -18,7 +18,7 @@ from studies.timing.rounds import MODELS
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "milliseconds": ("kernel", "repeat"),
-    "half_milliseconds": ("kernel", "repeat"),  # on the first half of the columns
+    "least_milliseconds": ("kernel", "repeat"),  # on one column
     "peer_milliseconds": ("kernel", "peer", "repeat"),
     "deviation": ("kernel", "peer"),
     "floor": ("kernel",),  # milliseconds
@@ -72,6 +72,10 @@ def prepare(fields: dict) -> dict:
     check_known("field of kernels", fields, FIELDS)
     for name in FIELDS:
         check_integer(name, fields[name], 0 if name in ("seed", "chunk", "peers") else 1)
+    if fields["chunk"] > fields["columns"]:
+        raise ValueError(
+            f"chunk must be at most columns = {fields['columns']}, got {fields['chunk']}"
+        )
     if fields["rows"] < 6:
         raise ValueError(f"kernels needs rows >= 6, got {fields['rows']}")
     return fields
@@ -272,8 +276,8 @@ STUDY = Study(
         "and maxima that no result needs",
         "reads: a time over the time to read the rows once at the measured bandwidth; with the "
         "quartiles over the turns",
-        "overhead of a call: twice the time on half of the columns less the time on all, so "
-        "whatever does not grow with the columns: checks, memory, work on the n x n distances",
+        "overhead of a call: its time on one column, so whatever does not grow with the columns: "
+        "checks, memory, work on the n x n distances",
         "krum, multi_krum and geometric_median with the options that mean ByzFL's definition, "
         "so that results can be compared; byzantine = n // 10",
         "extra memory is the peak of what NumPy allocates in a call, without the result",
@@ -287,7 +291,7 @@ STUDY = Study(
     scale="standard normal rows",
     exclusive=True,
     processes=1,
-    version=3,
+    version=4,
     by_name=("laptop",),
     fields=FIELDS,
     prepare=prepare,

@@ -56,7 +56,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
             "setting": {
                 "softmax": _beside_torch("softmax", GREY, 4, 2),
                 "lenet5": _beside_torch("lenet5", GREY, 4, 1),
-                "logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 1),
+                "ByzFL's logistic, trimmed mean": _beside_byzfl("logistic", "trimmed_mean", 1),
             }
         },
     ),
@@ -72,7 +72,7 @@ PROFILES: dict[str, tuple[dict, dict]] = {
                 "resnet8, 8 x 8": _beside_torch("resnet8", SMALL, 12, 5),
             }
             | {
-                ", ".join([model, " + ".join([*mixers, title])]): _beside_byzfl(
+                ", ".join([f"ByzFL's {model}", " + ".join([*mixers, title])]): _beside_byzfl(
                     model, rule, steps, mixers
                 )
                 for model, steps in (("CNN", 30), ("MLP", 200), ("logistic", 200))
@@ -91,6 +91,11 @@ def prepare(fields: dict) -> dict:
     `byzfl` is its installed version, so that cells are measured anew when it changes.
     """
     check_known("field of throughput", fields, FIELDS)
+    rule, mixers = fields["rule"], fields["mixers"]
+    check_known("rule", [rule] if rule else [], RULES)
+    if not isinstance(mixers, list):
+        raise ValueError(f"mixers must be a list of names, such as ['nnm'], got {mixers!r}")
+    check_known("mixer", mixers, MIXERS)
     for name in ("images", "rounds", "turns", "steps", "seed"):
         check_integer(name, fields[name], 0 if name in ("rounds", "steps", "seed") else 1)
     if not isinstance(fields["shape"], list) or len(fields["shape"]) != 3:
@@ -101,17 +106,10 @@ def prepare(fields: dict) -> dict:
         raise ValueError(f"sizes must be a list of images a file, got {fields['sizes']!r}")
     for size in fields["sizes"]:
         check_integer("sizes", size, 1)
-    rule = fields["rule"]
-    if not rule:
-        check_known("model", [fields["model"]], models.__all__)
-        check_integer("rounds", fields["rounds"], 1)
-        return fields | {"byzfl": ""}
-    check_integer("steps", fields["steps"], 1)
-    check_known("rule", [rule], RULES)
-    check_known("mixer", fields["mixers"], MIXERS)
-    check_known("model", [fields["model"]], simulators.MODELS)
     check_known("data", [fields["data"]], ("noise", "fashion_mnist"))
-    return fields | {"byzfl": _version("byzfl")}
+    check_known("model", [fields["model"]], simulators.MODELS if rule else models.__all__)
+    check_integer("steps" if rule else "rounds", fields["steps" if rule else "rounds"], 1)
+    return fields | {"byzfl": _version("byzfl") if rule else ""}
 
 
 def _version(package: str) -> str:
@@ -204,7 +202,8 @@ def _measure_simulators(fields: dict) -> dict:
             mixers=fields["mixers"],
             **data,
         )
-        for i, simulate in enumerate((simulators.ours, simulators.byzfl)):
+        sides = list(enumerate((simulators.ours, simulators.byzfl)))
+        for i, simulate in sides[:: -1 if turn % 2 else 1]:  # which is first changes
             seconds[i, :, turn], processor[i, turn], accuracy[i, turn] = simulate(trial)
     return {
         "simulator_seconds": seconds,
@@ -260,7 +259,7 @@ STUDY = Study(
     figure=figure,
     finding=finding,
     scale="small models, one thread",
-    version=6,
+    version=7,
     exclusive=True,
     by_name=("laptop",),
     fields=FIELDS,

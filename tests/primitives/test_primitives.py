@@ -100,6 +100,14 @@ def test_order_mean_is_mean_of_sorted_values(libraries, cuts):
             np.testing.assert_allclose(got, wanted, eps, 1e-15, err_msg=f"{case}, {n}, {lo}, {hi}")
 
 
+@pytest.mark.parametrize("d", [1, 16, 17, 191, 193, 385])
+def test_order_mean_of_every_column_of_uneven_blocks(d):
+    for dtype in DTYPES:
+        rows = normal((9, d), dtype)
+        wanted = np.sort(rows, axis=0)[3:6].astype(np.float64).sum(axis=0) / 3
+        np.testing.assert_array_equal(order_mean(rows, 3, 5), wanted.astype(dtype))
+
+
 def mean_of_nearest(column, lo, hi, nearest):
     ordered = sorted(map(float, column))
     centre = math.fsum(ordered[lo : hi + 1]) / (hi - lo + 1)
@@ -450,6 +458,15 @@ IMPOSSIBLE = [
     (lambda: order_mean(X, 0, 13), "0 <= lo <= hi < n = 13, got 0, 13"),
     (lambda: order_mean(X, 1, 1, nearest=0), "1 <= nearest <= n = 13, got 0"),
     (lambda: order_mean(X, 1, 1, nearest=14), "1 <= nearest <= n = 13, got 14"),
+    (lambda: order_mean(X, 1, 1, nearest=2.5), "an integer 1 <= nearest <= n = 13, got 2.5"),
+    (lambda: order_mean(X, 0, 0, chosen=np.ones(13, bool)), "chosen must be integers, got bool"),
+    (lambda: order_mean(X, 0, 0, chosen=[[0, 1]]), "chosen must be .n,. indices of rows"),
+    (lambda: take(X, [0.7]), "indices must be integers, got float64"),
+    (lambda: distances(X, X[:2].astype(complex)), "points. needs floating-point rows"),
+    (lambda: majority(X, [0, 1]), "groups must have shape .m, r >= 1., got .2,."),
+    (lambda: equal_rows(X, np.zeros((2, 0), int)), "groups must have shape"),
+    (lambda: majority(X[:, :0], [[0, 1]]), "majority needs rows of shape"),
+    (lambda: equal_rows(X[0], [[0, 1]]), "equal_rows needs rows of shape"),
 ]
 
 

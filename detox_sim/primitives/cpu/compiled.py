@@ -35,6 +35,13 @@ def same_bits(some, others):
     return bits == 0
 
 
+@kernel
+def copy(source, target):
+    """Write values (w,) over others, as these types have them."""
+    for k in range(target.size):
+        target[k] = source[k]
+
+
 def over_columns(work: Callable[[int, int], Result], rows: np.ndarray) -> list[Result]:
     """Return ``work(start, stop)`` for chunks of columns, whatever the number of threads."""
     n, d = rows.shape

@@ -4,12 +4,13 @@ import functools
 
 import numpy as np
 
-from detox_sim.primitives.cpu.compiled import kernel, over_columns, read_only
+from detox_sim.primitives.cpu.compiled import copy, kernel, over_columns, read_only
 from detox_sim.primitives.cpu.exchange import BYTES, LONGEST, exchange, table
 from detox_sim.primitives.network import chains, order_network
 from detox_sim.primitives.threads import spread
 
-ORDERED = 192  # columns in a block: of 45 rows float32, about what the nearest cache holds
+ORDERED = 192  # columns in a block, at most: for 45 rows float32 96 to 256 took as long or longer
+LEAST_ORDERED = 16  # columns, a multiple of those in `BYTES`
 NETWORK_ROWS = 128  # above, NumPy's sort of transposed blocks is faster
 SORT_BLOCK = 400_000  # values in such a block
 
@@ -70,8 +71,7 @@ def _finish(block, lo, hi, nearest, first, second, out):
     if nearest > 0:
         _mean_of_nearest(block, nearest, first, second)
         first = second
-    for k in range(out.size):
-        out[k] = first[k]
+    copy(first, out)
 
 
 @kernel
@@ -98,8 +98,8 @@ def order_mean(rows, lo, hi, nearest, chosen):
     wanted = (0, n - 1) if nearest else (lo, hi)
 
     def by_network(start, stop):
-        block = _aligned(n, ORDERED, rows.dtype)
-        means = np.empty((2, ORDERED))
+        width = min(ORDERED, -(-(stop - start) // LEAST_ORDERED) * LEAST_ORDERED)
+        block, means = _aligned(n, width, rows.dtype), np.empty((2, width))
         ordering = _chains(n, *wanted)
         _order_chunk(
             rows, chosen, start, stop, ordering, lo, hi, nearest or 0, block, means, infinity, out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detox_sim.primitives.cpu.compiled import CHUNK, kernel, read_only, same_bits
+from detox_sim.primitives.cpu.compiled import CHUNK, copy, kernel, read_only, same_bits
 from detox_sim.primitives.threads import spread
 
 COMPARED = 256  # columns at a time: few, so that they are in the nearest cache when they are copied
@@ -43,7 +43,7 @@ def _label_group(rows, more, group, labels, out):
                     compared[j] = same_bits(values, _row(rows, more, group[j])[column:end])
                     left -= not compared[j]
             if leader == 0 and out.size:
-                _copy(values, out[column:end])
+                copy(values, out[column:end])
                 copied = end
         for j in range(leader + 1, copies):
             if compared[j]:
@@ -58,15 +58,9 @@ def _label_groups(rows, more, groups, first, last, labels):
 
 
 @kernel
-def _copy(source, target):
-    for k in range(target.size):
-        target[k] = source[k]
-
-
-@kernel
 def _copy_rows(rows, more, indices, first, last, out):
     for i in range(first, last):
-        _copy(_row(rows, more, indices[i]), out[i])
+        copy(_row(rows, more, indices[i]), out[i])
 
 
 @kernel
@@ -89,7 +83,7 @@ def _elect_groups(rows, more, groups, first, last, labels, winner, undecided, el
         if target.size:
             same = groups[g, 0] >= 0 and labels[g, winner[g]] == 0
             kept = copied if same else 0
-            _copy(_row(rows, more, elected[g])[kept:], target[kept:])
+            copy(_row(rows, more, elected[g])[kept:], target[kept:])
 
 
 def _patterns(rows, more) -> tuple[np.ndarray, np.ndarray]:

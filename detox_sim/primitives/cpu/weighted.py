@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detox_sim.primitives.cpu.compiled import SUMMED, kernel, over_columns, read_only
+from detox_sim.primitives.cpu.compiled import SUMMED, copy, kernel, over_columns, read_only
 
 
 @kernel
@@ -52,9 +52,7 @@ def _combine_chunk(rows, weights, start, stop, out):
         for m in range(first.size - 1):
             line = slice(first[m], first[m + 1])
             _sum_rows(rows, members[line], factors[line], column, part)
-            target = out[m, column : column + part.size]
-            for k in range(part.size):
-                target[k] = part[k]
+            copy(part, out[m, column : column + part.size])
 
 
 def combine(weights, rows, dtype):
@@ -74,8 +72,7 @@ def _mean_chunk(rows, start, stop, out):
         part = total[: min(SUMMED, stop - column)]
         _sum_rows(rows, members, factors, column, part)
         target = out[column : column + part.size]
-        for k in range(part.size):
-            target[k] = part[k]
+        copy(part, target)
         for k in range(part.size):
             infinite |= np.int64(not abs(target[k]) < np.inf)
     return infinite == 0
@@ -96,16 +93,14 @@ def _moments_chunk(rows, weights, start, stop, mean, variance):
         end = min(column + SUMMED, stop)
         centre, spread, part = mean[column:end], variance[column:end], total[: end - column]
         _sum_rows(rows, members, factors, column, part)
-        for k in range(centre.size):
-            centre[k] = part[k]
+        copy(part, centre)
         part[:] = 0.0
         for e in range(members.size):
             row, factor = rows[members[e], column:end], factors[e]
             for k in range(centre.size):
                 moved = row[k] - centre[k]
                 part[k] += factor * (moved * moved)
-        for k in range(centre.size):
-            spread[k] = part[k]
+        copy(part, spread)
 
 
 def moments(weights, rows):
@@ -127,9 +122,7 @@ def _sign_chunk(rows, start, stop, out):
             row = rows[i, column : column + width]
             for k in range(width):
                 total[k] += np.int32(row[k] > 0) - np.int32(row[k] < 0)
-        target = out[column : column + width]
-        for k in range(width):
-            target[k] = total[k]
+        copy(total, out[column : column + width])
 
 
 def sign_sum(rows):

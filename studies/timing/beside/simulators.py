@@ -24,6 +24,7 @@ Z = 1.0  # of ALIE: mean + z * deviation
 RATE, MOMENTUM = 0.01, 0.9  # v <- momentum v + aggregate, at the server, on both sides
 PARTS = ("gradients", "aggregation", "rest")
 EVALUATED_AT_ONCE = 128  # images, as ByzFL does by default
+NOISE_IMAGES = 4 * IMAGES * (WORKERS - BYZANTINE)  # so that all batches of a part are whole
 
 MODELS = {"CNN": "cnn_mnist", "MLP": "fc_mnist", "logistic": "logreg_mnist"}  # ByzFL's names
 RULES = {
@@ -42,13 +43,13 @@ class Finished(NamedTuple):
     accuracy: float
 
 
-def noise(*, shape: list[int], images: int = 4000, tested: int = 100) -> Data:
+def noise(*, shape: list[int], images: int = NOISE_IMAGES, tested: int = 100) -> Data:
     """Return grey noise as training and test images, to measure speed with.
 
     Examples
     --------
     >>> noise(shape=[1, 28, 28]).train_images.shape
-    (4000, 1, 28, 28)
+    (5120, 1, 28, 28)
     """
     rng = stream(0, "noise")
     drawn = rng.integers(0, 256, (images + tested, *shape), dtype=np.uint8)

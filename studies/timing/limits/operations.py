@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+COPIES = ("equal_rows", "vote", "D-Median")  # kernels measured on copies, three of each row
+
 
 class Count(NamedTuple):
     """Operations of one call, of a kind of `studies.timing.limits.rates.OPERATIONS`."""

@@ -17,7 +17,6 @@ from detox_sim.primitives.threads import spread
 
 WIDTHS = (16, 32, 64)  # bytes of a vector; LLVM splits what the processor has not
 CHAINS = 12  # independent vectors: with their constant and results they fit in 16 registers
-IN_CACHE = 64  # vectors in the block of "min, max in L1"
 TRIAL = 10_000  # passes of a loop to choose the width
 
 
@@ -36,8 +35,7 @@ def rate(operation: str, seconds: float) -> float:
     ----------
     operation : str
         One of `OPERATIONS`: float64 subtractions, multiplications and additions in equal shares
-        (never fused); float32 minima and maxima, in registers or loaded from the nearest cache
-        and stored; exclusive and inclusive or of 32 bits.
+        (never fused); float32 minima and maxima; exclusive and inclusive or of 32 bits.
     seconds : float
         Roughly, of the measurement.
     """
@@ -67,11 +65,12 @@ def _seconds(loop: Loop, passes: int, block: np.ndarray) -> float:
 
 
 def _block(operation: str) -> np.ndarray:
-    """Return ascending values that fill `IN_CACHE` of the widest vectors, aligned to a vector."""
+    """Return ascending values for all of the widest vectors, aligned to a vector."""
     size, most = 8 if operation == "float64" else 4, max(WIDTHS)
-    values = np.linspace(0.25, 0.75, (IN_CACHE + 1) * most // size, dtype=f"f{size}")
+    count = (CHAINS + 1) * most // size
+    values = np.linspace(0.25, 0.75, count + most // size, dtype=f"f{size}")
     start = -values.ctypes.data % most // size
-    return values[start : start + IN_CACHE * most // size]
+    return values[start : start + count]
 
 
 # --- The loops ------------------------------------------------------------------------------------
@@ -165,19 +164,9 @@ def _bits(builder, other, values: list) -> list:
     return [builder.or_(value, builder.xor(after, other)) for value, after in pairs]
 
 
-def _exchange_in_cache(builder, other, values: list) -> list:
-    """Load, exchange and store the vectors of the two halves of the block."""
-    places = _places(builder, IN_CACHE)
-    for pair in zip(places[: IN_CACHE // 2], places[IN_CACHE // 2 :], strict=True):
-        for place, value in zip(pair, _exchange(builder, *map(builder.load, pair)), strict=True):
-            builder.store(value, place)
-    return values
-
-
 _BODIES = {  # operation -> what a pass does, vectors in registers, operations by lane
     "float64": (_float64, CHAINS, 3 * CHAINS),
     "min, max": (_min_max, CHAINS, 2 * CHAINS),
-    "min, max in L1": (_exchange_in_cache, 0, IN_CACHE),
     "bits": (_bits, CHAINS, 2 * CHAINS),
 }
 OPERATIONS = tuple(_BODIES)

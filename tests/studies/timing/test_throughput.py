@@ -129,7 +129,7 @@ def enlarged_digits():
 
 
 def test_worker_momentum_learns_as_byzfl_does_within_seeds():
-    """Logistic regression under ALIE; both end above chance, and their means over seeds agree."""
+    """ByzFL's MLP under ALIE; both end above chance, and their means over seeds agree."""
     pytest.importorskip("byzfl", reason="ByzFL is not installed")
     found = []
     for seed in range(4):
@@ -146,7 +146,7 @@ def test_worker_momentum_learns_as_byzfl_does_within_seeds():
 
 def test_cells_beside_byzfl_are_empty_where_it_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "byzfl", None)
-    found = throughput.run(fields("logistic, trimmed mean"))
+    found = throughput.run(fields("ByzFL's logistic, trimmed mean"))
     assert all(found[name].isnull().all() for name in found.data_vars)
     figure = draw(throughput.figure, stored(found.expand_dims(setting=["logistic"])))
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
@@ -178,7 +178,7 @@ def made_up() -> xr.Dataset:
         "batching": torch_rounds.BATCHING, "images": [4, 32], "format": list(torch_rounds.FORMATS),
         "simulator": results.SIMULATORS, "part": simulators.PARTS,
     }  # fmt: skip
-    rng, settings = np.random.default_rng(0), ["a", "b", "MLP, d"]
+    rng, settings = np.random.default_rng(0), ["a", "b", "ByzFL's MLP, d"]
     found = xr.Dataset(
         {
             name: (
@@ -206,10 +206,19 @@ def test_figure_shows_all_that_was_measured():
 
 def test_finding_says_what_was_not_measured():
     found = results.finding(made_up())
-    assert "beside ByzFL** (1 is as fast; median and range over turns): MLP, d 2.00" in found
+    assert (
+        "beside ByzFL** (1 is as fast; median and range over turns): ByzFL's MLP, d 2.00" in found
+    )
     assert "The medians of 0 of 1 settings reach their target of 5" in found
     assert "Files one after the other take" in found
     assert results.finding(made_up().where(False)).count("not measured") == 2
+
+
+def test_finding_says_which_targets_the_gradients_alone_exclude():
+    dataset = made_up()
+    assert "Beyond reach" not in results.finding(dataset)  # 8 s there, 1 s of gradients here
+    dataset["simulator_seconds"].loc[{"simulator": "ours", "part": "gradients"}] = 2.0
+    assert "slower than its target: ByzFL's MLP, d 4.00 times as fast" in results.finding(dataset)
 
 
 def test_speeds_are_ratios_within_turns():
@@ -263,8 +272,9 @@ def test_impossible_fields_are_refused():
         ({"shape": [28, 28]}, "shape must be"),
         ({"shape": [1, 28, 0]}, "shape must be an integer of 1 or more"),
         ({"rule": "multi_krum", "steps": 1, "model": "MLP", "mixers": ["nmn"]}, "unknown mixer"),
+        ({"rule": "multi_krum", "mixers": "nnm"}, "mixers must be a list of names"),
         ({"turns": 0}, "turns must be an integer of 1 or more"),
-        ({"rule": "multi_krum"}, "steps must be an integer of 1 or more, got 0"),
+        ({"rule": "multi_krum", "model": "MLP"}, "steps must be an integer of 1 or more, got 0"),
         (
             {"rule": "multi_krum", "model": "logistic", "data": "digits", "steps": 1},
             "unknown data 'digits'",
@@ -275,7 +285,7 @@ def test_impossible_fields_are_refused():
 
 
 def test_other_version_of_byzfl_changes_the_fields(monkeypatch):
-    before = fields("logistic, trimmed mean")
+    before = fields("ByzFL's logistic, trimmed mean")
     monkeypatch.setattr(throughput, "_version", lambda package: "9.9")
-    assert fields("logistic, trimmed mean")["byzfl"] == "9.9" != before["byzfl"]
+    assert fields("ByzFL's logistic, trimmed mean")["byzfl"] == "9.9" != before["byzfl"]
     assert fields("lenet5")["byzfl"] == ""
