@@ -48,7 +48,8 @@ show("throughput")
 
 # %% [markdown]
 # ## Beside plain torch
-# Median over the turns, with their range. Images a second of processor time: what one core does that is left to it. The
+# Plain torch has a forward and a backward pass for each file, as redundancy needs the gradients of the files apart; one pass over the whole batch
+# would give their sum alone. Median over the turns, with their range. Images a second of processor time: what one core does that is left to it. The
 # deviation is the largest difference of a parameter after the first turn, beside the farthest that one moved.
 
 # %%
@@ -130,14 +131,25 @@ table(pd.DataFrame(rows).T.rename_axis("model"))
 
 # %% [markdown]
 # ## Beside ByzFL
-# Whole runs of the same experiment, seed by seed in turns, set-up and evaluations included. Where the gradients of a model take most of the time on both sides, no
-# simulator can be much faster than another; elsewhere the rest of the round decides. What differs: ByzFL splits the data into
-# parts, one a client, and leaves the gradients of the five attackers out; here all workers draw from all data, all 45 gradients are computed, and the weight
-# of every vote in every aggregate is estimated. *Rounds alone* leaves that, set-up and evaluations out: both simulators must do the rest.
-# *Limit* is how many times faster a run here would be if only its gradients took time, which torch computes on both sides.
-# Multi-Krum and the geometric median need the distances of all pairs of rows, which are summed in float64 here: the
-# study `kernels` counts their operations, and says how much of the time these alone take. With nnm before them
-# ByzFL holds n - f copies of all rows in memory.
+# Whole runs of the same experiment, seed by seed, set-up and evaluations included; which side runs first changes with the turn.
+# Models, clients, attackers, server, rules and the split of the data are ByzFL's; the loop over its steps is written below.
+# Its defaults are other than what both sides share: 45 workers with 32 images, momentum 0.9 at the server and none at the clients, no
+# weight decay.
+#
+# *What differs.*
+# * ByzFL splits the data into parts, one a client, and leaves the gradients of the five attackers out. Here all workers draw from all data,
+#   and all 45 gradients are computed.
+# * Here every step of a history has errors, the cosine, and the weight of every vote in the aggregate. ByzFL records nothing of a step.
+# * ByzFL's clients multiply and add their momentum, which is zero. Its loaders fetch image by image, as its users' do, but from
+#   images that are ready in memory.
+# * Distances between rows are summed in float64 here; the study `kernels` counts their operations, and says how much of the time these alone
+#   take. The five forged rows of ALIE are equal, and are measured once here.
+# * With nnm ByzFL holds n - f copies of all rows in memory.
+# * `train` lets glibc keep freed memory for the next step. That holds for the whole process, so also for ByzFL's runs in it.
+#
+# *Times faster* is by processor time, *by the clock* by the time that passes. *Rounds alone* leaves out set-up and evaluations on both sides,
+# what only the history needs here, and the sending of the parameters to the clients there. *Limit* is how many times faster a run here
+# would be if only its gradients took time, which torch computes on both sides.
 
 # %%
 if not compared.sizes["setting"]:

@@ -37,7 +37,7 @@ def _size(rows: int, columns: int, chunk: int = 0, peers: int = 0) -> dict[str, 
 
 
 _RESNET18 = int(MODELS["ResNet-18"]["parameters"])
-_LARGE = {
+_LAPTOP = {
     "15 x 1k": _size(15, 1000, peers=1),
     "15 x 10k": _size(15, 10_000, peers=1),
     "45 x 10k": _size(45, 10_000, peers=1),
@@ -53,7 +53,7 @@ _LARGE = {
     "45 x 11.2M": _size(45, _RESNET18, peers=1),
     "45 x 100M": _size(45, 100_000_000, 1_000_000),
 }
-_SMALL = {
+_SMOKE = {
     "15 x 1k": _size(15, 1000),
     "45 x 1k": _size(45, 1000, peers=1),
     "45 x 10k": _size(45, 10_000, peers=1),
@@ -62,8 +62,8 @@ _SMALL = {
 }
 FIELDS = ("threads", "repeats", "seed", "rows", "columns", "chunk", "peers")
 PROFILES: dict[str, tuple[dict, dict]] = {
-    "smoke": ({"threads": 2, "repeats": 2, "seed": 0}, {"size": _SMALL}),
-    "laptop": ({"threads": 2, "repeats": 5, "seed": 0}, {"size": _LARGE}),
+    "smoke": ({"threads": 2, "repeats": 2, "seed": 0}, {"size": _SMOKE}),
+    "laptop": ({"threads": 2, "repeats": 5, "seed": 0}, {"size": _LAPTOP}),
 }
 
 

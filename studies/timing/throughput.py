@@ -243,7 +243,8 @@ STUDY = Study(
         "gradient, vote over 45 workers, mean, update; judging: errors, cosine and weights of the "
         "history; train: the whole function per round, with set-up, warm-up round and two "
         "evaluations",
-        "images are noise where accuracy is not compared: speed does not depend on them",
+        "images are noise where accuracy is not compared; without Fashion-MNIST they are noise "
+        "beside ByzFL, too, and the page shows no accuracy",
         "at once: the gradients of the 15 files of a step in one pass, which keeps them apart; "
         "convolutions in several passes, each of files that have 131,072 pixels or fewer together; "
         "one after the other: a forward and a backward pass for each; bfloat16 by autocast",

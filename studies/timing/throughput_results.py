@@ -205,7 +205,7 @@ def _panel_of_speeds(ax, dataset: xr.Dataset) -> None:
                   label=None if i else "target of a round")  # fmt: skip
     names = [str(setting).replace(", ", "\n") for setting in known.setting.values]
     ax.set_xticks(places, names, fontsize=7.5)
-    ax.set(ylabel="speed / that of plain torch", title="Training, one thread")
+    ax.set(ylabel="speed / plain torch, file by file", title="Training, one thread")
     ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, -0.42))
     ax.grid(axis="x", visible=False)
 
@@ -249,6 +249,8 @@ def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
                         label=part if not i and shift < 0 else None,
                         alpha=1 if simulator == "ours" else 0.55)  # fmt: skip
                 start += width
+        ax.vlines(1 / target(str(setting)), i - 0.42, i + 0.02, color="0.15", lw=1.2, ls=":",
+                  label=None if i else "target")  # fmt: skip
         text = f"{float(gains.sel(setting=setting, end='median')):.1f}x"
         end = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
         ax.annotate(text, (end + 0.01, i - 0.2), va="center", fontsize=8)
@@ -256,5 +258,5 @@ def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
     words = "time by the clock / ByzFL's (pale); times faster by processor time"
     ax.set(xlabel=words, xlim=(0, 1.08))
     ax.invert_yaxis()
-    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, -0.13))
+    ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.4, -0.13))
     ax.grid(axis="y", visible=False)

@@ -1,4 +1,4 @@
-"""Distances have the same bits on a processor of another type, whose registers hold other tiles."""
+"""Distances and order statistics have the same bits on a processor with other registers."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from detox_sim.primitives import distances, use_threads
+from detox_sim.primitives import distances, order_mean, use_threads
 
 COLUMNS = 4400  # more than one unit of a reproducible sum
 HEIGHTS = (1, 2, 3, 4, 5, 6, 7, 9, 11, 16, 23)  # the last row equals the first
@@ -32,11 +32,11 @@ def found() -> bytes:
     with use_threads(1):
         for n in HEIGHTS:
             some = np.concatenate([rows[: n - 1], rows[-1:]])
-            results += [distances(some), distances(some, rows[:1])]
+            results += [distances(some), distances(some, rows[:1]), order_mean(some, n // 3, n - 1)]
     return b"".join(result.tobytes() for result in results)
 
 
-def test_distances_have_the_same_bits_on_another_processor(tmp_path):
+def test_same_bits_on_another_processor(tmp_path):
     from detox_sim.primitives.cpu.tile import TILE
 
     other = ["+avx512f", "5"] if TILE == 3 else ["", "3"]

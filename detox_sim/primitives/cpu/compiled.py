@@ -1,6 +1,6 @@
 """How kernels are compiled, and how their work is cut into chunks of columns.
 
-Numba's cache does not notice a change of this file: save the files that use it too.
+Numba's cache does not notice a change of this file: touch the files that use it too.
 """
 
 from collections.abc import Callable

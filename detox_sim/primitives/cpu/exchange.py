@@ -3,7 +3,7 @@
 Of a loop in Python, and of a comparison with two selections, LLVM makes stores under a mask, which
 take three times as long on an AMD processor with AVX2. A comparator that stores both values takes
 the time of its two stores, so the greater value stays in a register for the next comparator.
-Numba's cache does not notice a change of this file: save `orders.py` too.
+Numba's cache does not notice a change of this file: touch `orders.py` too.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,8 @@ def _generate(context, builder, signature, arguments):
 def _exchange(builder, block, line, length):
     """Carry out a chain of this length, a vector of columns at a time."""
     item = block.data.type.pointee
-    lanes = BYTES // (4 if item == ir.FloatType() else 8)
+    size = 4 if item == ir.FloatType() else 8
+    lanes = BYTES // size
     vector = ir.VectorType(item, lanes)
     width = cgutils.unpack_tuple(builder, block.shape, 2)[1]
 
@@ -91,10 +92,10 @@ def _exchange(builder, block, line, length):
             return builder.bitcast(builder.gep(row, [k]), vector.as_pointer())
 
         def load(row):
-            return builder.load(place(row), align=BYTES // lanes)
+            return builder.load(place(row), align=size)
 
         def store(value, row):
-            builder.store(value, place(row), align=BYTES // lanes)
+            builder.store(value, place(row), align=size)
 
         carried = load(first)
         for other, low in zip(pairs[::2], pairs[1::2], strict=True):

@@ -3,7 +3,7 @@
 Numba's loops sum in an order that depends on the width of the processor's vectors. Here the order
 is part of the code: eight sums a pair, each of every eighth column, which are added at the end.
 Every machine adds in this order; a tile has as many pairs as the registers hold sums. Numba's cache
-does not notice a change of this file: save `pairwise.py` too.
+does not notice a change of this file: touch `pairwise.py` too.
 """
 
 import functools

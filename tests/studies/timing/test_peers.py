@@ -42,9 +42,20 @@ def rule(name):
     return call
 
 
+class PeersOrder(np.random.Generator):
+    """Shuffles as a peer does after ``np.random.seed(seed)``."""
+
+    def __init__(self, seed):
+        super().__init__(np.random.MT19937(seed))
+        self.old = np.random.RandomState(seed)
+
+    def permutation(self, n):
+        return self.old.permutation(n)
+
+
 def mixer(name):
     def call(rows, byzantine, seed, **options):
-        rng = np.random.RandomState(seed)  # the kind of generator that a peer shuffles with
+        rng = PeersOrder(seed)
         return getattr(mixers, name)(rows, byzantine=byzantine, rng=rng, **options)
 
     return call
