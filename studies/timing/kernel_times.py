@@ -69,6 +69,7 @@ def _take_turns(rows, names, fields: dict, table: dict, first: int) -> None:
             speed = rate(operation, min(max(seconds, BURST), MOST_RATING))
             table["operation_rate"][place, turn] = speed / 1e9
         for one in timed:
+            time.sleep(1e-3 * fields["pause"])
             seconds = _timed(one.call, rows, one.calls)[1]
             table[one.variable][*one.where, turn - first] = 1e3 * seconds
     speed = float(np.median([table["bandwidth"][turn] for turn in turns]))
