@@ -25,7 +25,7 @@ MOST_PAIRS = 5e8  # n * n * d beyond which only the kernels of `GROWTH` are run
 READ = 1 << 20  # values read at a time
 MOST_WORK = 2e11  # values read by a peer beyond which it is not run
 SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
-BURST, LONG = 1e-3, 0.1  # seconds that calls of one timing take; a longer call is timed alone
+REST, LONG = 5e-3, 0.1  # seconds: before a burst of more than 1 ms; of a call timed alone
 MOST_RATING = 0.02  # seconds that a measurement of a rate takes at most
 FEW = 20_000  # values up to which a call on one column is timed too
 
@@ -60,16 +60,17 @@ def _take_turns(rows, names, fields: dict, table: dict, first: int) -> None:
     timed: list[Timed] = []
     for name in names:
         timed += _first_call(rows, name, fields, table)
-    often = _often(_read, rows, 0)
+    burst = 1e-3 * fields["burst"]
+    often = _often(_read, rows, 0, burst)
     turns = range(first, first + fields["repeats"])
     for turn in turns:
         seconds = _timed(_read, rows, often)[1]
         table["bandwidth"][turn] = rows.nbytes / seconds / 1e9
         for place, operation in enumerate(OPERATIONS):
-            speed = rate(operation, min(max(seconds, BURST), MOST_RATING))
+            speed = rate(operation, min(max(seconds, 1e-3), MOST_RATING))
             table["operation_rate"][place, turn] = speed / 1e9
         for one in timed:
-            time.sleep(1e-3 * fields["pause"])
+            time.sleep(REST if fields["burst"] > 1 else 0)
             seconds = _timed(one.call, rows, one.calls)[1]
             table[one.variable][*one.where, turn - first] = 1e3 * seconds
     speed = float(np.median([table["bandwidth"][turn] for turn in turns]))
@@ -97,7 +98,8 @@ def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
         kind = OPERATIONS.index(counted.operation)
         table["operations"][place, kind] = counted.needed
         table["executed"][place, kind] = counted.executed
-    often = _often(ours, rows, seconds)
+    burst = 1e-3 * fields["burst"]
+    often = _often(ours, rows, seconds, burst)
     timed = [Timed("milliseconds", (place,), ours, often)]
     if rows.size <= FEW:
         least = functools.partial(_ignoring, ours, rows[:, :1].copy())
@@ -113,7 +115,7 @@ def _first_call(rows, name: str, fields: dict, table: dict) -> list[Timed]:
         if seconds > SLOW:
             table["peer_milliseconds"][*where, 0] = 1e3 * seconds
         else:
-            often = _often(call, rows, seconds)
+            often = _often(call, rows, seconds, burst)
             timed.append(Timed("peer_milliseconds", where, call, often))
     return timed
 
@@ -122,9 +124,9 @@ def _ignoring(call: Callable, few, rows):
     return call(few)
 
 
-def _often(call: Callable, rows, seconds: float) -> int:
-    """Return how many calls take about `BURST`, where the first took `seconds`."""
-    return 1 if seconds > LONG else max(1, round(BURST / _timed(call, rows)[1]))
+def _often(call: Callable, rows, seconds: float, burst: float) -> int:
+    """Return how many calls take about `burst` seconds, where the first took `seconds`."""
+    return 1 if seconds > LONG else max(1, round(burst / _timed(call, rows)[1]))
 
 
 def _call(peer: Peer, byzantine: int, rows):

@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from detox_sim.catalogue import check_integer, check_known
+from detox_sim.models import keep_freed_memory
 from detox_sim.primitives import use_threads
 from studies import Study
 from studies.style import DETOX, THEORY, VANILLA
@@ -33,19 +34,19 @@ SCALARS = {"rows": "rows", "columns": "columns", "chunk_columns": "chunk", "thre
 
 
 def _size(
-    rows: int, columns: int, chunk: int = 0, peers: int = 0, pause: int = 0
+    rows: int, columns: int, chunk: int = 0, peers: int = 0, burst: int = 1
 ) -> dict[str, int]:
     sizes = {"rows": rows, "columns": columns, "chunk": chunk}
-    return sizes | {"peers": peers, "pause": pause}
+    return sizes | {"peers": peers, "burst": burst}
 
 
 _RESNET18 = int(MODELS["ResNet-18"]["parameters"])
 _LAPTOP = {
-    "15 x 1k": _size(15, 1000, peers=1, pause=5),
-    "15 x 10k": _size(15, 10_000, peers=1, pause=5),
-    "45 x 10k": _size(45, 10_000, peers=1, pause=5),
+    "15 x 1k": _size(15, 1000, peers=1, burst=10),
+    "15 x 10k": _size(15, 10_000, peers=1, burst=10),
+    "45 x 10k": _size(45, 10_000, peers=1, burst=10),
     "15 x 100k": _size(15, 100_000),
-    "45 x 100k": _size(45, 100_000, peers=1, pause=5),
+    "45 x 100k": _size(45, 100_000, peers=1, burst=10),
     "100 x 100k": _size(100, 100_000),
     "200 x 100k": _size(200, 100_000),
     "400 x 100k": _size(400, 100_000),
@@ -63,8 +64,8 @@ _SMOKE = {
     "200 x 1k": _size(200, 1000),
     "45 x 30k": _size(45, 30_000, 10_000),
 }
-FIELDS = ("threads", "repeats", "seed", "rows", "columns", "chunk", "peers", "pause")
-DEFAULTS = {"pause": 0}  # milliseconds before each timing
+FIELDS = ("threads", "repeats", "seed", "rows", "columns", "chunk", "peers", "burst")
+DEFAULTS = {"burst": 1}  # milliseconds that the calls of one timing take
 PROFILES: dict[str, tuple[dict, dict]] = {
     "smoke": ({"threads": 2, "repeats": 2, "seed": 0}, {"size": _SMOKE}),
     "laptop": ({"threads": 2, "repeats": 5, "seed": 0}, {"size": _LAPTOP}),
@@ -76,7 +77,7 @@ def prepare(fields: dict) -> dict:
     check_known("field of kernels", fields, FIELDS)
     fields = DEFAULTS | fields
     for name in FIELDS:
-        check_integer(name, fields[name], 0 if name in ("seed", "chunk", "peers", "pause") else 1)
+        check_integer(name, fields[name], 0 if name in ("seed", "chunk", "peers") else 1)
     if fields["chunk"] > fields["columns"]:
         raise ValueError(
             f"chunk must be at most columns = {fields['columns']}, got {fields['chunk']}"
@@ -99,6 +100,8 @@ def run(fields: dict) -> xr.Dataset:
     """Return the times of all kernels at one size; NaN where a kernel was not run."""
     from threadpoolctl import threadpool_limits
 
+    if fields["burst"] > DEFAULTS["burst"]:
+        keep_freed_memory()
     with use_threads(fields["threads"]), threadpool_limits(fields["threads"]):
         table = in_chunks(fields) if fields["chunk"] else in_memory(fields)
     names = {"kernel": KERNELS, "peer": KINDS, "operation": OPERATIONS}
@@ -269,8 +272,10 @@ STUDY = Study(
     definitions=[
         "each time is one call on float32 rows in C order; all kernels and peers take turns, and a "
         "time is the median over the turns (a peer's call of more than 5 s is timed once); short "
-        "calls, ours and peers' alike, are repeated for about a millisecond and averaged; at the "
-        "small sizes 5 ms pass before, in which the threads of BLAS and of torch go to sleep",
+        "calls, ours and peers' alike, are repeated for about a millisecond and averaged, at the "
+        "small sizes for 10 ms, before which 5 ms pass in which threads of BLAS and torch go to "
+        "sleep; there glibc keeps freed memory, as in `train`: else a call may ask the system for "
+        "memory each time, which takes 10 to 100 microseconds",
         "the floor is the time to read the rows once and to write the result, at the read "
         "bandwidth measured in the same turns with the same threads",
         "the floor by operations: float64 subtractions, multiplications and additions of each pair "

@@ -140,10 +140,9 @@ def test_figure_leaves_out_cells_without_values(small):
 
 def test_short_calls_are_timed_together(monkeypatch):
     calls = []
-    monkeypatch.setattr(kernel_times, "BURST", 0.02)
-    assert 1 <= kernel_times._often(lambda rows: time.sleep(0.004), None, 0.004) <= 5
-    assert kernel_times._often(lambda rows: None, None, 0.0) > 5
-    assert kernel_times._often(calls.append, None, 10.0) == 1
+    assert 1 <= kernel_times._often(lambda rows: time.sleep(0.004), None, 0.004, 0.02) <= 5
+    assert kernel_times._often(lambda rows: None, None, 0.0, 0.02) > 5
+    assert kernel_times._often(calls.append, None, 10.0, 0.02) == 1
     assert calls == []
     kernel_times._timed(calls.append, 7, calls=3)
     assert calls == [7, 7, 7]
