@@ -253,7 +253,8 @@ def _panel_of_simulators(ax, dataset: xr.Dataset) -> None:
                   label=None if i else "target")  # fmt: skip
         text = f"{float(gains.sel(setting=setting, end='median')):.1f}x"
         end = float(seconds.sel(setting=setting, simulator="ours").sum("part"))
-        ax.annotate(text, (end + 0.01, i - 0.2), va="center", fontsize=8)
+        right = max(end, 1 / target(str(setting))) + 0.01
+        ax.annotate(text, (right, i - 0.2), va="center", fontsize=8)
     ax.set_yticks(range(known.sizes["setting"]), known.setting.values, fontsize=8)
     words = "time by the clock / ByzFL's (pale); times faster by processor time"
     ax.set(xlabel=words, xlim=(0, 1.08))

@@ -102,7 +102,7 @@ def panel(ax, dataset: xr.Dataset) -> None:
     ax.plot(middle.measured, place, "o", color=DETOX, ms=5, label="measured")
     both = zip(middle.measured.values, middle.share.values, strict=True)
     for y, (x, (reads_taken, share)) in enumerate(zip(high, both, strict=True)):
-        text = f"{reads_taken:.2g} reads, {share:.0%} of attainable speed"
+        text = f"{reads_taken:.2g} reads, {share:.0%} of the floor's speed"
         ax.annotate(text, (x, y), (7, 0), textcoords="offset points", fontsize=7.5, va="center")
     ax.axvline(MOST_READS, color="0.5", ls=":", lw=1, label=f"{MOST_READS} reads")
     ax.set_yticks(place, reads.kernel.values, fontsize=8)
