@@ -300,6 +300,9 @@ def test_script_for_a_gpu_measures_and_keeps_what_is_there(tmp_path, capsys):
         xr.Dataset({"a": 1}).to_netcdf(path)
         assert script["main"]([str(part), "--backend", "numpy"]) == 2
         assert message in capsys.readouterr().err
+    for code in (0, 1):
+        (tmp_path / "tests.txt").write_text(f"3 tests\nexit code {code}\n")
+        assert script["_passed"](tmp_path / "tests.txt") == (code == 0)
     if importlib.util.find_spec("cupy") is None:
         assert script["main"]([str(tmp_path / "none")]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -134,9 +134,9 @@ def order_mean(rows, lo: int, hi: int, *, nearest: int | None = None, chosen=Non
     n = chosen.size
     if not 0 <= lo <= hi < n:
         raise ValueError(f"order_mean needs 0 <= lo <= hi < n = {n}, got {lo}, {hi}")
-    if nearest is not None and not (nearest == int(nearest) and 1 <= nearest <= n):
+    whole = nearest is None or isinstance(nearest, int | np.integer)
+    if not whole or (nearest is not None and not 1 <= nearest <= n):
         raise ValueError(f"order_mean needs an integer 1 <= nearest <= n = {n}, got {nearest}")
-    nearest = None if nearest is None else int(nearest)
     return _backend(rows).order_mean(rows, lo, hi, nearest, chosen)
 
 

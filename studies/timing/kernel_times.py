@@ -26,7 +26,7 @@ READ = 1 << 20  # values read at a time
 MOST_WORK = 2e11  # values read by a peer beyond which it is not run
 SLOW = 5.0  # seconds of a peer's first call beyond which it takes no more turns
 REST, LONG = 5e-3, 0.1  # seconds: before a burst of more than 1 ms; of a call timed alone
-MOST_RATING = 0.02  # seconds that a measurement of a rate takes at most
+LEAST_RATING, MOST_RATING = 1e-3, 0.02  # seconds that a measurement of a rate takes
 FEW = 20_000  # values up to which a call on one column is timed too
 
 
@@ -67,7 +67,7 @@ def _take_turns(rows, names, fields: dict, table: dict, first: int) -> None:
         seconds = _timed(_read, rows, often)[1]
         table["bandwidth"][turn] = rows.nbytes / seconds / 1e9
         for place, operation in enumerate(OPERATIONS):
-            speed = rate(operation, min(max(seconds, 1e-3), MOST_RATING))
+            speed = rate(operation, min(max(seconds, LEAST_RATING), MOST_RATING))
             table["operation_rate"][place, turn] = speed / 1e9
         for one in timed:
             time.sleep(REST if fields["burst"] > 1 else 0)

@@ -274,8 +274,8 @@ STUDY = Study(
         "time is the median over the turns (a peer's call of more than 5 s is timed once); short "
         "calls, ours and peers' alike, are repeated for about a millisecond and averaged, at the "
         "small sizes for 10 ms, before which 5 ms pass in which threads of BLAS and torch go to "
-        "sleep; there glibc keeps freed memory, as in `train`: else a call may ask the system for "
-        "memory each time, which takes 10 to 100 microseconds",
+        "sleep; there glibc keeps freed memory, as in `train`: without that some kernels were seen "
+        "to take 50 to 150 microseconds more in every call",
         "the floor is the time to read the rows once and to write the result, at the read "
         "bandwidth measured in the same turns with the same threads",
         "the floor by operations: float64 subtractions, multiplications and additions of each pair "
